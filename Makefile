@@ -1,0 +1,50 @@
+# Two commands for a fresh machine with Python >= 3.11 and make:  make demo   make test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+
+.PHONY: demo test test-all lint format bench docs clean
+
+demo: $(VENV)/.core            ## Deep RFM on the bundled digits: a table, figures and $(OUT)/report.html
+	$(BIN)/agop deep-rfm --data digits --out $(OUT)
+
+test: $(VENV)/.dev             ## the test suite without the long checks
+	$(BIN)/python -m pytest -m "not slow" -n auto
+
+test-all: $(VENV)/.dev         ## every test, the long ones included
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev             ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev            ## every benchmark; JSON goes to benchmarks/results
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.docs            ## the HTML documentation, warnings as errors
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/gallery runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "agop needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
+	@touch $@

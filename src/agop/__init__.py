@@ -1,0 +1,5 @@
+"""agop: what a model learned to look at, models built from that mechanism alone, and how far each layer collapsed."""
+
+from importlib.metadata import version as _version
+
+__version__ = _version("agop")

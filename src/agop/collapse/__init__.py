@@ -1,0 +1,1 @@
+"""Neural collapse: class moments and the measures NC1 to NC5."""

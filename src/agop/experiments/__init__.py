@@ -1,0 +1,1 @@
+"""Runs: configuration, run directories, the main jobs."""

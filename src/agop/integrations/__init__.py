@@ -1,0 +1,1 @@
+"""Neural collapse inside torchmetrics and Lightning."""

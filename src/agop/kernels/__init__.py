@@ -1,0 +1,1 @@
+"""Kernels: values, gradients and the closed-form AGOP of a kernel machine."""

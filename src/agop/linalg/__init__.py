@@ -1,0 +1,1 @@
+"""Linear algebra on symmetric positive semi-definite matrices: powers, ridge systems, comparison."""

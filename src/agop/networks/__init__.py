@@ -1,0 +1,1 @@
+"""Neural networks: the paper's architectures, hooks that clean up, training."""

@@ -1,0 +1,1 @@
+"""One record per layer for every kind of subject, and the table of measurements."""

@@ -1,0 +1,1 @@
+"""What the paper proves, as code to put beside the measurements."""

@@ -1,0 +1,24 @@
+"""Shapes and types of every agop function are checked at run time in the tests, and free in production."""
+
+from __future__ import annotations
+
+import pytest
+from jaxtyping import install_import_hook
+
+with install_import_hook("agop", "beartype.beartype"):
+    import agop  # noqa: F401
+
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _global_generators_stay_untouched(request):
+    """No test may leave the global torch generator in another state: the library never reseeds it."""
+    before = torch.random.get_rng_state()
+    yield
+    torch.random.set_rng_state(before)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
