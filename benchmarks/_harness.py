@@ -1,0 +1,101 @@
+"""What every benchmark shares: timing, peak memory, the machine's own rates, and the JSON record."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall seconds of several calls."""
+
+    median: float
+    minimum: float
+    maximum: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {"median_s": self.median, "min_s": self.minimum, "max_s": self.maximum}
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def measure(call: Callable[[], object], *, repeats: int = 5, warmup: int = 1) -> Timing:
+    """Time `call` `repeats` times after `warmup` uncounted calls."""
+    for _ in range(warmup):
+        call()
+    seconds = []
+    for _ in range(repeats):
+        _synchronise()
+        start = time.perf_counter()
+        call()
+        _synchronise()
+        seconds.append(time.perf_counter() - start)
+    return Timing(statistics.median(seconds), min(seconds), max(seconds))
+
+
+def _peak(call: Callable[[], object], queue: Any) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    call()
+    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+
+
+def peak_memory(call: Callable[[], object]) -> int:
+    """Bytes by which a fresh process's peak resident memory grows during `call` (a module-level function)."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    process = context.Process(target=_peak, args=(call, queue))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"the measured process ended with exit code {process.exitcode}")
+    return queue.get()
+
+
+def matmul_rate(dtype: torch.dtype, *, size: int = 3000, device: str = "cpu") -> float:
+    """Floating-point operations per second of a square matrix product on this machine."""
+    a = torch.randn(size, size, dtype=dtype, device=device, generator=torch.Generator(device).manual_seed(0))
+    return 2 * size**3 / measure(lambda: a @ a, repeats=3).median
+
+
+def cholesky_rate(dtype: torch.dtype, *, size: int = 4000, device: str = "cpu") -> float:
+    """Floating-point operations per second (n³/3 of them) of a Cholesky factorisation on this machine."""
+    a = torch.randn(size, size, dtype=dtype, device=device, generator=torch.Generator(device).manual_seed(0))
+    a = a @ a.T + size * torch.eye(size, dtype=dtype, device=device)
+    return size**3 / 3 / measure(lambda: torch.linalg.cholesky(a), repeats=3).median
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions a number was born on."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "versions": {name: version(name) for name in ("agop", "torch", "numpy", "scikit-learn")},
+    }
+
+
+def record(name: str, result: dict[str, Any]) -> Path:
+    """Write `result` and the environment to `results/<name>.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"environment": environment(), "result": result}, indent=2) + "\n")
+    return path
