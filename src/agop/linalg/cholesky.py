@@ -1,0 +1,64 @@
+"""The Cholesky factorisation of a large matrix in its own memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+BLOCK = 2048
+"""Rows of a diagonal block: large enough for matrix products at full speed, small beside a large matrix."""
+
+
+class NotPositiveDefinite(ArithmeticError):
+    """The factorisation met a pivot that is not positive; `row` is the first such row."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the leading minor of order {row + 1} is not positive definite")
+        self.row = row
+
+
+def cholesky_(
+    K: Float[Tensor, "n n"],
+    *,
+    block: int = BLOCK,
+    on_block: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "n n"]:
+    """Overwrite the lower triangle of `K` with its Cholesky factor `L`, `K = L Lᵀ`, and return `K`.
+
+    Right-looking and blocked: n³/3 operations, almost all of them matrix products, and no second (n, n) matrix. Only the
+    lower triangle is read; what is above the diagonal afterwards is unspecified (read the factor with `.tril()` or
+    hand it to a triangular solve).
+
+    Parameters
+    ----------
+    K
+        Symmetric positive definite, contiguous; overwritten.
+    block
+        Rows of a diagonal block.
+    on_block
+        Called with (rows done, rows in all) after each diagonal block; it may raise to interrupt.
+
+    Raises
+    ------
+    NotPositiveDefinite
+        At the first pivot that is not positive.
+    """
+    n = K.shape[0]
+    for start in range(0, n, block):
+        end = min(n, start + block)
+        factor, info = torch.linalg.cholesky_ex(K[start:end, start:end])
+        if int(info) != 0:
+            raise NotPositiveDefinite(start + int(info) - 1)
+        K[start:end, start:end] = factor
+        if end < n:
+            panel = torch.linalg.solve_triangular(factor, K[end:, start:end].mT, upper=False).mT.contiguous()
+            K[end:, start:end] = panel
+            for row in range(end, n, block):
+                stop = min(n, row + block)
+                K[row:stop, end:stop].addmm_(panel[row - end : stop - end], panel[: stop - end].mT, alpha=-1)
+        if on_block is not None:
+            on_block(end, n)
+    return K
