@@ -1,0 +1,177 @@
+r"""The AGOP of a kernel machine in closed form, without its gradients.
+
+For :math:`f_c(x) = \sum_i A_{ic} k(x, z_i)` with a radial kernel and gradient weights :math:`W_{ji} = \kappa'(r_{ji})/r_{ji}`, the gradients at
+the centres are the rows of :math:`G_c = L_c Z` with :math:`L_c = \mathrm{diag}(W a_c) - W\,\mathrm{diag}(a_c)`. Every :math:`L_c` annihilates constants, so
+
+.. math:: n \cdot \mathrm{AGOP} = \sum_c Z^T L_c^T L_c Z
+
+does not change when the points are shifted. *Cells*, a partition of the points (the classes, say), carry this further: with
+:math:`Z = \tilde Z + P\mu` (offsets from the cell means :math:`\mu`, and the indicator :math:`P` of the cells), :math:`G_c = L_c \tilde Z + Q_c \mu`, and
+:math:`Q_c = L_c P` contains no pair of one cell. When points of a cell nearly coincide, :math:`W` is huge exactly where :math:`\tilde Z` is tiny, and
+nothing cancels: this is what keeps single precision right at deep collapse.
+
+Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
+:math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from agop._blocks import row_blocks, rows_per_block
+from agop.kernels.base import Kernel
+from agop.kernels.distance import Points, tiles
+from agop.kernels.gram import fill_kernel_matrix
+
+_TILE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A partition of the points into cells, each with its mean: `offsets + means[index]` are the points."""
+
+    index: Int[Tensor, " n"]
+    means: Float[Tensor, "k d"]
+    offsets: Float[Tensor, "n d"]
+
+    @classmethod
+    def of(cls, points: Points, index: Int[Tensor, " n"] | None, dtype: torch.dtype) -> Cells:
+        """The cells `index` (None: all points in one) of centred points; means and offsets are formed in float64."""
+        values = points.values
+        if index is None:
+            index = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+            means = values.new_zeros(1, values.shape[1])
+            return cls(index, means.to(dtype), values.to(dtype))
+        labels, index = torch.unique(index, return_inverse=True)
+        sums = values.new_zeros(len(labels), values.shape[1]).index_add_(0, index, values)
+        means = (sums / torch.bincount(index, minlength=len(labels))[:, None]).to(dtype)
+        return cls(index, means, (values - means.to(values.dtype)[index]).to(dtype))
+
+
+def operations(n: int, d: int, c: int) -> dict[str, int]:
+    """Floating-point operations of each route, leading terms."""
+    return {"direct": 2 * n * d * c * (n + d), "gram": n**3 + n * n * d + 2 * n * d * d}
+
+
+def cheaper_route(n: int, d: int, c: int) -> str:
+    """The route with fewer operations."""
+    counts = operations(n, d, c)
+    return min(counts, key=counts.__getitem__)
+
+
+def kernel_agop(
+    kernel: Kernel,
+    points: Points,
+    A: Float[Tensor, "n c"],
+    *,
+    cells: Int[Tensor, " n"] | None = None,
+    sample_weight: Float[Tensor, " n"] | None = None,
+    weights: Float[Tensor, "n n"] | None = None,
+    route: str | None = None,
+) -> Float[Tensor, "d d"]:
+    r"""AGOP of the kernel machine with centres `points` and coefficients `A`, averaged over its own centres.
+
+    :math:`\mathrm{AGOP} = \frac1n \sum_j J_j^T J_j` with :math:`J_j` (c, d) the Jacobian at centre j: a mean over samples, a sum over
+    outputs. With `sample_weight` :math:`w`, :math:`\sum_j w_j J_j^T J_j / \sum_j w_j`.
+
+    Parameters
+    ----------
+    kernel, points, A
+        The machine; the result has the dtype of `A`.
+    cells
+        A partition of the points whose members may nearly coincide, as integers; changes rounding only.
+    weights
+        The (n, n) gradient weights if the caller has them; overwritten by the gram route when samples are weighted.
+    route
+        "direct" or "gram"; None takes the one with fewer operations.
+    """
+    n, c = A.shape
+    d = points.values.shape[1]
+    parts = Cells.of(points, cells, A.dtype)
+    route = route or cheaper_route(n, d, c)
+    if route == "gram" and weights is None:
+        weights = A.new_empty(n, n)
+        fill_kernel_matrix(kernel, points, weights=weights)
+    root = None if sample_weight is None else sample_weight.to(A.dtype).sqrt()
+    total = float(n if sample_weight is None else sample_weight.double().sum())
+    if route == "direct":
+        summed = _direct(kernel, points, A, parts, weights, root)
+    else:
+        assert weights is not None
+        summed = _gram(A, parts, weights, root)
+    return ((summed + summed.mT) / (2 * total)).to(A.dtype)
+
+
+def _across(B: Float[Tensor, "b c*k"], own: Int[Tensor, " b"], c: int) -> tuple[Tensor, Tensor]:
+    """From B = W [a_c ∘ P] of some rows: row sums W A (b, c), and Q = L P (b, c, k) without pairs of one cell."""
+    B = B.view(len(B), c, -1)
+    sums = B.sum(2)
+    inside = own.view(-1, 1, 1).expand(-1, c, 1)
+    Q = B.scatter(2, inside, 0)
+    return sums, (-Q).scatter(2, inside, Q.sum(2, keepdim=True))
+
+
+def _spread(A: Float[Tensor, "n c"], parts: Cells) -> Float[Tensor, "n c*k"]:
+    """The columns a_c ∘ P, class-major."""
+    spread = A.new_zeros(*A.shape, len(parts.means))
+    return spread.scatter_(2, parts.index.view(-1, 1, 1).expand(-1, A.shape[1], 1), A[:, :, None]).flatten(1)
+
+
+def _direct(
+    kernel: Kernel,
+    points: Points,
+    A: Float[Tensor, "n c"],
+    parts: Cells,
+    weights: Float[Tensor, "n n"] | None,
+    root: Float[Tensor, " n"] | None,
+) -> Float[Tensor, "d d"]:
+    n, c = A.shape
+    offsets = parts.offsets
+    spread = _spread(A, parts)
+    summed = A.new_zeros(offsets.shape[1], offsets.shape[1])
+    bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
+    for rows in row_blocks(n, rows_per_block(n, bytes_per_row)):
+        W = weights[rows] if weights is not None else kernel.block(points, rows, points, A.dtype, value=False)[1]
+        assert W is not None
+        if root is not None:
+            W = W * root[rows, None]
+        sums, Q = _across(W @ spread, parts.index[rows], c)
+        for output in range(c):
+            G = torch.addmm(sums[:, output, None] * offsets[rows], W, A[:, output, None] * offsets, alpha=-1)
+            if len(parts.means) > 1:
+                G.addmm_(Q[:, output], parts.means)
+            summed.addmm_(G.mT, G)
+    return summed
+
+
+def _gram(
+    A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"], root: Float[Tensor, " n"] | None
+) -> Float[Tensor, "d d"]:
+    n, c = A.shape
+    offsets, means = parts.offsets, parts.means
+    if root is not None:
+        W.mul_(root[:, None])
+    sums, Q = _across(W @ _spread(A, parts), parts.index, c)
+    half = torch.zeros_like(offsets)
+    diagonal = sums.square().sum(1)
+    for rows, columns in tiles(n, _TILE_BYTES, A.element_size()):
+        T = W[:, rows].mT @ W[:, columns]
+        T *= A[rows] @ A[columns].mT
+        T -= W[rows, columns] * (sums[rows] @ A[columns].mT)
+        T -= (W[columns, rows] * (sums[columns] @ A[rows].mT)).mT
+        if rows == columns:
+            T.diagonal().add_(diagonal[rows])
+            T /= 2
+        half[rows].addmm_(T, offsets[columns])
+    summed = offsets.mT @ half
+    if len(means) > 1:
+        pulled = (W.mT @ Q.flatten(1)).view_as(Q)
+        cross = torch.einsum("nc,nck->nk", sums, Q) - torch.einsum("nc,nck->nk", A, pulled)
+        flat = Q.flatten(0, 1)
+        summed += (offsets.mT @ cross) @ means
+        summed += means.mT @ (flat.mT @ flat) @ means / 2
+    return summed + summed.mT

@@ -1,0 +1,93 @@
+"""What a kernel is to the rest of the package: its value and its gradient weight as functions of squared distance."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agop import _checks
+from agop._blocks import row_blocks, rows_per_block
+from agop.kernels.distance import Points
+
+
+class Kernel(ABC):
+    r"""A radial kernel :math:`k(x, z) = \kappa(\|x - z\|)`, differentiated in closed form.
+
+    A subclass gives `value` and `weight` (see :meth:`evaluate`); Gram matrices, gradients and the AGOP of kernel machines
+    follow from these two. Kernels are immutable and hold no data. Learned metrics are not part of the kernel: with a
+    feature matrix :math:`M`, points are mapped to :math:`X M^{1/2}` first.
+    """
+
+    @abstractmethod
+    def evaluate(
+        self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
+    ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
+        r"""Values :math:`\kappa(r)` and gradient weights :math:`\kappa'(r)/r` (0 where r = 0) at `distances` r.
+
+        The gradient of the kernel is :math:`\nabla_x k(x, z) = (\kappa'(r)/r)\,(x - z)`; at r = 0 it is 0 by convention, also
+        for a kernel with a cusp there. `distances` may be overwritten. What is not asked for is None.
+        """
+
+    def __call__(
+        self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None = None
+    ) -> Float[Tensor, "m n"]:
+        """The Gram matrix of `X` with `Z` (None: with itself), in the dtype and on the device of `X`."""
+        left, points = self._pair(X, Z)
+        gram = X.new_empty(len(left), len(points))
+        for rows in _row_slices(len(left), len(points), points):
+            gram[rows] = self.block(left, rows, points, X.dtype, weight=False)[0]
+        return gram
+
+    def gradient(
+        self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"], A: Float[Tensor, "n c"]
+    ) -> Float[Tensor, "m c d"]:
+        r"""Gradients at `X` of the functions :math:`f_c(x) = \sum_i A_{ic} k(x, z_i)`, one (c, d) Jacobian a row.
+
+        For inspection: the result has m·c·d entries, and the AGOP never needs it (see `agop.kernels.agop.kernel_agop`).
+        """
+        A = _checks.floating("A", A, ndim=2)
+        _checks.same_length("Z", len(Z), "A", len(A))
+        left, points = self._pair(X, Z)
+        values = []
+        for rows in _row_slices(len(left), len(points), points):
+            weight = self.block(left, rows, points, points.values.dtype, value=False)[1]
+            assert weight is not None
+            self_part = torch.einsum("bc,bd->bcd", weight @ A.to(weight.dtype), left.values[rows])
+            cross_part = torch.einsum("bn,nc,nd->bcd", weight, A.to(weight.dtype), points.values)
+            values.append((self_part - cross_part).to(X.dtype))
+        return torch.cat(values) if values else X.new_zeros(0, A.shape[1], X.shape[1])
+
+    def block(
+        self,
+        left: Points,
+        rows: slice,
+        right: Points,
+        dtype: torch.dtype,
+        *,
+        columns: slice = slice(None),
+        value: bool = True,
+        weight: bool = True,
+    ) -> tuple[Float[Tensor, "b k"] | None, Float[Tensor, "b k"] | None]:
+        """Values and gradient weights of one block of pairs in `dtype`; both share one distance computation."""
+        distances = left.squared_distances(rows, right, columns).sqrt_().to(dtype)
+        return self.evaluate(distances, value=value, weight=weight)
+
+    @staticmethod
+    def _pair(X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None) -> tuple[Points, Points]:
+        X = _checks.floating("X", X, ndim=2)
+        if Z is None:
+            points = Points(X)
+            return points, points
+        Z = _checks.floating("Z", Z, ndim=2)
+        if Z.shape[1] != X.shape[1]:
+            raise _checks.bad_value("Z", f"{X.shape[1]} columns like X", f"{Z.shape[1]}")
+        points = Points(Z)
+        return points.beside(X), points
+
+
+def _row_slices(m: int, n: int, points: Points) -> list[slice]:
+    # a block of squared distances, its root and the comparison mask live at the same time
+    return list(row_blocks(m, rows_per_block(m, 3 * n * points.values.element_size())))

@@ -1,0 +1,48 @@
+"""The Gaussian kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from agop import _checks
+from agop.kernels.base import Kernel
+
+
+@dataclass(frozen=True)
+class Gaussian(Kernel):
+    r"""The Gaussian (RBF) kernel :math:`k(x, z) = \exp(-\|x - z\|_2^2 / (2 L^2))`.
+
+    Parameters
+    ----------
+    bandwidth
+        :math:`L > 0`, in the units of the distance.
+
+    Notes
+    -----
+    Gradient weight: :math:`\kappa'(r)/r = -k / L^2`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Gaussian(bandwidth=1.0)(torch.tensor([[0.0], [2.0]]))
+    tensor([[1.0000, 0.1353],
+            [0.1353, 1.0000]])
+    """
+
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        _checks.real("bandwidth", self.bandwidth, above=0)
+
+    def evaluate(
+        self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
+    ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
+        coincident = distances == 0 if weight else None
+        values = distances.div_(self.bandwidth).square_().div_(-2).exp_()
+        weights = values / -(self.bandwidth**2) if weight else None
+        if weights is not None and coincident is not None:
+            weights.masked_fill_(coincident, 0)
+        return (values if value else None), weights

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from agop.kernels import Gaussian, Laplace
+from agop.kernels.distance import Points, squared_distances
+from agop.kernels.gram import fill_kernel_matrix
+from tests.conformance.kernels import KernelConformance
+from tests.tolerances import IDENTITY, relative_error
+
+
+class TestLaplace(KernelConformance):
+    name, parameters = "laplace", {"bandwidth": 2.0}
+    kernel = Laplace(bandwidth=2.0)
+
+
+class TestLaplaceSmallExponent(KernelConformance):
+    name, parameters = "laplace", {"bandwidth": 1.5, "exponent": 0.7}
+    kernel = Laplace(bandwidth=1.5, exponent=0.7)
+
+
+class TestLaplaceLargeExponent(KernelConformance):
+    name, parameters = "laplace", {"bandwidth": 1.5, "exponent": 1.6}
+    kernel = Laplace(bandwidth=1.5, exponent=1.6)
+
+
+class TestGaussian(KernelConformance):
+    name, parameters = "gaussian", {"bandwidth": 1.3}
+    kernel = Gaussian(bandwidth=1.3)
+
+
+def test_exponent_two_is_a_gaussian():
+    X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert relative_error(Laplace(2.0, exponent=2.0)(X), Gaussian(2.0 / 2**0.5)(X)) < IDENTITY
+
+
+@pytest.mark.parametrize("bandwidth", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("kernel", [Laplace, Gaussian])
+def test_unusable_bandwidth_is_one_sentence(kernel, bandwidth):
+    with pytest.raises(ValueError, match=r"^bandwidth: expected a finite number > 0, got .*\.$"):
+        kernel(bandwidth=bandwidth)
+
+
+@pytest.mark.parametrize("exponent", [0, 2.1, -1])
+def test_exponent_outside_the_positive_definite_range(exponent):
+    with pytest.raises(ValueError, match="exponent: expected a finite number > 0 and <= 2"):
+        Laplace(exponent=exponent)
+
+
+def test_columns_must_match():
+    with pytest.raises(ValueError, match="Z: expected 3 columns like X, got 4"):
+        Laplace()(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+def test_distances_of_nearly_coincident_points_keep_their_digits(spread):
+    g = torch.Generator().manual_seed(0)
+    X = (torch.randn(1, 50, generator=g) + spread * torch.randn(40, 50, generator=g)).float() + 3
+    exact = (X.double()[:, None] - X.double()[None]).square().sum(2)
+    error = ((squared_distances(X) - exact).abs() / exact.clamp_min(1e-300)).max()
+    assert error < 1e-5
+    assert (squared_distances(X).diagonal() == 0).all()
+
+
+def test_kernel_matrix_in_tiles_equals_the_whole_and_is_exactly_symmetric():
+    X = torch.randn(37, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kernel = Laplace(2.0)
+    values, weights = torch.empty(37, 37, dtype=X.dtype), torch.empty(37, 37, dtype=X.dtype)
+    fill_kernel_matrix(kernel, Points(X), values=values, weights=weights)
+    assert relative_error(values, kernel(X)) < IDENTITY
+    assert torch.equal(values, values.mT)
+    assert torch.equal(weights, weights.mT)
+    assert (weights.diagonal() == 0).all()
