@@ -1,0 +1,64 @@
+"""The command `agop`: its verbs, `--version`, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from agop.cli import datasets
+from agop.cli.exits import guarded
+
+HELP = """See what a model learned to look at, and how far each layer has collapsed.
+
+\b
+[bold]Examples[/bold]
+  agop deep-rfm --out runs/digits
+  agop deep-rfm --data mine.npz --layers 12 --out runs/mine
+  agop report runs/digits runs/mine
+  agop datasets
+
+\b
+[bold]Exit codes[/bold]
+  0  done, or nothing left to do
+  1  an unexpected error
+  2  wrong usage or bad input
+130  interrupted
+"""
+
+app = typer.Typer(
+    name="agop",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from agop import __version__
+
+        typer.echo(f"agop {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, help=HELP)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+datasets.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line with `arguments` (those of the process by default) and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(guarded(lambda: app(args=given, prog_name="agop", standalone_mode=False)))

@@ -1,0 +1,56 @@
+"""How every command ends: one sentence on standard error, no traceback, and a documented exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import typer
+
+DONE, UNEXPECTED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+# Older releases of typer take this class from click, newer ones bring their own: either way a base here.
+_UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run `command` and return its exit code; say in one sentence on standard error what went wrong.
+
+    With the environment variable AGOP_TRACEBACK set, errors keep their traceback.
+    """
+    try:
+        result = command()
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; the same command continues from the last finished layer", INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("AGOP_TRACEBACK"):
+            raise
+        return _explain(error)
+    if result == INTERRUPTED:
+        return _say("interrupted; the same command continues from the last finished layer", INTERRUPTED)
+    return result if isinstance(result, int) else DONE
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, _UsageError):
+        sentence = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        return _say(f"{sentence}; see `agop --help`.", BAD_INPUT)
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError):
+        return _say(text, BAD_INPUT)
+    if isinstance(error, OSError):
+        path = f"{error.filename}: " if error.filename else ""
+        return _say(f"{path}{error.strerror or text}.", BAD_INPUT)
+    if isinstance(error, MemoryError):
+        return _say(
+            f"not enough memory ({text or 'allocation failed'}); take fewer points or a smaller --width.",
+            BAD_INPUT,
+        )
+    kind = type(error).__name__
+    return _say(f"unexpected {kind}: {text}; AGOP_TRACEBACK=1 shows where, please report it.", UNEXPECTED)
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stderr.write(f"agop: {sentence}\n")
+    return code
