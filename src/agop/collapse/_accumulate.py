@@ -1,0 +1,147 @@
+"""Class sums of rows in float64, block by block: the arithmetic beneath `ClassMoments`.
+
+A mean is kept as `means + residual` (two float64, the second below the last digit of the first), so that merging the
+statistics of two batches loses nothing even when class means are 10^10 times the spread around them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from agop._blocks import row_blocks, rows_per_block
+
+CPU_BLOCK_BYTES = 8 * 2**20
+"""Working memory of one block on the CPU: small enough to stay in the cache between the five passes over it."""
+
+SEGMENT_ROWS = 16_384
+"""Rows that share one reference per class; cancellation in a segment is bounded by its number of rows."""
+
+
+@dataclass
+class Sums:
+    """Count, mean (as a sum of two float64) and summed squared deviation of every class; rows are classes."""
+
+    counts: Float[Tensor, " c"]
+    means: Float[Tensor, "c d"]
+    residual: Float[Tensor, "c d"]
+    within: Float[Tensor, " c"]
+
+    @classmethod
+    def zeros(cls, n_classes: int, d: int, device: torch.device) -> Sums:
+        """No samples yet."""
+        one = torch.zeros(n_classes, dtype=torch.float64, device=device)
+        two = torch.zeros(n_classes, d, dtype=torch.float64, device=device)
+        return cls(one, two, two.clone(), one.clone())
+
+    def rows(self, classes: Int[Tensor, " k"]) -> Sums:
+        """The statistics of some classes, copied."""
+        return Sums(self.counts[classes], self.means[classes], self.residual[classes], self.within[classes])
+
+    def put(self, classes: Int[Tensor, " k"], rows: Sums) -> None:
+        """Overwrite the statistics of some classes."""
+        self.counts[classes] = rows.counts
+        self.means[classes] = rows.means
+        self.residual[classes] = rows.residual
+        self.within[classes] = rows.within
+
+
+def two_sum(a: Float[Tensor, "c d"], b: Float[Tensor, "c d"]) -> tuple[Float[Tensor, "c d"], Float[Tensor, "c d"]]:
+    """`a + b` rounded, and the rounding error (Knuth): together they are the exact sum."""
+    total = a + b
+    virtual = total - a
+    return total, (a - (total - virtual)) + (b - virtual)
+
+
+def mean_difference(a: Sums, b: Sums) -> Float[Tensor, "c d"]:
+    """`mean_b − mean_a` per class, exact where the two means nearly coincide."""
+    return (b.means - a.means) + (b.residual - a.residual)
+
+
+def merge(a: Sums, b: Sums) -> Sums:
+    """The statistics of the union of two disjoint sets of samples (Chan, Golub and LeVeque 1979)."""
+    counts = a.counts + b.counts
+    share = b.counts / counts.clamp_min(1)
+    delta = mean_difference(a, b)
+    between = (a.counts * share) * torch.linalg.vector_norm(delta, dim=1).square()
+    means, residual = two_sum(a.means, a.residual + delta * share.unsqueeze(1))
+    return Sums(counts, means, residual, a.within + b.within + between)
+
+
+def block_rows(n: int, d: int, device: torch.device) -> int:
+    """Rows of one block: two float64 buffers of (rows, d)."""
+    if device.type == "cpu":
+        return rows_per_block(n, 16 * d, CPU_BLOCK_BYTES)
+    return rows_per_block(n, 16 * d)
+
+
+def class_sums(
+    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int, scatter: Float[Tensor, "d d"] | None
+) -> Sums:
+    """The statistics of all rows; adds the pooled within-class scatter matrix to `scatter` if there is one."""
+    # MPS has no float64: rows cross to the CPU segment by segment, in their own dtype
+    device = torch.device("cpu") if features.device.type == "mps" else features.device
+    n, d = features.shape
+    total = Sums.zeros(n_classes, d, device)
+    for rows in row_blocks(n, SEGMENT_ROWS):
+        segment = features[rows].to(device)
+        if n_classes <= SEGMENT_ROWS // 16:
+            part = _segment_sums(segment, labels[rows].to(device), n_classes, scatter)
+            _add_shift_scatter(scatter, total, part)
+            total = merge(total, part)
+            continue
+        # many classes: touch only those that occur here
+        present, compact = labels[rows].to(device).unique(return_inverse=True)
+        part = _segment_sums(segment, compact, len(present), scatter)
+        before = total.rows(present)
+        _add_shift_scatter(scatter, before, part)
+        total.put(present, merge(before, part))
+    return total
+
+
+def _segment_sums(
+    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int, scatter: Float[Tensor, "d d"] | None
+) -> Sums:
+    """One reference row per class is subtracted from every row, so sums run over deviations, not over values.
+
+    The reference is a sample of the class, hence the summed square about it is at most n + 1 times the one about the mean.
+    """
+    n, d = features.shape
+    device = features.device
+    first = torch.full((n_classes,), n - 1, device=device, dtype=torch.int64)
+    first.scatter_reduce_(0, labels, torch.arange(n, device=device), "amin")
+    reference = features[first].double()
+    sums = torch.zeros(n_classes, d, dtype=torch.float64, device=device)
+    squares = torch.zeros(n_classes, dtype=torch.float64, device=device)
+    step = block_rows(n, d, device)
+    deviations = torch.empty(step, d, dtype=torch.float64, device=device)
+    shifts = torch.empty_like(deviations)
+    for rows in row_blocks(n, step):
+        index = labels[rows]
+        deviation, shift = deviations[: len(index)], shifts[: len(index)]
+        torch.index_select(reference, 0, index, out=shift)
+        deviation.copy_(features[rows]).sub_(shift)
+        sums.index_add_(0, index, deviation)
+        squares.index_add_(0, index, torch.linalg.vector_norm(deviation, dim=1).square_())
+        if scatter is not None:
+            scatter.addmm_(deviation.T, deviation)
+    counts = torch.bincount(labels, minlength=n_classes).double()
+    offset = sums / counts.clamp_min(1).unsqueeze(1)
+    within = squares - counts * torch.linalg.vector_norm(offset, dim=1).square()
+    if scatter is not None:
+        scaled = offset * counts.sqrt().unsqueeze(1)
+        scatter.addmm_(scaled.T, scaled, alpha=-1)
+    reference[counts == 0] = 0
+    means, residual = two_sum(reference, offset)
+    return Sums(counts, means, residual, within.clamp_min_(0))
+
+
+def _add_shift_scatter(scatter: Float[Tensor, "d d"] | None, a: Sums, b: Sums) -> None:
+    """What the scatter matrix gains when the class means of two sets are replaced by those of the union."""
+    if scatter is not None:
+        weight = (a.counts * b.counts / (a.counts + b.counts).clamp_min(1)).sqrt()
+        scaled = mean_difference(a, b) * weight.unsqueeze(1)
+        scatter.addmm_(scaled.T, scaled)
