@@ -1,0 +1,146 @@
+"""How data become batches, batches become calls of the model, and what it returns becomes a (b, c) matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agop import _checks
+from agop._blocks import row_blocks
+
+OutputPick = str | int | Callable[[Any], Any] | None
+"""What picks the tensor of interest from what a model returns: a key, an index, an attribute name, or a function."""
+
+
+def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:
+    """Model inputs, batch by batch: row blocks of a tensor, or the items of a loader.
+
+    A loader may yield tensors, or tuples and lists whose first item is the input (the usual (x, y) pairs), or
+    anything that `inputs` turns into the model's input.
+    """
+    if isinstance(X, Tensor):
+        if X.ndim == 0 or X.shape[0] == 0:
+            raise _checks.bad_value(
+                "X", "a tensor with samples along its first axis", f"shape {tuple(X.shape)}"
+            )
+        for block in row_blocks(X.shape[0], batch_size or X.shape[0]):
+            yield X[block] if inputs is None else inputs(X[block])
+        return
+    if isinstance(X, Mapping) or not isinstance(X, Iterable):
+        raise _checks.bad_type("X", "a tensor or a loader that yields batches", type(X).__name__)
+    empty = True
+    for item in X:
+        empty = False
+        if inputs is not None:
+            yield inputs(item)
+        elif isinstance(item, (tuple, list)) and item:
+            yield item[0]
+        else:
+            yield item
+    if empty:
+        raise _checks.bad_value(
+            "X", "a loader with at least one batch", "none", "a used-up iterator cannot be read again"
+        )
+
+
+def floating_batch(batch: Any) -> Tensor:
+    """The batch, if gradients with respect to it exist, else an error."""
+    return _checks.floating("X", batch)
+
+
+def call(f: Callable[..., Any], batch: Any) -> Any:
+    """`f(batch)`, with a tuple spread over positions and a mapping over keywords."""
+    if isinstance(batch, tuple):
+        return f(*batch)
+    if isinstance(batch, Mapping):
+        return f(**batch)
+    return f(batch)
+
+
+def rows_of_output(returned: Any, output: OutputPick) -> Float[Tensor, "b c"]:
+    """The (b, c) outputs in what a model returned; (b,) becomes one column."""
+    y = _picked(returned, output)
+    if not isinstance(y, Tensor):
+        kind = type(y).__name__
+        keys = f" with keys {list(y)}" if isinstance(y, Mapping) else ""
+        raise _checks.bad_type(
+            "output", "a tensor from the model", f"a {kind}{keys}", "pick one with output="
+        )
+    if not y.is_floating_point():
+        raise _checks.bad_type("output", "a floating-point tensor from the model", f"dtype {y.dtype}")
+    if y.ndim == 1:
+        y = y[:, None]
+    if y.ndim != 2:
+        raise _checks.bad_value(
+            "output",
+            "one row of outputs per sample, (b, c) or (b,)",
+            f"shape {tuple(y.shape)}",
+            "reduce it, for instance with output=lambda y: y.flatten(1)",
+        )
+    return y
+
+
+def _picked(returned: Any, output: OutputPick) -> Any:
+    if output is None:
+        return returned
+    if isinstance(output, str) and not isinstance(returned, Mapping) and hasattr(returned, output):
+        return getattr(returned, output)
+    if isinstance(output, (str, int)):
+        try:
+            return returned[output]
+        except (KeyError, IndexError, TypeError):
+            keys = list(returned) if isinstance(returned, Mapping) else f"a {type(returned).__name__}"
+            raise _checks.bad_value(
+                "output", f"a key of what the model returned, {keys}", repr(output)
+            ) from None
+    return output(returned)
+
+
+def first_tensor(batch: Any) -> Tensor | None:
+    """The first tensor in a batch, to read a device, a dtype and a number of samples from."""
+    if isinstance(batch, Tensor):
+        return batch
+    values: Iterable[Any] = batch.values() if isinstance(batch, Mapping) else batch
+    return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def some_rows(batch: Any, rows: slice) -> Any:
+    """The same rows of every tensor in a batch."""
+    if isinstance(batch, Tensor):
+        return batch[rows]
+    if isinstance(batch, Mapping):
+        return {key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()}
+    return tuple(value[rows] if isinstance(value, Tensor) else value for value in batch)
+
+
+def copied(batch: Any, leaves: list[Tensor] | None = None) -> Any:
+    """A copy of a batch that a model may change in place.
+
+    With `leaves`, gradients with respect to the floating tensors are recorded, and their leaves are added to
+    that list.
+    """
+    if isinstance(batch, Tensor):
+        leaf = batch.detach()
+        if leaves is not None and leaf.is_floating_point():
+            leaves.append(leaf.requires_grad_())
+        return leaf.clone()
+    if isinstance(batch, Mapping):
+        return {key: copied(value, leaves) for key, value in batch.items()}
+    return tuple(copied(value, leaves) for value in batch) if isinstance(batch, tuple) else batch
+
+
+def on_device(batch: Any, device: torch.device | None) -> Any:
+    """The batch on `device` (None leaves it where it is)."""
+    if device is None:
+        return batch
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: on_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(on_device(value, device) for value in batch)
+    return batch

@@ -1,0 +1,244 @@
+r"""The AGOP of a model with respect to what each of its layers reads: one forward, c backward passes, all
+layers.
+
+A hook at every chosen layer receives the gradient of the current output (or combination of outputs) there and
+adds its outer product to a small sum, so that nothing of size (n, c, d), and not even the gradients of all
+layers of one pass, exists at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agop import _checks
+from agop.gradients import calling
+from agop.gradients.cotangents import Cotangents
+from agop.gradients.outer import Batches
+from agop.gradients.reads import DEFAULT_LAYERS
+from agop.gradients.recorder import Recorder, reads_by_name
+from agop.gradients.sanity import refuse_training_mode
+from agop.gradients.state import untouched
+from agop.gradients.sweep import Sweep
+from agop.gradients.taps import Layers, call_name, named_exactly, select_layers
+
+
+class LayerAGOPs(dict[str, Tensor]):
+    """AGOPs by layer, in the order in which the layers were called, with what is needed to merge and to judge
+    them.
+
+    `n_samples` samples went in; `rows[name]` rows (samples, tokens or patches) were read by each layer;
+    `positions` says what the AGOP is a mean over; `standard_error[name]` is the relative error (Frobenius
+    norm) of random outputs, 0 when exact; `notes` says what was left out. `a + b` is the result for the data
+    of both, `all_reduce()` that of all processes.
+    """
+
+    def __init__(
+        self,
+        agops: dict[str, Tensor],
+        *,
+        n_samples: int,
+        rows: dict[str, int],
+        positions: str,
+        standard_error: dict[str, float],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(agops)
+        self.n_samples = n_samples
+        self.rows = rows
+        self.positions = positions
+        self.standard_error = standard_error
+        self.notes = notes
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name!r}: {tuple(value.shape)}" for name, value in self.items())
+        return f"LayerAGOPs({{{shapes}}}, n_samples={self.n_samples}, positions={self.positions!r})"
+
+    def _weights(self) -> dict[str, int]:
+        return self.rows if self.positions == "mean" else dict.fromkeys(self, self.n_samples)
+
+    def __add__(self, other: LayerAGOPs) -> LayerAGOPs:
+        """The layer AGOPs of both data sets together."""
+        if not isinstance(other, LayerAGOPs):
+            return NotImplemented
+        if list(self) != list(other) or self.positions != other.positions:
+            raise _checks.bad_value(
+                "other",
+                f"positions={self.positions!r} and layers {list(self)}",
+                f"positions={other.positions!r} and layers {list(other)}",
+            )
+        agops, errors = {}, {}
+        for name, mine, theirs in zip(self, self._weights().values(), other._weights().values()):
+            a, b = mine / (mine + theirs), theirs / (mine + theirs)
+            agops[name] = a * self[name] + b * other[name]
+            error = math.hypot(
+                a * self.standard_error[name] * float(self[name].norm()),
+                b * other.standard_error[name] * float(other[name].norm()),
+            )
+            errors[name] = error / max(float(agops[name].norm()), 1e-300)
+        return LayerAGOPs(
+            agops,
+            n_samples=self.n_samples + other.n_samples,
+            rows={name: self.rows[name] + other.rows[name] for name in self},
+            positions=self.positions,
+            standard_error=errors,
+            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+        )
+
+    def all_reduce(self, group: Any = None) -> LayerAGOPs:
+        """Merge the results of all processes of a `torch.distributed` group; every one of them gets the whole."""
+        import torch.distributed as dist
+
+        def total(values: list[float], like: Tensor) -> list[float]:
+            summed = torch.tensor(values, dtype=torch.float64, device=like.device)
+            dist.all_reduce(summed, group=group)
+            return [float(value) for value in summed]
+
+        names, like = list(self), next(iter(self.values()))
+        *rows, n_samples = total([float(self.rows[name]) for name in names] + [float(self.n_samples)], like)
+        weights = dict(zip(names, rows)) if self.positions == "mean" else dict.fromkeys(names, n_samples)
+        agops, squares = {}, []
+        for name in names:
+            share = self._weights()[name] / weights[name]
+            squares.append((share * self.standard_error[name] * float(self[name].norm())) ** 2)
+            agops[name] = self[name] * share
+            dist.all_reduce(agops[name], group=group)
+        errors = {
+            name: math.sqrt(square) / max(float(agops[name].norm()), 1e-300)
+            for name, square in zip(names, total(squares, like))
+        }
+        return LayerAGOPs(
+            agops,
+            n_samples=int(n_samples),
+            rows={name: int(count) for name, count in zip(names, rows)},
+            positions=self.positions,
+            standard_error=errors,
+            notes=self.notes,
+        )
+
+
+def layer_agops(
+    model: nn.Module,
+    X: Batches,
+    layers: Layers = None,
+    *,
+    outputs: int | Sequence[int] | None = None,
+    batch_size: int | None = None,
+    output: calling.OutputPick = None,
+    inputs: Callable[[Any], Any] | None = None,
+    positions: str = "mean",
+    dtype: torch.dtype | None = None,
+    random_state: int | torch.Generator = 0,
+    check: bool = True,
+) -> LayerAGOPs:
+    r"""AGOPs of a model with respect to the input of each of its layers, as that layer reads it, in one
+    sweep.
+
+    For a layer that computes :math:`y_p = W h_p + b` at positions p = 1..P (one for a linear head; tokens;
+    the patches of a convolution)
+
+    .. math:: \mathrm{AGOP}_l = \frac{1}{nP} \sum_{i=1}^n \sum_{p=1}^P J_{ip}^T J_{ip}, \qquad
+              J_{ip} = \frac{\partial f(x_i)}{\partial h_p} = \Delta_{ip} W, \quad \Delta_{ip} =
+              \frac{\partial f(x_i)}{\partial y_p}
+
+    (d, d) with d the length of h: it compares with the neural feature matrix :math:`W^T W` of the (flattened)
+    weight, `agop.nfm`. Every token and every patch counts as a sample (`positions="mean"`); `positions="sum"`
+    is the sum over positions, the mean over samples, P times as much. A patch holds `C_in/groups · kernel
+    size` numbers, zeros of the padding included; groups are summed, as they are in the NFM.
+    `agop.gradients.reads` lists what each kind of layer reads.
+
+    Parameters
+    ----------
+    model
+        Any module, in eval mode if it has BatchNorm or dropout. It is left exactly as it was.
+    X
+        Samples along the first axis, or a loader; of a batch that is a tuple or list the first item is the
+        input.
+    layers
+        None: every Linear, Conv1d/2d/3d, MultiheadAttention and RNN that is called. Or names, globs
+        (`"head.*"`, `"!aux*"` leaves out), types, modules. A layer called several times gives one entry per
+        call: `name#0`, `name#1`, …
+    outputs
+        None: exact. Indices: these outputs only. An int s: s random sign combinations per sample, unbiased,
+        error in `.standard_error`.
+    batch_size
+        Rows per forward pass; by default what fits into 256 MiB, measured on the first samples. It changes no
+        result.
+    output
+        What to take of a tuple, dict or object that the model returns: index, key, attribute name or
+        function.
+    inputs
+        Makes the model's input of a batch; a tuple it returns becomes positional arguments, a dict keywords.
+    positions
+        `"mean"` or `"sum"` over the positions at which a layer is applied.
+    dtype
+        Accumulate (and return) in this dtype; default: that of the gradients, at least float32.
+    random_state
+        Seed or CPU generator of the random combinations.
+    check
+        Look at a few samples first: raise if the model mixes samples or is not deterministic.
+
+    Returns
+    -------
+    LayerAGOPs
+        A dict of (d, d) tensors by layer name, in call order, with `n_samples`, `rows`, `standard_error`,
+        `notes`.
+
+    Raises
+    ------
+    ValueError
+        If a module mixes samples or is random in its present mode, if the output does not depend on a layer,
+        or if a layer chosen by its name is never called. Each names the module.
+
+    Notes
+    -----
+    Beaglehole et al. 2024 (arXiv 2402.13728); for patches Beaglehole et al. 2023 (arXiv 2309.00570), who sum
+    over positions.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> {name: tuple(A.shape) for name, A in layer_agops(net, torch.ones(10, 4)).items()}
+    {'0': (4, 4), '2': (8, 8)}
+
+    """
+    _checks.one_of("positions", positions, ("mean", "sum"))
+    if batch_size is not None:
+        _checks.integer("batch_size", batch_size, at_least=1)
+    if not isinstance(model, nn.Module):
+        raise _checks.bad_type(
+            "model", "a torch module", type(model).__name__, "use agop.agop for plain functions"
+        )
+    # a compiled module runs its original with compiled code, which hooks would not reach
+    model = getattr(model, "_orig_mod", model)
+    if check:
+        refuse_training_mode(model)
+    reads = reads_by_name(model, select_layers(model, layers, default=DEFAULT_LAYERS))
+    cotangents = Cotangents(outputs, random_state)
+    sweep = Sweep(model, Recorder(reads), cotangents, output, dtype, named_exactly(layers))
+    with untouched(model, device=sweep.device()):
+        sweep.run(X, batch_size, inputs, check)
+    return _result(sweep, positions)
+
+
+def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
+    calls = Counter(view.layer for view in sweep.order)
+    agops, rows, errors = dict[str, Tensor](), dict[str, int](), dict[str, float]()
+    for view in sweep.order:
+        name, total = call_name(view.layer, view.index, calls[view.layer]), sweep.sums.pop(view)
+        divisor = total.n_rows if positions == "mean" else sweep.n_samples
+        agops[name], errors[name] = total.agops(divisor, sweep.cotangents.replicate_sizes)
+        rows[name] = total.n_rows
+    return LayerAGOPs(
+        agops,
+        n_samples=sweep.n_samples,
+        rows=rows,
+        positions=positions,
+        standard_error=errors,
+        notes=tuple(sweep.notes),
+    )

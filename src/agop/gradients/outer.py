@@ -1,0 +1,323 @@
+r"""The AGOP of a function: mean over samples of the outer products of its input gradients.
+
+Layout: samples are rows, `X` is (n, d) or (n, d₁, d₂, …), whose feature axes are flattened in C order (the
+last axis runs fastest, as `X.flatten(1)` does). The gradients of one output for one batch are a (b, d)
+matrix; nothing larger is held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agop import _checks
+from agop.gradients import calling
+from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
+from agop.gradients.cotangents import Cotangents
+from agop.gradients.probe import Probe, probe
+from agop.gradients.pullback import pull_back
+from agop.gradients.sanity import refuse_training_mode
+from agop.gradients.state import untouched
+
+Batches = Tensor | Iterable[Any]
+"""A tensor of samples, or a loader that yields batches of them."""
+
+Passes = Iterator[tuple[int, Float[Tensor, "b d"]]]
+"""The passes of one batch: `(replicate, gradient)`; use each before the next is asked for."""
+
+
+def agop(
+    f: Callable[..., Any],
+    X: Batches,
+    *,
+    center: bool = False,
+    outputs: int | Sequence[int] | None = None,
+    batch_size: int | None = None,
+    output: calling.OutputPick = None,
+    dtype: torch.dtype | None = None,
+    random_state: int | torch.Generator = 0,
+    check: bool = True,
+) -> Float[Tensor, "d d"]:
+    r"""Average gradient outer product of a function on data.
+
+    .. math:: \mathrm{AGOP}(f, X) = \frac1n \sum_{i=1}^n J_i^T J_i, \qquad J_i = \partial f(x_i)/\partial x \in R^{c\times d}
+
+    the mean over samples of a sum over outputs: symmetric, positive semi-definite, (d, d). Its entries have
+    the unit of `f` squared over that of `x` squared. With `center=True` the mean gradient of every output is
+    subtracted first, :math:`J_i - \bar J`: the covariance of the gradients instead of their second moment.
+
+    One forward and c backward passes per batch; of c outputs, `outputs` may take some or random combinations.
+
+    Parameters
+    ----------
+    f
+        Any callable or module from (b, d) or (b, d₁, d₂, …) to (b, c) or (b,). Feature axes are flattened in
+        C order.
+    X
+        Samples along the first axis, or a loader of batches (a batch that is a tuple or list counts with its
+        first item).
+    center
+        Subtract the mean gradient of each output.
+    outputs
+        None: exact, all c outputs. A list of indices: these outputs only. An int s: s random sign
+        combinations per sample, an unbiased estimate at s/c of the cost; `AGOPMoments.of(...)` tells its
+        standard error. With `center=True` the combinations are the same for all samples (the mean gradient
+        needs that), and the estimate is noisier.
+    batch_size
+        Rows per forward pass; by default what fits into 256 MiB, measured on the first samples. It changes no
+        result.
+    output
+        What to take if `f` returns a tuple, a dict or an object: index, key, attribute name or function.
+    dtype
+        Accumulate (and return) in this dtype; default: that of the gradients, at least float32.
+    random_state
+        Seed or CPU generator of the random combinations.
+    check
+        Look at a few samples first: raise if `f` mixes samples or is not deterministic.
+
+    Raises
+    ------
+    ValueError
+        If a module mixes samples (BatchNorm in training mode), is random (dropout on), or `f` does not depend
+        on `X`.
+
+    Notes
+    -----
+    Beaglehole et al. 2024 (arXiv 2402.13728), equation (1); Radhakrishnan et al. 2024 (arXiv 2212.13881).
+
+    Examples
+    --------
+    >>> import torch
+    >>> W = torch.tensor([[1.0, 2.0]])
+    >>> agop(lambda x: x @ W.T, torch.randn(5, 2, generator=torch.Generator().manual_seed(0)))
+    tensor([[1., 2.],
+            [2., 4.]])
+
+    """
+    moments = AGOPMoments(center=center, outputs=outputs, dtype=dtype, random_state=random_state)
+    return moments.update(f, X, batch_size=batch_size, output=output, check=check).agop
+
+
+class AGOPMoments:
+    """The sufficient statistic of the AGOP: update it with data, add those of other data, read `agop`.
+
+    Merging is exact up to rounding (with `center` by the parallel-covariance formula of Chan, Golub and
+    LeVeque), so that batches, streams and processes give what one pass over all data gives: `(a + b).agop`,
+    and `all_reduce()` under `torch.distributed`. Parameters as in `agop`.
+    """
+
+    def __init__(
+        self,
+        *,
+        center: bool = False,
+        outputs: int | Sequence[int] | None = None,
+        dtype: torch.dtype | None = None,
+        random_state: int | torch.Generator = 0,
+    ) -> None:
+        self.center = center
+        self.dtype = dtype
+        self.n_samples = 0
+        self._cotangents = Cotangents(outputs, random_state, shared=center)
+        self._totals: Tensor | None = None  # (replicates, d, d): sums over samples
+        self._mean: Tensor | None = None  # (passes, d): mean gradients, when centred
+
+    @classmethod
+    def of(
+        cls,
+        f: Callable[..., Any],
+        X: Batches,
+        *,
+        center: bool = False,
+        outputs: int | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        output: calling.OutputPick = None,
+        dtype: torch.dtype | None = None,
+        random_state: int | torch.Generator = 0,
+        check: bool = True,
+    ) -> AGOPMoments:
+        """The statistic of `f` on `X`."""
+        moments = cls(center=center, outputs=outputs, dtype=dtype, random_state=random_state)
+        return moments.update(f, X, batch_size=batch_size, output=output, check=check)
+
+    def update(
+        self,
+        f: Callable[..., Any],
+        X: Batches,
+        *,
+        batch_size: int | None = None,
+        output: calling.OutputPick = None,
+        check: bool = True,
+    ) -> AGOPMoments:
+        """Add the samples `X` (a tensor or a loader) and return the statistic itself."""
+        sweep_inputs(f, X, self._cotangents, self._add, batch_size=batch_size, output=output, check=check)
+        return self
+
+    def _add(self, passes: Passes) -> None:
+        means, sizes, rows = list[Tensor](), list[int](), 0
+        for replicate, gradient in passes:
+            if self._totals is None:
+                d, kind = gradient.shape[1], accumulator_dtype(gradient.dtype, self.dtype)
+                replicates = len(self._cotangents.replicate_sizes)
+                self._totals = torch.zeros(replicates, d, d, dtype=kind, device=gradient.device)
+            gradient = gradient.to(self._totals.dtype)
+            rows = gradient.shape[0]
+            if self.center:
+                means.append(gradient.mean(0))
+                sizes.append(replicate)
+                gradient = gradient - means[-1]
+            add_outer(self._totals[replicate], gradient)
+        if self.center:
+            self._merge_means(torch.stack(means), rows)
+        self.n_samples += rows
+
+    def _merge_means(self, mean: Float[Tensor, "p d"], n: int) -> None:
+        """The between-parts term of Chan et al.: n m / (n + m) times the outer product of the difference of means."""
+        assert self._totals is not None
+        if self._mean is None:
+            self._mean = mean
+            return
+        both, replicates = self.n_samples + n, self._totals.shape[0]
+        difference = mean - self._mean
+        scaled = difference * math.sqrt(self.n_samples * n / both)
+        for replicate in range(replicates):
+            add_outer(self._totals[replicate], scaled[replicate::replicates])
+        self._mean = self._mean + difference * (n / both)
+
+    def __add__(self, other: AGOPMoments) -> AGOPMoments:
+        """The statistic of both data sets together."""
+        if not isinstance(other, AGOPMoments):
+            return NotImplemented
+        self._check_mergeable(other)
+        merged = AGOPMoments(center=self.center, dtype=self.dtype)
+        merged._cotangents = self._cotangents
+        merged.n_samples = self.n_samples
+        merged._mean = self._mean
+        if self._totals is None or other._totals is None:
+            source = other if self._totals is None else self
+            merged._totals = None if source._totals is None else source._totals.clone()
+            merged._mean, merged.n_samples = source._mean, source.n_samples
+            return merged
+        merged._totals = self._totals + other._totals
+        if other._mean is not None:
+            merged._merge_means(other._mean, other.n_samples)
+        merged.n_samples += other.n_samples
+        return merged
+
+    def _check_mergeable(self, other: AGOPMoments) -> None:
+        mine, theirs = self._cotangents, other._cotangents
+        same = self.center == other.center and mine.outputs == theirs.outputs
+        if same and self.center and mine._signs is not None and theirs._signs is not None:
+            same = bool(torch.equal(mine._signs, theirs._signs))
+        if not same:
+            raise _checks.bad_value(
+                "other",
+                f"a statistic with center={self.center}, outputs={mine.outputs} and the same random_state",
+                f"center={other.center}, outputs={theirs.outputs}",
+            )
+
+    def all_reduce(self, group: Any = None) -> AGOPMoments:
+        """Merge the statistics of all processes of a `torch.distributed` group, on every one of them (in place)."""
+        import torch.distributed as dist
+
+        assert self._totals is not None, "update before all_reduce"
+        mine = self.n_samples
+        count = torch.tensor(float(mine), dtype=torch.float64, device=self._totals.device)
+        dist.all_reduce(count, group=group)
+        if self._mean is not None:
+            mean = self._mean * (mine / float(count))
+            dist.all_reduce(mean, group=group)
+            scaled = (self._mean - mean) * math.sqrt(mine)
+            replicates = self._totals.shape[0]
+            for replicate in range(replicates):
+                add_outer(self._totals[replicate], scaled[replicate::replicates])
+            self._mean = mean
+        dist.all_reduce(self._totals, group=group)
+        self.n_samples = int(count)
+        return self
+
+    @property
+    def agop(self) -> Float[Tensor, "d d"]:
+        """The AGOP of all samples so far."""
+        totals, draws = self._sums()
+        return symmetrised(totals.sum(0)) / (self.n_samples * draws)
+
+    @property
+    def standard_error(self) -> float:
+        r"""Standard error of a random estimate, relative: Frobenius norm of the error over that of `agop`.
+
+        Zero when exact; NaN with `outputs=1`, from which it cannot be told. Estimated from the scatter of
+        independent groups of the random combinations. It is the error of the random outputs only, not that of
+        having n samples.
+        """
+        if not self._cotangents.random:
+            return 0.0
+        totals, draws = self._sums()
+        sizes = self._cotangents.replicate_sizes
+        return replicate_error(
+            [symmetrised(total) / (self.n_samples * s) for total, s in zip(totals, sizes)], sizes
+        )
+
+    def _sums(self) -> tuple[Tensor, int]:
+        if self._totals is None:
+            raise _checks.bad_value("AGOPMoments", "at least one sample", "none", "call update first")
+        return self._totals, sum(self._cotangents.replicate_sizes)
+
+
+def replicate_error(estimates: Sequence[Tensor], sizes: Sequence[int]) -> float:
+    """Relative standard error of the mean of independent estimates made of `sizes` draws each."""
+    if len(estimates) < 2:
+        return math.nan
+    draws = sum(sizes)
+    mean = sum(estimate * (size / draws) for estimate, size in zip(estimates, sizes))
+    assert isinstance(mean, Tensor)
+    scatter = sum(size * float((estimate - mean).norm()) ** 2 for estimate, size in zip(estimates, sizes))
+    return math.sqrt(scatter / ((len(estimates) - 1) * draws)) / max(float(mean.norm()), 1e-300)
+
+
+def sweep_inputs(
+    f: Callable[..., Any],
+    X: Batches,
+    cotangents: Cotangents,
+    consume: Callable[[Passes], None],
+    *,
+    batch_size: int | None,
+    output: calling.OutputPick,
+    check: bool,
+) -> None:
+    """Hand the input gradients of `f` to `consume`, batch by batch, and leave `f` as it was."""
+    if batch_size is not None:
+        _checks.integer("batch_size", batch_size, at_least=1)
+    if check:
+        refuse_training_mode(f)
+
+    def forward(batch: Any, _rooted: bool = True) -> tuple[Tensor, Sequence[Tensor]]:
+        leaf = calling.floating_batch(batch).detach().requires_grad_()
+        # the clone may be changed in place, which neither a leaf nor the caller's data would forgive
+        return calling.rows_of_output(calling.call(f, leaf.clone()), output), [leaf]
+
+    def passes(batch: Tensor, reentrant: bool) -> Passes:
+        y, leaves = forward(batch)
+        if not y.requires_grad:
+            raise _checks.bad_value("f", "a function that depends on X", "outputs without a gradient")
+        left = cotangents.count(y.shape[1])
+        for replicate, cotangent in cotangents.passes(y):
+            left -= 1
+            (gradient,) = pull_back(y, cotangent, leaves, keep=left > 0, reentrant=reentrant)
+            if gradient is None:
+                raise _checks.bad_value("f", "a function that depends on X", "outputs without a gradient")
+            yield replicate, gradient.flatten(1)
+
+    with untouched(f, device=X.device if isinstance(X, Tensor) else None):
+        known: Probe | None = None
+        if isinstance(X, Tensor) and X.ndim and X.shape[0] and (check or batch_size is None):
+            known = probe(f, calling.floating_batch(X), forward, check=check)
+            batch_size = batch_size or known.rows_per_block(X.shape[0], X[0].numel() * X.element_size())
+        for batch in calling.batches(X, batch_size):
+            if known is None:
+                known = probe(f, batch, forward, check=check)
+            consume(passes(calling.floating_batch(batch), known.reentrant))

@@ -1,0 +1,189 @@
+"""The sweep behind `layer_agops`: batches through the model, gradients into one small sum per layer and call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agop import _checks
+from agop.gradients import calling
+from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
+from agop.gradients.cotangents import Cotangents
+from agop.gradients.outer import replicate_error
+from agop.gradients.probe import Probe, probe
+from agop.gradients.pullback import pull_back
+from agop.gradients.reads import Read
+from agop.gradients.recorder import Recorder, View
+from agop.gradients.sanity import PROBE_ROWS
+
+
+@dataclass(eq=False)
+class LayerSum:
+    """Sum of δδᵀ (or of `(Wᵀδ)(Wᵀδ)ᵀ`, where that is the smaller matrix) over the rows that one call of a layer reads."""
+
+    totals: Float[Tensor, "r g k k"]
+    weight: Float[Tensor, "g k d"] | None
+    early: bool
+    n_rows: int = 0
+
+    @classmethod
+    def like(
+        cls, rows: Float[Tensor, "g m k"], read: Read, replicates: int, dtype: torch.dtype | None
+    ) -> LayerSum:
+        """An empty sum for such rows."""
+        kind = accumulator_dtype(rows.dtype, dtype)
+        weight = None if read.weight is None else read.weight().to(kind)
+        groups, _, k = rows.shape
+        d = k if weight is None else weight.shape[-1]
+        # per row: k² operations (half a product) for δδᵀ, or 2kd + d² to apply W first
+        early = weight is not None and d * (2 * k + d) < k * k
+        side = d if early else k
+        return cls(torch.zeros(replicates, groups, side, side, dtype=kind, device=rows.device), weight, early)
+
+    def add(self, rows: Float[Tensor, "g m k"], replicate: int) -> None:
+        """Add the outer products of `rows` to one replicate."""
+        rows = rows.to(self.totals.dtype)
+        if self.early:
+            assert self.weight is not None
+            with torch.autocast(rows.device.type, enabled=False):
+                rows = rows @ self.weight
+        total = self.totals[replicate]
+        if total.shape[0] == 1:
+            add_outer(total[0], rows[0])
+        else:
+            add_outer(total, rows)
+
+    def agops(self, divisor: float, sizes: Sequence[int]) -> tuple[Float[Tensor, "d d"], float]:
+        """The AGOP and its relative standard error, given the draws in each replicate."""
+        draws = sum(sizes)
+        value = self._read(self.totals.sum(0)) / (divisor * draws)
+        if len(sizes) == 1:
+            return value, 0.0
+        parts = [self._read(total) / (divisor * size) for total, size in zip(self.totals, sizes)]
+        return value, replicate_error(parts, sizes)
+
+    def _read(self, total: Float[Tensor, "g k k"]) -> Float[Tensor, "d d"]:
+        total = symmetrised(total)
+        if self.weight is not None and not self.early:
+            with torch.autocast(total.device.type, enabled=False):
+                total = self.weight.mT @ total @ self.weight
+            total = (total + total.mT) / 2
+        return total.sum(0)
+
+
+@dataclass(eq=False)
+class Sweep:
+    """One run over the data; `sums` by view afterwards, `order` the order of the calls."""
+
+    model: nn.Module
+    recorder: Recorder
+    cotangents: Cotangents
+    output: calling.OutputPick
+    dtype: torch.dtype | None
+    exact_names: set[str]
+    n_samples: int = 0
+    sums: dict[View, LayerSum] = field(default_factory=dict)
+    order: dict[View, None] = field(default_factory=dict)
+    reentrant: bool = False
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def device(self) -> torch.device | None:
+        """Where the model is, or None if it has no parameters."""
+        parameter = next(self.model.parameters(), None)
+        return None if parameter is None else parameter.device
+
+    def run(self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool) -> None:
+        """Feed all of `X`."""
+        device = self.device()
+        with self.recorder.attached():
+            if isinstance(X, Tensor) and X.ndim and X.shape[0]:
+                head = next(calling.batches(X[:PROBE_ROWS], None, inputs))
+                seen = self._probe(calling.on_device(head, device), check)
+                batch_size = batch_size or seen.rows_per_block(X.shape[0], X[0].numel() * X.element_size())
+                stream = calling.batches(X, batch_size, inputs)
+            else:
+                stream = calling.batches(X, None, inputs)
+                head = next(stream)
+                self._probe(calling.on_device(head, device), check)
+                stream = chain([head], stream)
+            with self.recorder.awake(self.model) if self.reentrant else nullcontext():
+                for batch in stream:
+                    self._batch(calling.on_device(batch, device))
+
+    def _probe(self, batch: Any, check: bool) -> Probe:
+        seen = probe(self.model, batch, self._forward_for_probe, check=check)
+        # a layer that ran without recording was inside a checkpoint, even where no graph leads there
+        self.reentrant = seen.reentrant or bool(self.recorder.unrecorded)
+        self.recorder.release()
+        return seen
+
+    def _forward_for_probe(self, batch: Any, rooted: bool) -> tuple[Tensor, Sequence[Tensor]]:
+        leaves: list[Tensor] = []
+        y = self._forward(batch, leaves if rooted else None)
+        return y, leaves or self.recorder.leaves
+
+    def _forward(self, batch: Any, leaves: list[Tensor] | None = None) -> Float[Tensor, "b c"]:
+        with self.recorder.forward():
+            returned = calling.call(self.model, calling.copied(batch, leaves))
+        return calling.rows_of_output(returned, self.output)
+
+    def _batch(self, batch: Any) -> None:
+        recorder = self.recorder
+        y = self._forward(batch, [] if self.reentrant else None)
+        self._require_called()
+        if not y.requires_grad:
+            raise _independent(next(iter(recorder.views)))
+        n_rows: dict[View, int] = {}
+        replicate = 0
+
+        def sink(view: View, read: Read, gradient: Tensor) -> None:
+            rows = read.rows(gradient)
+            if view not in self.sums:
+                self.sums[view] = LayerSum.like(rows, read, len(self.cotangents.replicate_sizes), self.dtype)
+            n_rows[view] = rows.shape[1]
+            self.sums[view].add(rows, replicate)
+
+        left = self.cotangents.count(y.shape[1])
+        with recorder.backward(sink):
+            for replicate, cotangent in self.cotangents.passes(y):  # noqa: B007 (the sink reads it)
+                left -= 1
+                pull_back(y, cotangent, recorder.leaves, keep=left > 0, reentrant=self.reentrant)
+        for view in recorder.views:
+            if view not in recorder.fired:
+                raise _independent(view)
+            self.sums[view].n_rows += n_rows[view]
+            self.order[view] = None
+        self.n_samples += y.shape[0]
+        recorder.release()
+
+    def _require_called(self) -> None:
+        """Raise for a layer chosen by its name that was not called, note the others."""
+        called = {view.layer for view in self.recorder.views}
+        for name, (module, _) in self.recorder.reads.items():
+            if any(layer == name or layer.startswith(name + ".") for layer in called):
+                continue
+            told = f"layer {name!r} ({type(module).__name__}), which was never called"
+            if name in self.exact_names or not called:
+                raise _checks.bad_value(
+                    "layers",
+                    "layers that the forward pass calls",
+                    told,
+                    "leave it out, or call the module instead of using its weight",
+                )
+            self.notes[f"left out: {told}"] = None
+
+
+def _independent(view: View) -> ValueError:
+    return _checks.bad_value(
+        "layers",
+        "layers that the output depends on",
+        f"layer {view.layer!r}, from which no gradient path leads to the output",
+        "leave it out, or look for a detach() or no_grad() behind it",
+    )
