@@ -5,7 +5,15 @@ from importlib.metadata import version as _version
 __version__ = _version("agop")
 
 # collapse
-from agop.collapse.geometry import nc2
-from agop.collapse.measurement import Measurement
-from agop.collapse.moments import ClassMoments
-from agop.collapse.variability import nc1
+from agop.collapse import (
+    ClassMoments,
+    CollapseReport,
+    Measurement,
+    SpanScatter,
+    collapse_report,
+    nc1,
+    nc2,
+    nc3,
+    nc4,
+    nc5,
+)

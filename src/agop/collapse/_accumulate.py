@@ -1,7 +1,8 @@
 """Class sums of rows in float64, block by block: the arithmetic beneath `ClassMoments`.
 
-A mean is kept as `means + residual` (two float64, the second below the last digit of the first), so that merging the
-statistics of two batches loses nothing even when class means are 10^10 times the spread around them.
+A mean is kept as `means + residual` (two float64, the second below the last digit of the first), so that
+merging the statistics of two batches loses nothing even when class means are 10^10 times the spread around
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from agop._blocks import row_blocks, rows_per_block
 
 CPU_BLOCK_BYTES = 8 * 2**20
-"""Working memory of one block on the CPU: small enough to stay in the cache between the five passes over it."""
+"""Working memory of one block on the CPU: it stays in the cache between the five passes over it."""
 
 SEGMENT_ROWS = 16_384
 """Rows that share one reference per class; cancellation in a segment is bounded by its number of rows."""
@@ -33,9 +34,11 @@ class Sums:
     @classmethod
     def zeros(cls, n_classes: int, d: int, device: torch.device) -> Sums:
         """No samples yet."""
-        one = torch.zeros(n_classes, dtype=torch.float64, device=device)
-        two = torch.zeros(n_classes, d, dtype=torch.float64, device=device)
-        return cls(one, two, two.clone(), one.clone())
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        return cls(zeros(n_classes), zeros(n_classes, d), zeros(n_classes, d), zeros(n_classes))
 
     def rows(self, classes: Int[Tensor, " k"]) -> Sums:
         """The statistics of some classes, copied."""
@@ -49,7 +52,9 @@ class Sums:
         self.within[classes] = rows.within
 
 
-def two_sum(a: Float[Tensor, "c d"], b: Float[Tensor, "c d"]) -> tuple[Float[Tensor, "c d"], Float[Tensor, "c d"]]:
+def two_sum(
+    a: Float[Tensor, "c d"], b: Float[Tensor, "c d"]
+) -> tuple[Float[Tensor, "c d"], Float[Tensor, "c d"]]:
     """`a + b` rounded, and the rounding error (Knuth): together they are the exact sum."""
     total = a + b
     virtual = total - a
@@ -63,6 +68,11 @@ def mean_difference(a: Sums, b: Sums) -> Float[Tensor, "c d"]:
 
 def merge(a: Sums, b: Sums) -> Sums:
     """The statistics of the union of two disjoint sets of samples (Chan, Golub and LeVeque 1979)."""
+    new = ((a.counts == 0) & (b.counts > 0)).unsqueeze(1)
+    if bool(new.any()):
+        # a class seen for the first time keeps its mean to the last digit: zero plus it would round
+        means, residual = torch.where(new, b.means, a.means), torch.where(new, b.residual, a.residual)
+        a = Sums(a.counts, means, residual, a.within)
     counts = a.counts + b.counts
     share = b.counts / counts.clamp_min(1)
     delta = mean_difference(a, b)
@@ -79,35 +89,45 @@ def block_rows(n: int, d: int, device: torch.device) -> int:
 
 
 def class_sums(
-    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int, scatter: Float[Tensor, "d d"] | None
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    n_classes: int,
+    scatter: Float[Tensor, "d d"] | None,
 ) -> Sums:
-    """The statistics of all rows; adds the pooled within-class scatter matrix to `scatter` if there is one."""
+    """The statistics of all rows; adds the pooled within-class scatter to `scatter` if there is one."""
     # MPS has no float64: rows cross to the CPU segment by segment, in their own dtype
     device = torch.device("cpu") if features.device.type == "mps" else features.device
     n, d = features.shape
+    few = n_classes <= SEGMENT_ROWS // 16
     total = Sums.zeros(n_classes, d, device)
     for rows in row_blocks(n, SEGMENT_ROWS):
         segment = features[rows].to(device)
-        if n_classes <= SEGMENT_ROWS // 16:
+        if few:
             part = _segment_sums(segment, labels[rows].to(device), n_classes, scatter)
             _add_shift_scatter(scatter, total, part)
-            total = merge(total, part)
+            total = merge(total, part) if rows.start else part
             continue
         # many classes: touch only those that occur here
         present, compact = labels[rows].to(device).unique(return_inverse=True)
         part = _segment_sums(segment, compact, len(present), scatter)
-        before = total.rows(present)
-        _add_shift_scatter(scatter, before, part)
-        total.put(present, merge(before, part))
+        if rows.start:
+            before = total.rows(present)
+            _add_shift_scatter(scatter, before, part)
+            part = merge(before, part)
+        total.put(present, part)
     return total
 
 
 def _segment_sums(
-    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int, scatter: Float[Tensor, "d d"] | None
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    n_classes: int,
+    scatter: Float[Tensor, "d d"] | None,
 ) -> Sums:
     """One reference row per class is subtracted from every row, so sums run over deviations, not over values.
 
-    The reference is a sample of the class, hence the summed square about it is at most n + 1 times the one about the mean.
+    The reference is a sample of the class, hence the summed square about it is at most n + 1 times the one
+    about the mean.
     """
     n, d = features.shape
     device = features.device
@@ -129,7 +149,7 @@ def _segment_sums(
         if scatter is not None:
             scatter.addmm_(deviation.T, deviation)
     counts = torch.bincount(labels, minlength=n_classes).double()
-    offset = sums / counts.clamp_min(1).unsqueeze(1)
+    offset = sums.div_(counts.clamp_min(1).unsqueeze(1))
     within = squares - counts * torch.linalg.vector_norm(offset, dim=1).square()
     if scatter is not None:
         scaled = offset * counts.sqrt().unsqueeze(1)

@@ -18,6 +18,7 @@ class Measurement(float):
         None, or one sentence on why there is no value; then the float is NaN, never 0.
     details
         What else the computation used or left out: ranks, tolerances, numbers of classes, per-class values.
+
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measurement(float):
         undefined_because: str | None = None,
         details: dict[str, Any] | None = None,
     ) -> Measurement:
+        """NaN if there is a reason why the measure is undefined, else the value."""
         self = super().__new__(cls, float("nan") if undefined_because is not None else value)
         self.name = name
         self.definition = definition

@@ -1,7 +1,7 @@
 """One-pass, mergeable class moments: all that most collapse measures need to know of the features.
 
-Features are rows, (n, d), of any floating dtype; labels are integers 0..C-1, (n,). Flatten images or tokens first:
-`features.flatten(1)`, or `features.reshape(-1, d)` with one label per token.
+Features are rows, (n, d), of any floating dtype; labels are integers 0..C-1, (n,). Flatten images or tokens
+first: `features.flatten(1)`, or `features.reshape(-1, d)` with one label per token.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agop._checks import bad_type, bad_value, floating, integer, one_of, same_length
 from agop.collapse._accumulate import Sums, class_sums, mean_difference, merge
+from agop.collapse.spectrum import BetweenSpectrum, between_spectrum
 
 Weighting = Literal["class", "sample"]
 
@@ -23,9 +24,9 @@ Weighting = Literal["class", "sample"]
 class ClassMoments:
     r"""Counts, means and summed squared deviations of every class; `a + b` are those of both sets of samples.
 
-    All in float64, on the device of the features (on the CPU for MPS, which has no float64), whatever the dtype that came in.
-    The numbers do not depend on batching, order or the number of workers, nor (beyond the rounding of the data) on a constant
-    added to every feature.
+    All in float64, on the device of the features (on the CPU for MPS, which has no float64), whatever the
+    dtype that came in. The numbers do not depend on batching, order or the number of workers, nor (beyond the
+    rounding of the data) on a constant added to every feature.
 
     Attributes
     ----------
@@ -39,6 +40,7 @@ class ClassMoments:
         What the exact class mean has below the last digit of `means`; makes merging exact at deep collapse.
     scatter : (d, d) or None
         Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ over all classes, a sum; kept with ``scatter="full"``.
+
     """
 
     counts: Float[Tensor, " c"]
@@ -73,7 +75,9 @@ class ClassMoments:
         Raises
         ------
         ValueError, TypeError
-            For labels that are not integers 0..C-1, features that are not a finite (n, d) floating tensor, or unequal lengths.
+            For labels that are not integers 0..C-1, features that are not a finite (n, d) floating tensor, or
+            unequal lengths.
+
         """
         one_of("scatter", scatter, ("trace", "full"))
         floating("features", features, ndim=2, finite=False)
@@ -88,7 +92,9 @@ class ClassMoments:
         if not bool(torch.isfinite(sums.within).all()):
             # sums show it for free; only now look for the culprits
             floating("features", features, ndim=2)
-            raise bad_value("features", "squares within the float64 range", "an overflow", "rescale the features")
+            raise bad_value(
+                "features", "squares within the float64 range", "an overflow", "rescale the features"
+            )
         return cls(sums.counts, sums.means, sums.within, sums.residual, matrix)
 
     @classmethod
@@ -144,7 +150,23 @@ class ClassMoments:
         place = torch.device("cpu") if place.type == "mps" else place
         matrix = None if self.scatter is None else self.scatter.to(place)
         return ClassMoments(
-            self.counts.to(place), self.means.to(place), self.within.to(place), self.residual.to(place), matrix
+            self.counts.to(place),
+            self.means.to(place),
+            self.within.to(place),
+            self.residual.to(place),
+            matrix,
+        )
+
+    def with_classes(self, n_classes: int) -> ClassMoments:
+        """The same moments among `n_classes` >= C classes; the new ones have no samples."""
+        integer("n_classes", n_classes, at_least=self.n_classes)
+        extra = n_classes - self.n_classes
+
+        def padded(rows: Tensor) -> Tensor:
+            return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])])
+
+        return ClassMoments(
+            padded(self.counts), padded(self.means), padded(self.within), padded(self.residual), self.scatter
         )
 
     def _sums(self) -> Sums:
@@ -179,23 +201,32 @@ class ClassMoments:
         """Weights of the present classes that sum to 1: equal (``"class"``) or n_c / n (``"sample"``)."""
         one_of("weighting", weighting, ("class", "sample"))
         counts = self.counts[self.present]
-        return counts / counts.sum() if weighting == "sample" else torch.full_like(counts, 1 / max(1, len(counts)))
+        return (
+            counts / counts.sum()
+            if weighting == "sample"
+            else torch.full_like(counts, 1 / max(1, len(counts)))
+        )
 
     def global_mean(self, weighting: Weighting = "class") -> Float[Tensor, " d"]:
-        """μ: the mean of the class means (``"class"``) or of the samples (``"sample"``); zeros without samples."""
-        means = self.means[self.present]
-        if len(means) == 0:
+        """μ, the mean of class means (``"class"``) or of samples (``"sample"``); zeros without samples."""
+        present = self.present
+        if len(present) == 0:
             return self.means.new_zeros(self.d)
-        # relative to one of them: exact when all class means coincide
-        return means[0] + self.weights(weighting) @ (means - means[0])
+        return self.means[present[0]] + self.weights(weighting) @ self._from_first()
 
     def centred_means(self, weighting: Weighting = "class") -> Float[Tensor, "k d"]:
-        """μ_c − μ of the present classes."""
-        means = self.means[self.present]
-        if len(means) == 0:
+        """μ_c − μ of the present classes, ascending; absent classes have no row."""
+        shifted = self._from_first()
+        return shifted.sub_(self.weights(weighting) @ shifted) if len(shifted) else shifted
+
+    def _from_first(self) -> Float[Tensor, "k d"]:
+        """Means relative to that of the first present class: exactly zero when all coincide."""
+        present = self.present
+        means = self.means[present]
+        if len(present) == 0:
             return means
-        shifted = means - means[0]
-        return shifted - self.weights(weighting) @ shifted
+        first, tail = means[0].clone(), self.residual[present]
+        return means.sub_(first).add_(tail.sub_(tail[0].clone()))
 
     def trace_within(self) -> float:
         """Tr Σ_W = 1/n Σ_i ‖h_i − μ_{y_i}‖²; NaN without samples."""
@@ -203,18 +234,24 @@ class ClassMoments:
         return float(self.within.sum()) / n if n else float("nan")
 
     def trace_between(self, weighting: Weighting = "class") -> float:
-        """Tr Σ_B = Σ_c w_c ‖μ_c − μ‖² with w_c = 1/C (``"class"``) or n_c/n (``"sample"``); NaN without samples."""
+        """Tr Σ_B = Σ_c w_c ‖μ_c − μ‖², w_c = 1/C (``"class"``) or n_c/n (``"sample"``); NaN without samples."""
         centred = self.centred_means(weighting)
         if len(centred) == 0:
             return float("nan")
         return float(self.weights(weighting) @ torch.linalg.vector_norm(centred, dim=1).square())
 
-    def coincident(self) -> Bool[Tensor, " k"]:
+    def coincident(self, weighting: Weighting = "class") -> Bool[Tensor, " k"]:
         """Which present classes have a mean equal, to float64 rounding, to the global mean."""
-        means = self.means[self.present]
-        scale = 8 * torch.finfo(torch.float64).eps * means.abs().amax() if means.numel() else 0.0
-        norms = torch.linalg.vector_norm(self.centred_means(), dim=1)
-        return norms <= scale * self.d**0.5
+        norms = torch.linalg.vector_norm(self.centred_means(weighting), dim=1)
+        largest = self.means.abs().amax() if self.means.numel() else 0.0
+        return norms <= 8 * torch.finfo(torch.float64).eps * largest * self.d**0.5
+
+    def between(self, weighting: Weighting = "class") -> BetweenSpectrum:
+        """The eigenvalues and directions of Σ_B in the span of the class means; computed once and kept."""
+        kept: dict[str, BetweenSpectrum] = self.__dict__.setdefault("_between", {})
+        if weighting not in kept:
+            kept[weighting] = between_spectrum(self.centred_means(weighting), self.weights(weighting))
+        return kept[weighting]
 
     def __repr__(self) -> str:
         kept = ", scatter (d, d)" if self.scatter is not None else ""
@@ -230,18 +267,26 @@ def check_labels(labels: Tensor, n_classes: int | None) -> int:
         raise bad_type("labels", expected, f"dtype {labels.dtype}", "convert them with .long()")
     if labels.ndim != 1:
         raise bad_value(
-            "labels", expected, f"shape {tuple(labels.shape)}", "take .argmax(1) of one-hot targets, or flatten them"
+            "labels",
+            expected,
+            f"shape {tuple(labels.shape)}",
+            "take .argmax(1) of one-hot targets, or flatten them",
         )
     if n_classes is not None:
         integer("n_classes", n_classes, at_least=1)
     if labels.numel() == 0:
         if n_classes is None:
-            raise bad_value("labels", "at least one label", "none", "pass n_classes for a batch that may be empty")
+            raise bad_value(
+                "labels", "at least one label", "none", "pass n_classes for a batch that may be empty"
+            )
         return n_classes
     low, high = (int(value) for value in labels.aminmax())
     if low < 0 or (n_classes is not None and high >= n_classes):
         top = "C-1" if n_classes is None else str(n_classes - 1)
         raise bad_value(
-            "labels", f"integers 0..{top}", f"values from {low} to {high}", "drop ignored samples (such as -100) and renumber"
+            "labels",
+            f"integers 0..{top}",
+            f"values from {low} to {high}",
+            "drop ignored samples (such as -100) and renumber",
         )
     return high + 1 if n_classes is None else n_classes
