@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from jaxtyping import install_import_hook
 
-with install_import_hook("agop", "beartype.beartype"):
+with install_import_hook("agop", "tests.typechecking.check"):
     import agop  # noqa: F401
 
 import torch

@@ -17,3 +17,17 @@ from agop.collapse import (
     nc4,
     nc5,
 )
+
+# estimators
+from agop.kernels import Gaussian, Laplace
+from agop.machines import (
+    DeepRFMClassifier,
+    DeepRFMRegressor,
+    RFMClassifier,
+    RFMRegressor,
+    estimate_memory,
+)
+
+# both worlds
+from agop.profiles import Profile, profile
+from agop.view import LayerView

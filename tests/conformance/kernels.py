@@ -111,4 +111,4 @@ class KernelConformance:
         X, A = data(10, 4, 2, dtype=torch.float32)
         assert self.kernel(X).dtype == torch.float32
         assert self.kernel.gradient(X, X, A).dtype == torch.float32
-        assert kernel_agop(self.kernel, Points(X), A).dtype == torch.float32
+        assert kernel_agop(self.kernel, Points(X, dtype=torch.float32), A).dtype == torch.float32

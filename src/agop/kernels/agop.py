@@ -32,11 +32,15 @@ _TILE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """A partition of the points into cells, each with its mean: `offsets + means[index]` are the points."""
+    """A partition of the points into cells, each with its mean: `offsets + means[index]` are the points.
+
+    `exact` are the offsets in the dtype distances are formed in.
+    """
 
     index: Int[Tensor, " n"]
     means: Float[Tensor, "k d"]
     offsets: Float[Tensor, "n d"]
+    exact: Float[Tensor, "n d"]
 
     @classmethod
     def of(cls, points: Points, index: Int[Tensor, " n"] | None, dtype: torch.dtype) -> Cells:
@@ -45,11 +49,12 @@ class Cells:
         if index is None:
             index = torch.zeros(len(values), dtype=torch.int64, device=values.device)
             means = values.new_zeros(1, values.shape[1])
-            return cls(index, means.to(dtype), values.to(dtype))
+            return cls(index, means.to(dtype), values.to(dtype), values)
         labels, index = torch.unique(index, return_inverse=True)
         sums = values.new_zeros(len(labels), values.shape[1]).index_add_(0, index, values)
         means = (sums / torch.bincount(index, minlength=len(labels))[:, None]).to(dtype)
-        return cls(index, means, (values - means.to(values.dtype)[index]).to(dtype))
+        exact = values - means.to(values.dtype)[index]
+        return cls(index, means, exact.to(dtype), exact)
 
 
 def operations(n: int, d: int, c: int) -> dict[str, int]:
@@ -81,7 +86,8 @@ def kernel_agop(
     Parameters
     ----------
     kernel, points, A
-        The machine; the result has the dtype of `A`.
+        The machine. The result has the dtype the points' distances are formed in (float64 in mixed precision): the last two
+        products, O(n²d), are done in it, because a square root of the AGOP turns an error of 1e-7 into one of 3e-4.
     cells
         A partition of the points whose members may nearly coincide, as integers; changes rounding only.
     weights
@@ -103,7 +109,7 @@ def kernel_agop(
     else:
         assert weights is not None
         summed = _gram(A, parts, weights, root)
-    return ((summed + summed.mT) / (2 * total)).to(A.dtype)
+    return (summed + summed.mT) / (2 * total)
 
 
 def _across(B: Float[Tensor, "b c*k"], own: Int[Tensor, " b"], c: int) -> tuple[Tensor, Tensor]:
@@ -132,7 +138,7 @@ def _direct(
     n, c = A.shape
     offsets = parts.offsets
     spread = _spread(A, parts)
-    summed = A.new_zeros(offsets.shape[1], offsets.shape[1])
+    summed = parts.exact.new_zeros(offsets.shape[1], offsets.shape[1])
     bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
     for rows in row_blocks(n, rows_per_block(n, bytes_per_row)):
         W = weights[rows] if weights is not None else kernel.block(points, rows, points, A.dtype, value=False)[1]
@@ -144,6 +150,7 @@ def _direct(
             G = torch.addmm(sums[:, output, None] * offsets[rows], W, A[:, output, None] * offsets, alpha=-1)
             if len(parts.means) > 1:
                 G.addmm_(Q[:, output], parts.means)
+            G = G.to(summed.dtype)
             summed.addmm_(G.mT, G)
     return summed
 
@@ -156,7 +163,8 @@ def _gram(
     if root is not None:
         W.mul_(root[:, None])
     sums, Q = _across(W @ _spread(A, parts), parts.index, c)
-    half = torch.zeros_like(offsets)
+    exact = parts.exact
+    half = torch.zeros_like(exact)
     diagonal = sums.square().sum(1)
     for rows, columns in tiles(n, _TILE_BYTES, A.element_size()):
         T = W[:, rows].mT @ W[:, columns]
@@ -166,12 +174,13 @@ def _gram(
         if rows == columns:
             T.diagonal().add_(diagonal[rows])
             T /= 2
-        half[rows].addmm_(T, offsets[columns])
-    summed = offsets.mT @ half
+        half[rows].addmm_(T.to(exact.dtype), exact[columns])
+    summed = exact.mT @ half
     if len(means) > 1:
         pulled = (W.mT @ Q.flatten(1)).view_as(Q)
         cross = torch.einsum("nc,nck->nk", sums, Q) - torch.einsum("nc,nck->nk", A, pulled)
-        flat = Q.flatten(0, 1)
-        summed += (offsets.mT @ cross) @ means
+        flat = Q.flatten(0, 1).to(exact.dtype)
+        means = means.to(exact.dtype)
+        summed += (exact.mT @ cross.to(exact.dtype)) @ means
         summed += means.mT @ (flat.mT @ flat) @ means / 2
     return summed + summed.mT

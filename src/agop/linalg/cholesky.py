@@ -62,3 +62,20 @@ def cholesky_(
         if on_block is not None:
             on_block(end, n)
     return K
+
+
+def cholesky_solve(
+    L: Float[Tensor, "n n"], Y: Float[Tensor, "n c"], *, block: int = BLOCK
+) -> Float[Tensor, "n c"]:
+    """Solve `L Lᵀ A = Y` with the lower triangle of `L`, reading it in place (torch.cholesky_solve copies it)."""
+    n = L.shape[0]
+    A = Y.clone()
+    for start in range(0, n, block):
+        end = min(n, start + block)
+        A[start:end] -= L[start:end, :start] @ A[:start]
+        A[start:end] = torch.linalg.solve_triangular(L[start:end, start:end], A[start:end], upper=False)
+    for start in reversed(range(0, n, block)):
+        end = min(n, start + block)
+        A[start:end] -= L[end:, start:end].mT @ A[end:]
+        A[start:end] = torch.linalg.solve_triangular(L[start:end, start:end].mT, A[start:end], upper=True)
+    return A

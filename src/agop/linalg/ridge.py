@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.linalg.cholesky import NotPositiveDefinite, cholesky_
+from agop.linalg.cholesky import NotPositiveDefinite, cholesky_, cholesky_solve
 
 
 class SingularSystemError(ValueError):
@@ -72,7 +72,7 @@ class RidgeFactor:
 
     def solve(self, Y: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         r"""Return :math:`(K + \mu I)^{-1} Y`: 2n²c operations."""
-        return torch.cholesky_solve(Y, self.lower)
+        return cholesky_solve(self.lower, Y)
 
 
 def _singular(ridge: float, dtype: torch.dtype, row: int, n: int) -> SingularSystemError:

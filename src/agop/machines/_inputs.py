@@ -1,0 +1,178 @@
+"""From what a user passes to an estimator to tensors and back: arrays, frames or tensors, labels or targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from torch import Tensor
+
+from agop import _checks
+from agop.kernels import Gaussian, Kernel, Laplace
+from agop.kernels.distance import squared_distances
+
+KERNELS: dict[str, type[Kernel]] = {"laplace": Laplace, "gaussian": Gaussian}
+"""Kernels that an estimator takes by name."""
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where and in what an estimator computes, and what it was handed: arrays go back as arrays, tensors as tensors."""
+
+    device: torch.device
+    dtype: torch.dtype
+    given_tensor: bool
+    given_device: torch.device
+    given_dtype: torch.dtype
+
+    def returned(self, values: Tensor) -> Any:
+        """`values` as what the user passed: on its device as a tensor, or as a NumPy array."""
+        values = values.to(self.given_dtype)
+        return values.to(self.given_device) if self.given_tensor else values.cpu().numpy()
+
+
+def check_X(
+    estimator: BaseEstimator, X: Any, *, reset: bool, device: Any, dtype: Any
+) -> tuple[Float[Tensor, "n d"], Place]:
+    """Validate a design matrix by scikit-learn's rules and place it; the input itself is never written to."""
+    wanted = _wanted_dtype(dtype)
+    if isinstance(X, Tensor):
+        X = _checks.floating("X", X.detach(), ndim=2)
+        if X.shape[0] == 0 or X.shape[1] == 0:
+            raise _checks.bad_value("X", "at least one row and one column", f"shape {tuple(X.shape)}")
+        _check_columns(estimator, X.shape[1], reset)
+        values, given = X, True
+    else:
+        array = validate_data(estimator, X, reset=reset, dtype=[np.float64, np.float32], accept_sparse=False)
+        values, given = torch.from_numpy(np.ascontiguousarray(array).copy()), False
+    if values.dtype not in _DTYPES.values():
+        wanted = wanted or torch.float32
+    place = Place(
+        device=values.device if device is None and given else _checks.device("device", device),
+        dtype=wanted or values.dtype,
+        given_tensor=given,
+        given_device=values.device,
+        given_dtype=values.dtype,
+    )
+    placed = values.to(place.device, place.dtype)
+    if not bool(torch.isfinite(placed).all()):
+        raise _checks.bad_value("X", f"values within the range of {place.dtype}", "larger ones", "rescale or use float64")
+    return placed, place
+
+
+def _check_columns(estimator: BaseEstimator, d: int, reset: bool) -> None:
+    if reset:
+        estimator.n_features_in_ = d
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+    elif d != estimator.n_features_in_:
+        raise _checks.bad_value(
+            "X", f"{estimator.n_features_in_} features as in fit", f"{d}", "pass the columns the estimator was fitted on"
+        )
+
+
+def _wanted_dtype(dtype: Any) -> torch.dtype | None:
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise _checks.bad_value("dtype", "None, 'float32' or 'float64'", repr(dtype))
+    return _DTYPES[name]
+
+
+def check_targets(y: Any, n: int, place: Place) -> tuple[Float[Tensor, "n c"], bool]:
+    """Regression targets as an (n, c) tensor, and whether they came with one axis."""
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if y is None:
+        raise _checks.bad_value("y", "targets, one per row of X (requires y to be passed)", "None", "pass them")
+    array = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", allow_nd=False)
+    if array.ndim not in (1, 2):
+        raise _checks.bad_value("y", "one or two axes", f"shape {array.shape}")
+    _checks.same_length("X", n, "y", len(array))
+    targets = torch.from_numpy(np.array(array)).to(place.device, place.dtype)
+    return targets.reshape(n, -1), array.ndim == 1
+
+
+def check_labels(y: Any, n: int) -> tuple[np.ndarray, Int[Tensor, " n"]]:
+    """The sorted classes, and the index of each label among them."""
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if y is None:
+        raise _checks.bad_value("y", "labels, one per row of X (requires y to be passed)", "None", "pass them")
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise _checks.bad_value("y", "labels with one axis", f"shape {array.shape}", "pass one label per row")
+    _checks.same_length("X", n, "y", len(array))
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise _checks.bad_value("y", "labels", "NaN or infinite entries (Input contains NaN)", "drop those rows")
+    check_classification_targets(array)
+    classes, index = np.unique(array, return_inverse=True)
+    if len(classes) < 2:
+        raise _checks.bad_value(
+            "y", "at least 2 classes", f"1 class ({classes[0]!r})", "pass samples of another class too"
+        )
+    return classes, torch.from_numpy(index.astype(np.int64))
+
+
+def signed_one_hot(index: Int[Tensor, " n"], n_classes: int, place: Place) -> Float[Tensor, "n c"]:
+    """+1 in the column of the class, −1 elsewhere."""
+    hot = torch.full((len(index), n_classes), -1.0, dtype=place.dtype, device=place.device)
+    return hot.scatter_(1, index.to(place.device)[:, None], 1.0)
+
+
+def check_weight(sample_weight: Any, X: Any, n: int, place: Place) -> Float[Tensor, " n"] | None:
+    """Sample weights, finite and not negative, or None."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Tensor):
+        sample_weight = sample_weight.detach().cpu().numpy()
+    weights = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
+    if not weights.sum() > 0:
+        raise _checks.bad_value("sample_weight", "some positive weight", "none", "weight at least one sample")
+    return torch.from_numpy(weights).to(place.device, place.dtype)
+
+
+def make_kernel(kernel: Any, bandwidth: Any, X: Float[Tensor, "n d"]) -> Kernel:
+    """The kernel an estimator was asked for: a name with a bandwidth ("median" is taken from `X`), or a kernel as it is."""
+    if isinstance(kernel, Kernel):
+        return kernel
+    name = _checks.one_of("kernel", kernel, KERNELS)
+    if isinstance(bandwidth, str):
+        _checks.one_of("bandwidth", bandwidth, ["median"])
+        bandwidth = median_distance(X)
+    return KERNELS[name](bandwidth=_checks.real("bandwidth", bandwidth, above=0))  # type: ignore[call-arg]
+
+
+def median_distance(X: Float[Tensor, "n d"], at_most: int = 1000) -> float:
+    """Median distance between distinct rows of `X` (an even subset of at most `at_most` rows)."""
+    rows = X[:: max(1, -(-len(X) // at_most))]
+    squared = squared_distances(rows)
+    i, j = torch.triu_indices(len(rows), len(rows), 1, device=X.device)
+    positive = squared[i, j]
+    positive = positive[positive > 0]
+    if positive.numel() == 0:
+        raise _checks.bad_value("X", "rows that differ, for bandwidth='median'", "equal rows", "give a number")
+    return float(positive.median().sqrt())
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed from scikit-learn's `random_state` or a torch Generator; None draws fresh entropy, not the global generator."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, torch.Generator):
+        return int(torch.randint(2**31 - 1, (), generator=random_state, device=random_state.device))
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
+        return _checks.integer("random_state", random_state, at_least=0)
+    return int(check_random_state(random_state).randint(2**31 - 1))

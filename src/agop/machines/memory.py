@@ -1,0 +1,125 @@
+"""What a fit needs in memory, said beforehand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from agop import _checks
+
+_TILES = 512 * 2**20
+"""Working blocks of distances, kernel tiles and tile products, in bytes."""
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes a fit holds at its peak, by what holds them."""
+
+    kernel_matrix: int
+    points: int
+    features: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts, in bytes."""
+        return self.kernel_matrix + self.points + self.features + self.working
+
+    def __str__(self) -> str:
+        parts = ", ".join(
+            f"{name} {human(size)}"
+            for name, size in (
+                ("kernel matrix", self.kernel_matrix),
+                ("points", self.points),
+                ("layers", self.features),
+                ("working blocks", self.working),
+            )
+            if size >= 2**20
+        )
+        return f"{human(self.total)} ({parts or 'all parts below 1 MiB'})"
+
+
+def estimate_memory(
+    n: int,
+    d: int,
+    c: int,
+    *,
+    width: int = 0,
+    n_layers: int = 1,
+    dtype: torch.dtype = torch.float32,
+    matrices: int = 1,
+) -> MemoryEstimate:
+    """Peak memory of a kernel-machine fit with its AGOP on `n` points, `d` features, `c` outputs.
+
+    Parameters
+    ----------
+    width, n_layers
+        Of a Deep RFM: every finished layer keeps its feature map, its feature matrix and the root of it, and one (n, c) block of
+        coefficients. `width=0` is a single machine (RFM).
+    matrices
+        (n, n) matrices held at once: 1 is the least a direct solve can do with, 2 is faster (see `fit_kernel_machine`).
+    """
+    size = torch.finfo(dtype).bits // 8
+    wide = max(d, width)
+    per_layer = (width * wide + 2 * wide * wide + n * c) * size
+    return MemoryEstimate(
+        kernel_matrix=matrices * n * n * size,
+        points=n * wide * (8 + 3 * size) + n * d * size,
+        features=n_layers * per_layer,
+        working=min(_TILES, 6 * n * n * 8) + 6 * 8 * wide * wide,
+    )
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes free on `device` now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def parse_memory(name: str, value: int | str | None) -> int | None:
+    """A number of bytes from an integer or a text such as "20GB" or "512 MiB" (powers of 1024); None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)i?b?\s*", value.lower())
+        if not match:
+            raise _checks.bad_value(name, "bytes or a text such as '20GB'", repr(value))
+        return int(float(match[1]) * _UNITS[match[2]])
+    return _checks.integer(name, value, at_least=1)
+
+
+def check_fits(estimate: MemoryEstimate, max_memory: int | None, device: torch.device) -> None:
+    """Raise `MemoryError` with the need and the remedy if a fit cannot stay within its memory."""
+    limit = available_memory(device) if max_memory is None else max_memory
+    if estimate.total > limit:
+        source = "free on this device" if max_memory is None else "the max_memory given"
+        raise MemoryError(
+            f"X: expected a problem that fits into {human(limit)} ({source}), got one that needs about {estimate}; "
+            f"use fewer points, dtype float32, or raise max_memory."
+        )
+
+
+def fits_twice(n: int, d: int, c: int, dtype: torch.dtype, max_memory: int | None, device: torch.device) -> bool:
+    """Whether two (n, n) matrices may be held: within `max_memory`, or within half of what is free."""
+    limit = available_memory(device) // 2 if max_memory is None else max_memory
+    return estimate_memory(n, d, c, dtype=dtype, matrices=2).total <= limit
+
+
+def human(size: int) -> str:
+    """Bytes as a short text.
+
+    >>> human(3 * 2**30)
+    '3.0 GiB'
+    """
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"

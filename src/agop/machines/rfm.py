@@ -1,0 +1,210 @@
+r"""Recursive Feature Machines: kernel ridge regression that learns its metric from its own AGOP.
+
+Source: Radhakrishnan, Beaglehole, Pandit, Belkin (2024), *Mechanism for feature learning in neural networks and
+backpropagation-free machine learning models*, Science 383; the procedure as in Beaglehole et al. 2024 (arXiv 2402.13728).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from agop import _checks
+from agop.linalg.psd import psd_power
+from agop.machines import _inputs
+from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
+from agop.machines._inputs import Place
+from agop.machines.kernel_ridge import MachineFit, fit_kernel_machine
+from agop.machines.memory import check_fits, estimate_memory, parse_memory
+
+SOLVERS = ("auto", "cholesky")
+PRECISIONS = ("mixed", "native")
+SCALES = ("max", "trace", "none")
+
+
+class _RFM(KernelEstimator):
+    """The recursion `fit → AGOP → fit …`, shared by both estimators."""
+
+    def __init__(
+        self,
+        kernel: Any = "laplace",
+        bandwidth: float | str = 10.0,
+        ridge: float = 1e-3,
+        n_iter: int = 5,
+        diagonal: bool = False,
+        power: float = 0.5,
+        scale: str = "max",
+        solver: str = "auto",
+        precision: str = "mixed",
+        max_memory: int | str | None = None,
+        device: Any = None,
+        dtype: Any = None,
+        random_state: Any = None,
+    ) -> None:
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.ridge = ridge
+        self.n_iter = n_iter
+        self.diagonal = diagonal
+        self.power = power
+        self.scale = scale
+        self.solver = solver
+        self.precision = precision
+        self.max_memory = max_memory
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def _fit_targets(
+        self,
+        X: Float[Tensor, "n d"],
+        Y: Float[Tensor, "n c"],
+        place: Place,
+        *,
+        labels: Int[Tensor, " n"] | None,
+        sample_weight: Float[Tensor, " n"] | None,
+        callback: Callback | None,
+    ) -> None:
+        n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
+        ridge = _checks.real("ridge", self.ridge, at_least=0)
+        power = _checks.real("power", self.power, above=0)
+        _checks.one_of("solver", self.solver, SOLVERS)
+        _checks.one_of("precision", self.precision, PRECISIONS)
+        _checks.one_of("scale", self.scale, SCALES)
+        memory = parse_memory("max_memory", self.max_memory)
+        check_fits(estimate_memory(*X.shape, Y.shape[1], dtype=X.dtype), memory, X.device)
+        self.kernel_ = _inputs.make_kernel(self.kernel, self.bandwidth, X)
+        self.history_: list[dict[str, Any]] = []
+        M = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
+        root = M
+        for iteration in range(n_iter + 1):
+            start = time.perf_counter()
+            learns = iteration < n_iter
+            fit = fit_kernel_machine(
+                self.kernel_,
+                X if iteration == 0 else X @ root,
+                Y,
+                ridge,
+                cells=None if labels is None else labels.to(X.device),
+                sample_weight=sample_weight,
+                precision=self.precision,
+                with_agop=learns,
+                max_memory=memory,
+            )
+            entry = {"iteration": iteration, **_training_score(fit.fitted, Y, labels), **fit.report}
+            self.machine_, self.root_, self.agop_ = fit.machine, root, M
+            if learns:
+                M = self._next_matrix(fit, root)
+                raised = psd_power(M, power)
+                M, root = M.to(X.dtype), raised.matrix.to(X.dtype)
+                entry |= {"rank": raised.rank, "clipped": raised.clipped}
+            entry["seconds"] = time.perf_counter() - start
+            self.history_.append(entry)
+            if callback is not None:
+                callback(iteration, n_iter + 1, entry)
+
+    def _next_matrix(self, fit: MachineFit, root: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+        """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = R x, rescaled."""
+        assert fit.agop is not None
+        root = root.to(fit.agop.dtype)
+        M = root @ fit.agop @ root
+        if self.diagonal:
+            M = torch.diag(M.diagonal())
+        if not bool(M.diagonal().max() > 0):
+            raise _checks.bad_value(
+                "y",
+                "targets that make the fitted function depend on X",
+                "a function with gradient 0 everywhere (AGOP 0)",
+                "use n_iter=0 or targets that vary",
+            )
+        if self.scale == "max":
+            return M / M.diagonal().max()
+        if self.scale == "trace":
+            return M * (len(M) / M.trace())
+        return M
+
+    def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
+        return self.machine_.predict(X @ self.root_ if self.n_iter else X)
+
+
+def _training_score(
+    fitted: Float[Tensor, "n c"], Y: Float[Tensor, "n c"], labels: Int[Tensor, " n"] | None
+) -> dict[str, float]:
+    """Training accuracy for labels, training mean squared error for targets."""
+    if labels is not None:
+        return {"train_accuracy": float((fitted.argmax(1) == labels.to(fitted.device)).double().mean())}
+    return {"train_mse": float((fitted - Y).double().square().mean())}
+
+
+_PARAMETERS = r"""
+    Repeats `n_iter` times: fit kernel ridge regression with :math:`k_M(x, z) = k(\|x - z\|_M)`,
+    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points. A last fit with the last M is
+    the predictor. M starts at the identity.
+
+    Parameters
+    ----------
+    kernel : "laplace", "gaussian" or an `agop.kernels.Kernel`
+        A kernel object brings its own bandwidth; a name takes `bandwidth`.
+    bandwidth : float or "median"
+        In the units of the distance; "median" is the median distance between training points.
+    ridge : float
+        :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n).
+    n_iter : int
+        How often M is learned; 0 is kernel ridge regression.
+    diagonal : bool
+        Keep only the diagonal of M: feature weights, no rotations.
+    power : float
+        Points are mapped to :math:`X M^p`; 1/2 makes the distance the Mahalanobis distance of M.
+    scale : "max", "trace" or "none"
+        M is divided by its largest entry (so that one bandwidth serves all iterations), scaled to trace d (which does not
+        depend on the coordinate axes), or kept as the mean of the gradients' outer products.
+    solver : "auto" or "cholesky"
+        The direct solver; what was used is in `history_`.
+    precision : "mixed" or "native"
+        "mixed" forms distances in float64 whatever the dtype, so that nearly coincident points keep their digits.
+    max_memory : int, str or None
+        Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so
+        before it starts.
+    device, dtype : optional
+        Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype.
+    random_state : int, RandomState, torch.Generator or None
+        Unused by the direct solver, kept so that all estimators are seeded alike.
+
+    Attributes
+    ----------
+    agop_ : Tensor (d, d)
+        The feature matrix M of the predictor (scaled as `scale` says).
+    history_ : list of dict
+        One entry a fit: training score, solver, dtype of the solution, smallest pivot, AGOP route, rank and clipped eigenvalues, seconds,
+        notes on every fallback.
+    machine_ : KernelMachine
+        The last fit, in the coordinates :math:`X M^p`.
+
+    Notes
+    -----
+    `fit(X, y, sample_weight=None, callback=None)`: the callback is called after each fit with (index, count, history entry).
+"""
+
+
+class RFMRegressor(_RFM, KernelRegressor):
+    __doc__ = f"""Recursive Feature Machine for regression.
+    {_PARAMETERS}"""
+
+
+class RFMClassifier(_RFM, KernelClassifier):
+    __doc__ = f"""Recursive Feature Machine for classification: ±1 one-hot targets, the largest output wins.
+    {_PARAMETERS}
+    classes_ : array (C,)
+        The labels, sorted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> RFMClassifier(bandwidth=3.0, n_iter=2).fit(X, y).score(X, y) > 0.95
+    True
+    """
