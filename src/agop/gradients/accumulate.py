@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 PANEL = 128
-"""Columns per panel: small enough to skip almost half of a symmetric product, wide enough to run at full speed."""
+"""Columns per panel: few enough to skip almost half of a symmetric product, enough to run at full speed."""
 
 
 def accumulator_dtype(value: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:

@@ -13,7 +13,7 @@ from agop import _checks
 from agop._blocks import row_blocks
 
 OutputPick = str | int | Callable[[Any], Any] | None
-"""What picks the tensor of interest from what a model returns: a key, an index, an attribute name, or a function."""
+"""What picks a tensor from what a model returns: a key, an index, an attribute name, or a function."""
 
 
 def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:

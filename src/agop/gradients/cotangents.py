@@ -31,7 +31,7 @@ class Cotangents:
     outputs: int | Sequence[int] | None = None
     random_state: int | torch.Generator = 0
     shared: bool = False
-    _generator: torch.Generator = field(init=False, repr=False)
+    generator: torch.Generator = field(init=False, repr=False)
     _signs: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class Cotangents:
         seed = self.random_state
         if not isinstance(seed, torch.Generator):
             seed = torch.Generator().manual_seed(_checks.integer("random_state", seed, at_least=0))
-        self._generator = seed
+        self.generator = seed
 
     @property
     def random(self) -> bool:
@@ -79,7 +79,7 @@ class Cotangents:
         signs = self._drawn(y.shape[1]) if self.shared else None
         replicates = len(self.replicate_sizes)
         for draw in range(self.outputs):
-            drawn = _signs(y.shape[0], y.shape[1], self._generator) if signs is None else signs[draw]
+            drawn = _signs(y.shape[0], y.shape[1], self.generator) if signs is None else signs[draw]
             cotangent.copy_(drawn, non_blocking=True)
             yield draw % replicates, cotangent
 
@@ -95,7 +95,7 @@ class Cotangents:
     def _drawn(self, n_outputs: int) -> Tensor:
         if self._signs is None:
             assert isinstance(self.outputs, int)
-            self._signs = _signs(self.outputs, n_outputs, self._generator)
+            self._signs = _signs(self.outputs, n_outputs, self.generator)
         return self._signs
 
 

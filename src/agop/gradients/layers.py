@@ -91,7 +91,7 @@ class LayerAGOPs(dict[str, Tensor]):
         )
 
     def all_reduce(self, group: Any = None) -> LayerAGOPs:
-        """Merge the results of all processes of a `torch.distributed` group; every one of them gets the whole."""
+        """Merge the results of all processes of a `torch.distributed` group; each of them gets the whole."""
         import torch.distributed as dist
 
         def total(values: list[float], like: Tensor) -> list[float]:

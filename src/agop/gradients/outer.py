@@ -45,7 +45,8 @@ def agop(
 ) -> Float[Tensor, "d d"]:
     r"""Average gradient outer product of a function on data.
 
-    .. math:: \mathrm{AGOP}(f, X) = \frac1n \sum_{i=1}^n J_i^T J_i, \qquad J_i = \partial f(x_i)/\partial x \in R^{c\times d}
+    .. math:: \mathrm{AGOP}(f, X) = \frac1n \sum_{i=1}^n J_i^T J_i, \qquad
+              J_i = \partial f(x_i)/\partial x \in R^{c\times d}
 
     the mean over samples of a sum over outputs: symmetric, positive semi-definite, (d, d). Its entries have
     the unit of `f` squared over that of `x` squared. With `center=True` the mean gradient of every output is
@@ -176,7 +177,7 @@ class AGOPMoments:
         self.n_samples += rows
 
     def _merge_means(self, mean: Float[Tensor, "p d"], n: int) -> None:
-        """The between-parts term of Chan et al.: n m / (n + m) times the outer product of the difference of means."""
+        """Chan et al.: add n m / (n + m) times the outer product of the means' difference."""
         assert self._totals is not None
         if self._mean is None:
             self._mean = mean
@@ -221,7 +222,7 @@ class AGOPMoments:
             )
 
     def all_reduce(self, group: Any = None) -> AGOPMoments:
-        """Merge the statistics of all processes of a `torch.distributed` group, on every one of them (in place)."""
+        """Merge the statistics of all processes of a `torch.distributed` group, in place on each of them."""
         import torch.distributed as dist
 
         assert self._totals is not None, "update before all_reduce"
@@ -256,7 +257,7 @@ class AGOPMoments:
         """
         if not self._cotangents.random:
             return 0.0
-        totals, draws = self._sums()
+        totals, _ = self._sums()
         sizes = self._cotangents.replicate_sizes
         return replicate_error(
             [symmetrised(total) / (self.n_samples * s) for total, s in zip(totals, sizes)], sizes

@@ -1,4 +1,4 @@
-"""A look at a few samples before the sweep: is the model fit for it, and how much memory does a sample take."""
+"""A look at a few samples before the sweep: is the model fit for it, and what memory does a sample take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_BLOCK = 2048
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few samples told: bytes that the graph keeps per sample, and whether it has reentrant checkpoints."""
+    """What a few samples told: bytes of graph per sample, and whether checkpoints are reentrant."""
 
     bytes_per_row: int
     reentrant: bool
@@ -69,7 +69,6 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
         refuse_mixed_samples(
             f,
             y,
-            leaves,
             lambda cotangent: pull_back(y, cotangent, leaves, keep=True, reentrant=reentrant),
             lambda: forward(small, True),
         )

@@ -3,18 +3,19 @@ with.
 
 A layer is seen as `y = W h + b` applied to *rows* h. What a row is:
 
-| layer                        | a row h (d entries)                                            | W (k, d)                           |
-|------------------------------|----------------------------------------------------------------|------------------------------------|
-| Linear                       | the features of a sample or token                              | `weight`                           |
-| Conv1d/2d/3d                 | one patch, `C_in/groups · kernel size`, padding included       | `weight.flatten(1)`, per group     |
-| MultiheadAttention `in_proj` | a token, through query, key and value together                 | `in_proj_weight`                   |
-| MultiheadAttention `out_proj`| the concatenated heads of a token                              | `out_proj.weight`                  |
-| RNN, GRU, LSTM               | a token of the input sequence                                  | `weight_ih_l0` (and `_reverse`)    |
-| any other module             | a token or the channels at a position of its first tensor      | –                                  |
+| layer                  | a row h (d entries)                             | W (k, d)                       |
+|------------------------|-------------------------------------------------|--------------------------------|
+| Linear                 | the features of a sample or token               | `weight`                       |
+| Conv1d/2d/3d           | one patch: `C_in/groups · kernel size`, padded  | `weight.flatten(1)`, per group |
+| attention: `.in_proj`  | a token, through query, key and value together  | `in_proj_weight`               |
+| attention: `.out_proj` | the concatenated heads of a token               | `out_proj.weight`              |
+| RNN, GRU, LSTM         | a token of the input sequence                   | `weight_ih_l0`, `_reverse`     |
+| any other module       | a token, or the channels at a position          | –                              |
 
-For the first group the gradient with respect to h is `Wᵀδ`, δ the gradient at y, so only `Σ δδᵀ` is summed
-over the data and W is applied once at the end. The others are differentiated with respect to the tensor that
-enters the module, through this module only (not through a skip connection that leaves from the same tensor).
+For Linear, convolutions and `.out_proj` the gradient with respect to h is `Wᵀδ`, δ the gradient at y, so only
+`Σ δδᵀ` is summed over the data and W is applied once at the end. The others are differentiated with respect
+to the tensor that enters the module, through this module only (not through a skip connection that leaves from
+the same tensor).
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ DEFAULT_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *_CONVOLUTIONS, nn.Mul
 """The layers with a matrix that multiplies what they read."""
 
 Emit = Callable[[Tensor, str], Tensor]
-"""Given a tensor that is read or written (and a suffix for its name), returns the one that the model goes on with."""
+"""Takes a tensor that is read or written (and a suffix of its name), returns what the model goes on with."""
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """One way a module reads rows: what to hook, how gradients become rows, and the matrix (g, k, d) if δ is at its output."""
+    """One way a module reads rows: what to hook, how gradients become rows, W if that is at the output."""
 
     suffix: str
     attach: Callable[[nn.Module, Emit], Any]
@@ -122,7 +123,7 @@ class _Hooks:
 
 
 def _at_input(module: nn.Module, emit: Emit) -> _Hooks:
-    """Tap the first tensor that enters; a module that then writes into it would be cut off from its surroundings."""
+    """Tap the first tensor that enters; a module that writes into it would be cut off."""
     tapped: list[tuple[Tensor, int] | None] = []
 
     def tap(value: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from agop.gradients.taps import hooked
 
 @dataclass(frozen=True)
 class View:
-    """One call of one layer in a forward pass: the layer's name with the suffix of the read, and which call it was."""
+    """One call of one layer in a forward pass: its name with the suffix of the read, and which call it is."""
 
     layer: str
     index: int

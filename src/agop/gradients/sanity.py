@@ -71,14 +71,13 @@ def refuse_different_outputs(
 def refuse_mixed_samples(
     f: Callable[..., Any],
     y: Tensor,
-    leaves: Sequence[Tensor],
     gradients: Callable[[Tensor], Sequence[Tensor | None]],
     run: Callable[[], Any],
 ) -> None:
     """Raise if the output of the first or last sample has a gradient with respect to another sample.
 
-    `gradients(cotangent)` gives those of `⟨cotangent, y⟩` with respect to `leaves`, whose first axis runs
-    over samples.
+    `gradients(cotangent)` gives those of `⟨cotangent, y⟩` with respect to tensors whose first axis runs over
+    samples (others are told by its length and skipped).
     """
     if y.shape[0] < 2:
         return
@@ -87,7 +86,7 @@ def refuse_mixed_samples(
     for sample in (0, y.shape[0] - 1):
         cotangent = torch.zeros_like(y, requires_grad=False)
         cotangent[sample] = weights
-        for leaf, gradient in zip(leaves, gradients(cotangent)):
+        for gradient in gradients(cotangent):
             if gradient is not None and gradient.shape[0] == y.shape[0] and _reaches_others(gradient, sample):
                 name = _first_mixing_module(f, run, y.shape[0])
                 raise _mixing(
@@ -161,11 +160,12 @@ def _first_mixing_module(f: Callable[..., Any], run: Callable[[], Any], n: int) 
             if leaf.shape[0] != n or output.shape[0] != n:
                 return
             weights = torch.linspace(1, 2, output[0].numel(), dtype=output.dtype, device=output.device)
-            (gradient,) = torch.autograd.grad(
-                output[0].flatten(), leaf, weights, retain_graph=True, allow_unused=True
-            )
-            if gradient is not None and _reaches_others(gradient, 0):
-                found.append(f" in module {name!r} ({type(part).__name__})")
+            for sample in (0, n - 1):
+                (gradient,) = torch.autograd.grad(
+                    output[sample].flatten(), leaf, weights, retain_graph=True, allow_unused=True
+                )
+                if gradient is not None and not found and _reaches_others(gradient, sample):
+                    found.append(f" in module {name!r} ({type(part).__name__})")
 
         return [part.register_forward_pre_hook(start), part.register_forward_hook(look)]
 

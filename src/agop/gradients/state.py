@@ -49,7 +49,7 @@ def _same_random_state(device: torch.device | None) -> Iterator[None]:
         yield
     finally:
         torch.random.set_rng_state(cpu)
-        if cuda is not None:
+        if cuda is not None and device is not None:
             torch.cuda.set_rng_state(cuda, device)
 
 

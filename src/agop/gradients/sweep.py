@@ -1,4 +1,4 @@
-"""The sweep behind `layer_agops`: batches through the model, gradients into one small sum per layer and call."""
+"""The sweep behind `layer_agops`: batches through the model, gradients into one sum per layer and call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from agop.gradients.sanity import PROBE_ROWS
 
 @dataclass(eq=False)
 class LayerSum:
-    """Sum of δδᵀ (or of `(Wᵀδ)(Wᵀδ)ᵀ`, where that is the smaller matrix) over the rows that one call of a layer reads."""
+    """Sum over the rows that one call of a layer reads of δδᵀ, or of `(Wᵀδ)(Wᵀδ)ᵀ` where that is smaller."""
 
     totals: Float[Tensor, "r g k k"]
     weight: Float[Tensor, "g k d"] | None
@@ -127,7 +127,10 @@ class Sweep:
     def _forward_for_probe(self, batch: Any, rooted: bool) -> tuple[Tensor, Sequence[Tensor]]:
         leaves: list[Tensor] = []
         y = self._forward(batch, leaves if rooted else None)
-        return y, leaves or self.recorder.leaves
+        # where the model reads integers, the first layers stand in for it, unless their first axis may be
+        # tokens
+        rooted_at = [leaf for leaf in self.recorder.leaves if leaf.ndim < 2 or leaf.shape[0] != leaf.shape[1]]
+        return y, leaves or rooted_at
 
     def _forward(self, batch: Any, leaves: list[Tensor] | None = None) -> Float[Tensor, "b c"]:
         with self.recorder.forward():

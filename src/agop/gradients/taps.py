@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from agop import _checks
 
 LayerChoice = str | type | nn.Module
-"""One way to choose layers: a name or glob (`!glob` leaves layers out again), a module type, or a module itself."""
+"""One way to choose layers: a name or glob (`!glob` leaves layers out again), a module type, or a module."""
 
 Layers = LayerChoice | Iterable[LayerChoice] | None
 """What `layers=` arguments take; None is every layer of the default types."""
 
 
 def plain_name(name: str) -> str:
-    """A module's dotted name without what `torch.compile` puts into it; the model itself is called 'model'."""
+    """A module's dotted name without what `torch.compile` puts into it; the model itself is 'model'."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod") or "model"
 
 
