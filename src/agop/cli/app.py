@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agop.cli import datasets
+from agop.cli import datasets, deep_rfm, report
 from agop.cli.exits import guarded
 
 HELP = """See what a model learned to look at, and how far each layer has collapsed.
@@ -55,7 +55,8 @@ def _root(
         typer.echo(context.get_help())
 
 
-datasets.register(app)
+for verb in (deep_rfm, report, datasets):
+    verb.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

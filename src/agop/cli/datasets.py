@@ -16,8 +16,8 @@ HELP = """List the data sets that --data accepts.
 """
 
 FILES = """digits comes with scikit-learn, the others come through torchvision: --data-root DIR says where
-their files are (by default {root}), --download fetches them. An .npz file holds x_train, y_train and, if you like,
-x_test, y_test: points of any shape (n, ...), integer or string labels."""
+their files are (by default {root}), --download fetches them. An .npz file holds x_train, y_train and, if you
+like, x_test, y_test: points of any shape (n, ...), integer or string labels."""
 
 
 def register(app: typer.Typer) -> None:

@@ -1,1 +1,1 @@
-"""Runs: configuration, run directories, the main jobs."""
+"""Runs: configuration, run directories, the main jobs. Import what you need from its modules."""

@@ -1,1 +1,6 @@
-"""Figures and the self-contained page of a run."""
+"""Figures and the self-contained page of a run, made from the files in its directory."""
+
+from agop.report.record import RunRecord
+from agop.report.write import write_comparison, write_report
+
+__all__ = ["RunRecord", "write_comparison", "write_report"]

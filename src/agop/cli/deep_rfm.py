@@ -1,0 +1,242 @@
+"""`agop deep-rfm`: the main job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from agop.datasets import Dataset
+from agop.experiments.config import DeepRFMConfig
+from agop.experiments.listener import Listener
+
+if TYPE_CHECKING:
+    from agop.report import RunRecord
+
+HELP = """Fit a Deep RFM, measure every layer, and write figures and a report.
+
+\b
+[bold]Examples[/bold]
+  agop deep-rfm --out runs/digits
+  agop deep-rfm --data mine.npz --layers 12 --out runs/mine
+  agop deep-rfm --data fashion-mnist --download --n-train 5000 --out runs/fashion
+  agop deep-rfm --feature-map fourier --feature-bandwidth 20 --out runs/cosine
+
+A run that was cut off continues from its last finished layer; a finished one is not run again.
+"""
+
+DATA, MODEL, MACHINE = "Data", "Model", "Machine"
+_FEATURE_MAPS = ("relu", "fourier", "fourier-gaussian", "fourier-laplace", "fourier-laplace-l1", "identity")
+_DEFAULT = DeepRFMConfig()
+
+
+def _complete(*values: str) -> Callable[[str], list[str]]:
+    """Shell completion from a list; whether a value is right is decided where it is used."""
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
+def _data_sets(incomplete: str) -> list[str]:
+    from agop.datasets import available
+
+    here = sorted(str(path) for path in Path().glob("*.npz"))
+    return [name for name in (*(source.name for source in available()), *here) if name.startswith(incomplete)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    app.command("deep-rfm", help=HELP)(deep_rfm)
+
+
+def deep_rfm(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A name that `agop datasets` lists, or an .npz file.",
+            autocompletion=_data_sets,
+            rich_help_panel=DATA,
+        ),
+    ] = _DEFAULT.data,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run.", show_default="runs/deep-rfm-DATA")
+    ] = None,
+    n_train: Annotated[
+        int | None, typer.Option(help="Training points.", show_default="all", rich_help_panel=DATA)
+    ] = None,
+    n_test: Annotated[
+        int | None, typer.Option(help="Test points.", show_default="all", rich_help_panel=DATA)
+    ] = None,
+    subset: Annotated[
+        str,
+        typer.Option(
+            help="Which points: first (file order) or random (by --seed).",
+            autocompletion=_complete("first", "random"),
+            rich_help_panel=DATA,
+        ),
+    ] = _DEFAULT.subset,
+    data_root: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of torchvision's files.", show_default="~/.cache/agop", rich_help_panel=DATA
+        ),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch torchvision's files if missing.", rich_help_panel=DATA)
+    ] = False,
+    layers: Annotated[int, typer.Option(help="Layers.", rich_help_panel=MODEL)] = _DEFAULT.layers,
+    width: Annotated[
+        int, typer.Option(help="Random features a layer.", rich_help_panel=MODEL)
+    ] = _DEFAULT.width,
+    feature_map: Annotated[
+        str,
+        typer.Option(
+            help=", ".join(_FEATURE_MAPS[:-1]) + " or " + _FEATURE_MAPS[-1] + ".",
+            autocompletion=_complete(*_FEATURE_MAPS),
+            rich_help_panel=MODEL,
+        ),
+    ] = _DEFAULT.feature_map,
+    feature_bandwidth: Annotated[
+        float, typer.Option(help="Bandwidth of Fourier features.", rich_help_panel=MODEL)
+    ] = _DEFAULT.feature_bandwidth,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            help="laplace or gaussian.",
+            autocompletion=_complete("laplace", "gaussian"),
+            rich_help_panel=MODEL,
+        ),
+    ] = _DEFAULT.kernel,
+    bandwidth: Annotated[
+        float, typer.Option(help="Bandwidth of the kernel, on rows of unit norm.", rich_help_panel=MODEL)
+    ] = _DEFAULT.bandwidth,
+    ridge: Annotated[
+        float, typer.Option(help="Added to the kernel's diagonal.", rich_help_panel=MODEL)
+    ] = _DEFAULT.ridge,
+    seed: Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=MODEL)] = _DEFAULT.seed,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, …", rich_help_panel=MACHINE)
+    ] = _DEFAULT.device,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32 or float64.",
+            autocompletion=_complete("float32", "float64"),
+            rich_help_panel=MACHINE,
+        ),
+    ] = _DEFAULT.dtype,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="mixed (distances in float64) or native.",
+            autocompletion=_complete("mixed", "native"),
+            rich_help_panel=MACHINE,
+        ),
+    ] = _DEFAULT.precision,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Such as 8GB.", show_default="what is free", rich_help_panel=MACHINE)
+    ] = None,
+) -> None:
+    """Run what the options ask for, or what is left of it, and show the table."""
+    options = dict(locals())
+    place = options.pop("out") or Path("runs", f"deep-rfm-{Path(data).stem or 'data'}")
+    config = DeepRFMConfig(**options)
+    _run(config, place, Console())
+
+
+def _run(config: DeepRFMConfig, place: Path, console: Console) -> None:
+    from agop.experiments.deep_rfm import run
+    from agop.report import RunRecord, write_report
+    from agop.report.write import PAGE
+
+    with _Bar(console) as bar:
+        worked = run(config, place, bar)
+    if not worked:
+        console.print(f"{place} holds this run already, finished; nothing was run again.", highlight=False)
+    page = place / PAGE
+    if worked or not page.exists():
+        with console.status("drawing figures and writing the report"):
+            write_report(place)
+    record = RunRecord.load(place)
+    console.print(layer_table(record))
+    for note in record.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    console.print(record.headline, highlight=False, style="bold", markup=False)
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def layer_table(record: RunRecord) -> Table:
+    """Layer, NC1 and NC2 of the three stages, training and test accuracy."""
+    from agop.report import style
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("\nlayer", justify="right", no_wrap=True)
+    by_stage = record.profile.set_index(["layer", "stage"])
+    columns = [(m, s) for m in ("nc1", "nc2") if m in by_stage for s in style.STAGES]
+    for measure, stage in columns:
+        table.add_column(f"{style.measure_name(measure)}\n{stage}", justify="right", no_wrap=True)
+    accuracies = [name for name in ("train_accuracy", "test_accuracy") if name in record.layers]
+    for name in accuracies:
+        table.add_column("acc.\n" + name.removesuffix("_accuracy"), justify="right", no_wrap=True)
+    for _, row in record.layers.iterrows():
+        layer = int(row["layer"])
+        values = [by_stage[measure].get((layer, stage), float("nan")) for measure, stage in columns]
+        cells = [_number(value, ".3g") for value in values] + [
+            _number(row[name], ".3f") for name in accuracies
+        ]
+        table.add_row(str(layer), *cells)
+    return table
+
+
+def _number(value: Any, form: str) -> str:
+    return "–" if value != value else format(float(value), form)
+
+
+class _Bar(Listener):
+    """A listener that draws one bar over the layers, with elapsed and remaining time."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("elapsed,"),
+            TimeRemainingColumn(),
+            TextColumn("remaining"),
+            console=console,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def planned(self, data: Dataset, memory: str) -> None:
+        self._console.print(data.source, highlight=False, markup=False)
+        self._console.print(f"memory: about {memory}", highlight=False, markup=False)
+
+    def started(self, done: int, total: int) -> None:
+        if done:
+            self._console.print(f"continuing after layer {done} of {total}", highlight=False)
+        self._progress.start()
+        self._task = self._progress.add_task("layers", total=total, completed=done)
+
+    def layer(self, done: int, total: int, entry: Mapping[str, Any]) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+    def measuring(self) -> None:
+        self._progress.update(self._task, description="measuring")

@@ -1,0 +1,170 @@
+"""A run is a directory: `config.json` says what it is, `result.json` comes last and says that it is complete.
+
+A directory without `result.json` was cut off and continues where it stopped; one with it is finished and is
+not run again. Every file in it is written atomically, so a file that exists is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from agop._checks import bad_value
+from agop.experiments.environment import environment
+from agop.experiments.files import PARTIAL, read_json, write_json
+
+FORMAT = 1
+"""The number in `config.json` that says how to read the directory."""
+
+CONFIG, RESULT = "config.json", "result.json"
+
+
+def identity(kind: str, options: Mapping[str, Any], data: str) -> str:
+    """The content hash that two runs share exactly if they must give the same numbers."""
+    text = json.dumps([FORMAT, kind, dict(options), data], sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+class RunDirectory:
+    """One run, opened for writing by one process at a time; use it as a context manager.
+
+    Parameters
+    ----------
+    path
+        The directory; it is made, with its parents, and tried out before any work starts.
+    kind
+        Which experiment writes it, for example "deep-rfm".
+    config
+        What goes into `config.json`; must hold "id", the `identity` of the run.
+
+    Raises
+    ------
+    ValueError
+        One sentence, if the directory holds another run or other files, another process is writing it, it
+        can't be written, or there is too little space (`needs`, in bytes).
+
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any], *, needs: int = 0
+    ) -> None:
+        self.path = Path(path)
+        self._lock: int | None = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+            self._try_out(needs)
+            self._claim(kind, config)
+        except OSError as error:
+            self.close()
+            reason = error.strerror or str(error)
+            raise bad_value(
+                "out", "a directory that can be written", f"{str(path)!r} ({reason})", "choose another"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def finished(self) -> bool:
+        """Whether the numbers are complete."""
+        return (self.path / RESULT).is_file()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write `result.json`: from now on the run is finished."""
+        write_json(self.path / RESULT, dict(result))
+
+    def close(self) -> None:
+        """Let other processes write the directory."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _try_out(self, needs: int) -> None:
+        for pattern in (f"{PARTIAL}*", ".*.partial"):  # of a process that was killed while it wrote
+            for leftover in self.path.rglob(pattern):
+                leftover.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(prefix=PARTIAL, dir=self.path) as stream:
+            stream.write(b"\0" * 4096)
+            stream.flush()
+            os.fsync(stream.fileno())
+        free = shutil.disk_usage(self.path).free
+        if needs > free:
+            raise bad_value(
+                "out",
+                f"{needs / 2**20:,.0f} MiB of free space",
+                f"{free / 2**20:,.0f} MiB",
+                "free some or choose another",
+            )
+
+    def _claim(self, kind: str, config: Mapping[str, Any]) -> None:
+        place = self.path / CONFIG
+        if not place.exists():
+            others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]
+            if others:
+                got = f"{str(self.path)!r} with {others[0]!r} and no {CONFIG} in it"
+                raise bad_value("out", "an empty directory or one of an earlier run", got, "choose another")
+            write_json(place, {"format": FORMAT, "kind": kind, **config, **environment()})
+            return
+        there = read_json(place)
+        if there.get("format") != FORMAT:
+            raise bad_value(
+                "out",
+                f"a run of format {FORMAT}",
+                f"format {there.get('format')!r}",
+                "choose another directory",
+            )
+        if (there.get("kind"), there.get("id")) != (kind, config["id"]):
+            changed = _difference(there, {"kind": kind, **config})
+            raise bad_value(
+                "out",
+                "a new directory or the same run",
+                f"{str(self.path)!r} with {changed}",
+                "choose another",
+            )
+
+
+def _difference(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The first thing in which a directory's configuration differs from the wanted one, in words."""
+    if there.get("kind") != wanted["kind"]:
+        return f"a run of {there.get('kind')!r}"
+    old, new = there.get("options"), wanted.get("options")
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in new:
+            if old.get(name) != new[name]:
+                return f"a run whose {name} is {old.get(name)!r}, not {new[name]!r}"
+    return "a run on other data"
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold the folder for this process until the descriptor is closed or the process ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing keeps a second process out
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            got = f"{str(folder)!r}, which another process is writing"
+            raise bad_value("out", "a directory of its own", got, "wait for it or choose another") from None
+        return None  # a file system without locks
+    return descriptor

@@ -1,0 +1,108 @@
+"""The report: one HTML file with everything in it, that asks no network for anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from agop import __version__
+from agop.report import charts, citation, images, style
+from agop.report.record import RunRecord
+from agop.report.table import layer_table
+
+_NOTHING = pd.Series(dtype=float)
+
+
+def render(records: Sequence[RunRecord]) -> str:
+    """The page for one run, or for several side by side."""
+    environment = Environment(
+        loader=PackageLoader("agop.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cosine"] = images.cosine
+    columns, rows = layer_table(records)
+    layers = [row.layer for row in rows]
+    folder = Path(__file__).parent / "templates"
+    return environment.get_template("report.html.j2").render(
+        title=records[0].title if len(records) == 1 else f"{len(records)} runs side by side",
+        records=[_run(index, record) for index, record in enumerate(records)],
+        charts=_charts(records),
+        series=_series(records),
+        columns=columns,
+        rows=rows,
+        first_layer=min(layers, default=1),
+        last_layer=max(layers, default=1),
+        cite=citation,
+        version=__version__,
+        css=Markup((folder / "report.css").read_text(encoding="utf-8")),
+        js=Markup((folder / "report.js").read_text(encoding="utf-8")),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _run(index: int, record: RunRecord) -> dict[str, Any]:
+    gram = record.gram
+    config = record.config
+    return {
+        "index": index,
+        "name": record.name,
+        "title": record.title,
+        "headline": record.headline,
+        "facts": record.facts,
+        "notes": record.notes,
+        "command": f"{config.get('command', 'agop')} --out runs/again",
+        "versions": config.get("versions", {}),
+        "machine": config.get("machine", {}),
+        "dash": style.RUN_DASHES[index % len(style.RUN_DASHES)],
+        "gram": images.gram_images(gram) if gram is not None else {},
+        "classes": [gram.class_names[label] for label in dict.fromkeys(gram.labels.tolist())] if gram else [],
+        "gram_points": len(gram.labels) if gram else 0,
+    }
+
+
+def _charts(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Identifier, heading, meaning and plotly JSON of every chart."""
+    measures = list(dict.fromkeys(name for record in records for name in record.measures))
+    result = []
+    for name in measures:
+        meaning = style.MEANINGS.get(name, "")
+        result.append(
+            _chart(name, f"{style.measure_name(name)} by layer", meaning, charts.measure_chart(records, name))
+        )
+    accuracy = charts.accuracy_chart(records)
+    if accuracy is not None:
+        result.append(
+            _chart("accuracy", "Accuracy by layer", "share of points with the right label", accuracy)
+        )
+    return result
+
+
+def _chart(name: str, heading: str, meaning: str, figure: go.Figure) -> dict[str, Any]:
+    return {"id": name, "heading": heading, "meaning": meaning, "figure": json.loads(figure.to_json())}
+
+
+def _series(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """The switches: every stage and split that some run has, with its colour and symbol."""
+    stages = [
+        name for name in style.STAGES if any((record.profile["stage"] == name).any() for record in records)
+    ]
+    splits = [
+        name
+        for name in style.SPLITS
+        if any(record.layers.get(f"{name}_accuracy", _NOTHING).notna().any() for record in records)
+    ]
+    marks = style.STAGES | style.SPLITS
+    return [
+        {"name": name, "colour": marks[name].colour, "symbol": marks[name].symbol} for name in stages + splits
+    ]

@@ -1,0 +1,146 @@
+"""A finished run as the report reads it: only from its directory, checked, and of whatever kind."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from agop._checks import bad_value
+from agop.experiments.files import read_json
+from agop.experiments.rundir import CONFIG, FORMAT, RESULT
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """Class-sorted Gram matrices by (layer, stage), of the same points."""
+
+    matrices: Mapping[tuple[int, str], Float[np.ndarray, "n n"]]
+    labels: Int[np.ndarray, " n"]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One finished run.
+
+    Attributes
+    ----------
+    profile
+        One row per layer and stage, a column per measure.
+    layers
+        One row per layer: `train_accuracy`, `test_accuracy` and what else there is by layer; may be empty.
+    measures
+        The measures that are defined somewhere, as columns of `profile`.
+
+    """
+
+    path: Path
+    name: str
+    config: Mapping[str, Any]
+    title: str
+    headline: str
+    facts: Mapping[str, str]
+    notes: tuple[str, ...]
+    profile: pd.DataFrame
+    layers: pd.DataFrame
+    gram: Gram | None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RunRecord:
+        """Read the directory of a finished run.
+
+        Raises
+        ------
+        ValueError
+            One sentence, if it is no run, not finished, of another format, or damaged.
+
+        """
+        folder = Path(path)
+        if not folder.is_dir() or not (folder / CONFIG).is_file():
+            raise bad_value(
+                "run", "the directory of a run", repr(str(path)), "make one with `agop deep-rfm --out DIR`"
+            )
+        config = read_json(folder / CONFIG)
+        if config.get("format") != FORMAT:
+            raise bad_value("run", f"format {FORMAT}", f"{str(path)!r} of format {config.get('format')!r}")
+        if not (folder / RESULT).is_file():
+            got = f"{str(path)!r}, which was cut off"
+            raise bad_value(
+                "run", "a finished run", got, f"finish it with `{config.get('command')} --out {path}`"
+            )
+        result = read_json(folder / RESULT)
+        profile = _table(folder / "profile.csv", ("layer", "stage"))
+        layers = (
+            _table(folder / "layers.csv", ("layer",)) if (folder / "layers.csv").exists() else pd.DataFrame()
+        )
+        return cls(
+            path=folder,
+            name=folder.resolve().name,
+            config=config,
+            title=str(result.get("title", config.get("kind", "run"))),
+            headline=str(result.get("headline", "")),
+            facts={str(k): str(v) for k, v in _mapping(result, "facts").items()},
+            notes=tuple(str(note) for note in result.get("notes", ())),
+            profile=profile,
+            layers=layers,
+            gram=_gram(folder / "gram.npz"),
+        )
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Columns of the profile that hold a measure with at least one value."""
+        numbers = self.profile.select_dtypes("number").columns.drop("layer")
+        return tuple(str(name) for name in numbers if self.profile[name].notna().any())
+
+
+def _mapping(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = result.get(name, {})
+    if not isinstance(value, dict):
+        raise bad_value(
+            "run", f"an object as {name} in {RESULT}", type(value).__name__, "run it again elsewhere"
+        )
+    return value
+
+
+def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise bad_value(
+            "run", f"a readable {path.name}", f"{str(path)!r} ({reason})", "run it again elsewhere"
+        ) from None
+    missing = [name for name in needed if name not in table]
+    if missing or table.empty:
+        got = f"none of {', '.join(missing)}" if missing else "no rows"
+        raise bad_value(
+            "run", f"rows with {' and '.join(needed)} in {path.name}", got, "run it again elsewhere"
+        )
+    return table
+
+
+def _gram(path: Path) -> Gram | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            matrices = {}
+            for name in archive.files:
+                layer, slash, stage = name.partition("/")
+                if slash:
+                    matrices[int(layer), stage] = archive[name].astype(np.float32)
+            names = tuple(str(name) for name in archive["class_names"])
+            return Gram(matrices, archive["labels"].astype(np.int64), names)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise bad_value(
+            "run", "readable Gram matrices", f"{str(path)!r} ({reason})", "run it again elsewhere"
+        ) from None

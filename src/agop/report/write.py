@@ -1,0 +1,58 @@
+"""Figures and page of a finished run, from nothing but its directory: they can be made again at any time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from agop.experiments.files import write_text
+from agop.report import figures, style
+from agop.report.page import render
+from agop.report.record import RunRecord
+
+PAGE, FIGURES = "report.html", "figures"
+
+
+def write_report(path: str | os.PathLike[str]) -> Path:
+    """Write `figures/*` and `report.html` into the directory of a finished run; returns the page.
+
+    Raises
+    ------
+    ValueError
+        One sentence, if the directory holds no finished run.
+
+    """
+    record = RunRecord.load(path)
+    folder = record.path / FIGURES
+    folder.mkdir(exist_ok=True)
+    for measure in record.measures:
+        title = f"{record.title}: {style.measure_name(measure)} by layer"
+        figures.save(figures.stage_curves(record.profile, measure, title=title), folder, measure)
+    if any(f"{split}_accuracy" in record.layers for split in style.SPLITS):
+        title = f"{record.title}: accuracy by layer"
+        figures.save(figures.accuracy_curves(record.layers, title=title), folder, "accuracy")
+    if record.gram is not None:
+        title = f"{record.title}: cosines between class-sorted points"
+        grid = figures.gram_grid(
+            record.gram.matrices, record.gram.labels, record.gram.class_names, title=title
+        )
+        figures.save(grid, folder, "gram")
+    write_text(record.path / PAGE, render([record]))
+    return record.path / PAGE
+
+
+def write_comparison(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
+    """Write one page for several finished runs; returns it.
+
+    Raises
+    ------
+    ValueError
+        One sentence, if a directory holds no finished run.
+
+    """
+    page = Path(out)
+    records = [RunRecord.load(path) for path in paths]
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, render(records))
+    return page
