@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from agop._checks import bad_value
 from agop.datasets import Dataset, Standardiser, load
 from agop.experiments import gram, summary
 from agop.experiments.config import DeepRFMConfig
@@ -114,11 +115,11 @@ def _fit(
     checkpoint, finished = folder / CHECKPOINT, folder / MODEL
     if finished.exists():
         listener.started(config.layers, config.layers)
-        return DeepRFMClassifier.load(finished, device=config.device)
+        return _stored(finished, config)
     checkpoint.parent.mkdir(exist_ok=True)
     model, done = _model(config), 0
     if checkpoint.exists():
-        model = DeepRFMClassifier.load(checkpoint, device=config.device)
+        model = _stored(checkpoint, config)
         done = len(model.history_)
         model.set_params(
             n_layers=config.layers, max_memory=config.max_memory, device=config.device, warm_start=True
@@ -133,6 +134,14 @@ def _fit(
     model.fit(x_train, y_train, callback=after)
     model.save(finished)
     return model
+
+
+def _stored(path: Path, config: DeepRFMConfig) -> DeepRFMClassifier:
+    try:
+        return DeepRFMClassifier.load(path, device=config.device)
+    except ValueError as error:
+        remedy = "delete it, and the run begins with the first layer"
+        raise bad_value("out", "a model that can be read", f"{str(path)!r} ({error})", remedy) from None
 
 
 def _model(config: DeepRFMConfig) -> DeepRFMClassifier:
