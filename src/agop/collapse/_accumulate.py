@@ -19,7 +19,10 @@ CPU_BLOCK_BYTES = 8 * 2**20
 """Working memory of one block on the CPU: it stays in the cache between the five passes over it."""
 
 SEGMENT_ROWS = 16_384
-"""Rows that share one reference per class; cancellation in a segment is bounded by its number of rows."""
+"""Rows that share one reference per class."""
+
+CANCELLATION = 64
+"""Sums about a reference are taken again when the squares exceed those about the mean by this factor."""
 
 
 @dataclass
@@ -124,18 +127,31 @@ def _segment_sums(
     n_classes: int,
     scatter: Float[Tensor, "d d"] | None,
 ) -> Sums:
-    """One reference row per class is subtracted from every row, so sums run over deviations, not over values.
+    """The statistics of one segment, summed as deviations from one sample of each class.
 
-    The reference is a sample of the class, hence the summed square about it is at most n + 1 times the one
-    about the mean.
+    If that sample is an outlier the sums cancel: then, and for the scatter matrix, a second time about the means.
     """
-    n, d = features.shape
-    device = features.device
+    n, device = len(labels), features.device
     first = torch.full((n_classes,), n - 1, device=device, dtype=torch.int64)
     first.scatter_reduce_(0, labels, torch.arange(n, device=device), "amin")
-    reference = features[first].double()
-    sums = torch.zeros(n_classes, d, dtype=torch.float64, device=device)
-    squares = torch.zeros(n_classes, dtype=torch.float64, device=device)
+    counts = torch.bincount(labels, minlength=n_classes).double()
+    sums, squares = _sums_about(features[first].double(), features, labels, counts, None)
+    if scatter is None and not bool((squares > CANCELLATION * sums.within).any()):
+        return sums
+    return _sums_about(sums.means, features, labels, counts, scatter)[0]
+
+
+def _sums_about(
+    reference: Float[Tensor, "c d"],
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    counts: Float[Tensor, " c"],
+    scatter: Float[Tensor, "d d"] | None,
+) -> tuple[Sums, Float[Tensor, " c"]]:
+    """The statistics, and the summed squares about `reference` (which is overwritten); adds to `scatter`."""
+    n, d = features.shape
+    device = features.device
+    sums, squares = torch.zeros_like(reference), torch.zeros_like(counts)
     step = block_rows(n, d, device)
     deviations = torch.empty(step, d, dtype=torch.float64, device=device)
     shifts = torch.empty_like(deviations)
@@ -148,7 +164,6 @@ def _segment_sums(
         squares.index_add_(0, index, torch.linalg.vector_norm(deviation, dim=1).square_())
         if scatter is not None:
             scatter.addmm_(deviation.T, deviation)
-    counts = torch.bincount(labels, minlength=n_classes).double()
     offset = sums.div_(counts.clamp_min(1).unsqueeze(1))
     within = squares - counts * torch.linalg.vector_norm(offset, dim=1).square()
     if scatter is not None:
@@ -156,7 +171,7 @@ def _segment_sums(
         scatter.addmm_(scaled.T, scaled, alpha=-1)
     reference[counts == 0] = 0
     means, residual = two_sum(reference, offset)
-    return Sums(counts, means, residual, within.clamp_min_(0))
+    return Sums(counts, means, residual, within.clamp_min_(0)), squares
 
 
 def _add_shift_scatter(scatter: Float[Tensor, "d d"] | None, a: Sums, b: Sums) -> None:

@@ -150,7 +150,7 @@ def nearest_centre_agreement(
     budget = 32 * 2**20 if device.type == "cpu" else 256 * 2**20
     agree = 0
     for rows in row_blocks(len(features), rows_per_block(len(features), 8 * (m.d + len(present)), budget)):
-        block = features[rows].detach().to(device).double().sub_(centre)
+        block = features[rows].detach().to(device).double() - centre
         score = torch.addmm(half.neg(), block, centred.T)
         if not bool(torch.isfinite(score).all()):
             floating("features", features, ndim=2)
@@ -162,7 +162,7 @@ def nearest_centre_agreement(
 def decisions(
     features: Float[Tensor, "n d"], weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"] | None = None
 ) -> Int[Tensor, " n"]:
-    """Argmax of `features @ weightᵀ + bias` in the features' precision (at least float32); keeps no logits."""
+    """Argmax of `features @ weightᵀ + bias` in their precision, at least float32; keeps no logits."""
     dtype = torch.promote_types(features.dtype, torch.float32)
     weight = weight.detach().to(features.device, dtype)
     bias = None if bias is None else bias.detach().to(features.device, dtype)

@@ -234,7 +234,7 @@ class ClassMoments:
         return float(self.within.sum()) / n if n else float("nan")
 
     def trace_between(self, weighting: Weighting = "class") -> float:
-        """Tr Σ_B = Σ_c w_c ‖μ_c − μ‖², w_c = 1/C (``"class"``) or n_c/n (``"sample"``); NaN without samples."""
+        """Tr Σ_B = Σ_c w_c ‖μ_c − μ‖², w_c = 1/C (``"class"``) or n_c/n (``"sample"``), or NaN."""
         centred = self.centred_means(weighting)
         if len(centred) == 0:
             return float("nan")

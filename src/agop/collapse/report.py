@@ -101,7 +101,7 @@ class CollapseReport:
         return pd.DataFrame(rows).set_index("measure")
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Distance to collapse on a log axis, a line per measure: the value, or 1 − it where collapse is 1."""
+        """Distance to collapse on a log axis, a line per measure: its value, or 1 − it if collapse is 1."""
         shown = [
             (MEASURES[name], 1 - float(value) if MEASURES[name].direction == "to 1" else float(value))
             for name, value in self.measurements.items()
@@ -121,7 +121,7 @@ def _plot_distances(shown: Sequence[tuple[Measure, float]], ax: Axes | None) -> 
     places = range(len(shown))
     values = [max(value, left) for _, value in shown]
     ax.hlines(places, left, values, color="0.75", linewidth=1.5)
-    ax.plot(values, places, "o", color="C0", markersize=6)
+    ax.plot(values, places, "o", color="C0", markersize=6, clip_on=False)
     for place, (_, value) in zip(places, shown, strict=True):
         ax.annotate(
             f"{value:.2g}",

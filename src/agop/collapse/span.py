@@ -75,7 +75,7 @@ class SpanScatter:
         scaled = spectrum.vectors / spectrum.eigenvalues.sqrt()
         total = 0.0
         for rows in row_blocks(len(index), block_rows(len(index), moments.d, device)):
-            deviation = features[rows].detach().to(device).double().sub_(moments.means[index[rows]])
+            deviation = features[rows].detach().to(device).double() - moments.means[index[rows]]
             total += float(torch.linalg.vector_norm(deviation @ scaled).square())
         if total != total:
             floating("features", features, ndim=2)

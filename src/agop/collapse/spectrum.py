@@ -50,6 +50,8 @@ def between_spectrum(centred: Float[Tensor, "k d"], weights: Float[Tensor, " k"]
     values, vectors = values.flip(0), vectors.flip(1)
     tolerance = max(k, d) * torch.finfo(values.dtype).eps * max(0.0, float(values[0]))
     keep = values > tolerance
+    # one direction is lost to the centring, whatever rounding makes of its eigenvalue
+    keep[k - 1 :] = False
     values, vectors = values[keep], vectors[:, keep]
     if k <= d:
         vectors = (rows.T @ vectors).div_(values.sqrt())
