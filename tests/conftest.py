@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from jaxtyping import install_import_hook
 
+import tests.typechecking  # noqa: F401 - the hook finds it as an attribute of the package
+
 with install_import_hook("agop", "tests.typechecking.check"):
     import agop  # noqa: F401
 

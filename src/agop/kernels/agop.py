@@ -30,6 +30,19 @@ from agop.kernels.gram import fill_kernel_matrix
 _TILE_BYTES = 64 * 2**20
 
 
+CANCELLATION_LIMIT = 1e-3
+"""Largest eps·κ at which the gram route is trusted; in practice its error is far below this bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelAGOP:
+    """An AGOP, the route it was computed by, and the cancellation κ of the gram route (NaN if it was not taken)."""
+
+    matrix: Float[Tensor, "d d"]
+    route: str
+    cancellation: float
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """A partition of the points into cells, each with its mean: `offsets + means[index]` are the points.
@@ -77,7 +90,7 @@ def kernel_agop(
     sample_weight: Float[Tensor, " n"] | None = None,
     weights: Float[Tensor, "n n"] | None = None,
     route: str | None = None,
-) -> Float[Tensor, "d d"]:
+) -> KernelAGOP:
     r"""AGOP of the kernel machine with centres `points` and coefficients `A`, averaged over its own centres.
 
     :math:`\mathrm{AGOP} = \frac1n \sum_j J_j^T J_j` with :math:`J_j` (c, d) the Jacobian at centre j: a mean over samples, a sum over
@@ -93,23 +106,28 @@ def kernel_agop(
     weights
         The (n, n) gradient weights if the caller has them; overwritten by the gram route when samples are weighted.
     route
-        "direct" or "gram"; None takes the one with fewer operations.
+        "direct" or "gram"; None takes the one with fewer operations, and the direct one after all if the gram route turns out to
+        cancel: its relative error is about eps·κ with κ = Σ_j T_jj ‖z_j‖² / tr(ZᵀTZ), that of the direct route eps·√κ.
     """
     n, c = A.shape
     d = points.values.shape[1]
     parts = Cells.of(points, cells, A.dtype)
-    route = route or cheaper_route(n, d, c)
-    if route == "gram" and weights is None:
+    chosen = route or cheaper_route(n, d, c)
+    if chosen == "gram" and weights is None:
         weights = A.new_empty(n, n)
         fill_kernel_matrix(kernel, points, weights=weights)
     root = None if sample_weight is None else sample_weight.to(A.dtype).sqrt()
     total = float(n if sample_weight is None else sample_weight.double().sum())
-    if route == "direct":
-        summed = _direct(kernel, points, A, parts, weights, root)
-    else:
+    cancellation = float("nan")
+    if chosen == "gram":
         assert weights is not None
-        summed = _gram(A, parts, weights, root)
-    return (summed + summed.mT) / (2 * total)
+        summed, cancellation = _gram(A, parts, weights, root)
+        if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
+            # the weights were scaled by the roots of the sample weights, the direct route scales them itself
+            chosen, weights = "direct", weights if root is None else None
+    if chosen == "direct":
+        summed = _direct(kernel, points, A, parts, weights, root)
+    return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
 
 
 def _across(B: Float[Tensor, "b c*k"], own: Int[Tensor, " b"], c: int) -> tuple[Tensor, Tensor]:
@@ -157,7 +175,7 @@ def _direct(
 
 def _gram(
     A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"], root: Float[Tensor, " n"] | None
-) -> Float[Tensor, "d d"]:
+) -> tuple[Float[Tensor, "d d"], float]:
     n, c = A.shape
     offsets, means = parts.offsets, parts.means
     if root is not None:
@@ -166,6 +184,7 @@ def _gram(
     exact = parts.exact
     half = torch.zeros_like(exact)
     diagonal = sums.square().sum(1)
+    magnitude = 0.0
     for rows, columns in tiles(n, _TILE_BYTES, A.element_size()):
         T = W[:, rows].mT @ W[:, columns]
         T *= A[rows] @ A[columns].mT
@@ -173,6 +192,7 @@ def _gram(
         T -= (W[columns, rows] * (sums[columns] @ A[rows].mT)).mT
         if rows == columns:
             T.diagonal().add_(diagonal[rows])
+            magnitude += float(T.diagonal().to(exact.dtype) @ exact[rows].square().sum(1))
             T /= 2
         half[rows].addmm_(T.to(exact.dtype), exact[columns])
     summed = exact.mT @ half
@@ -183,4 +203,6 @@ def _gram(
         means = means.to(exact.dtype)
         summed += (exact.mT @ cross.to(exact.dtype)) @ means
         summed += means.mT @ (flat.mT @ flat) @ means / 2
-    return summed + summed.mT
+    summed = summed + summed.mT
+    trace = float(summed.trace())
+    return summed, magnitude / trace if trace > 0 else float("inf") if magnitude > 0 else 0.0

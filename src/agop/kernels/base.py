@@ -73,7 +73,11 @@ class Kernel(ABC):
     ) -> tuple[Float[Tensor, "b k"] | None, Float[Tensor, "b k"] | None]:
         """Values and gradient weights of one block of pairs in `dtype`; both share one distance computation."""
         distances = left.squared_distances(rows, right, columns).sqrt_().to(dtype)
-        return self.evaluate(distances, value=value, weight=weight)
+        unresolved = distances <= right.rounding if weight and right.rounding else None
+        values, weights = self.evaluate(distances, value=value, weight=weight)
+        if weights is not None and unresolved is not None:
+            weights.masked_fill_(unresolved, 0)
+        return values, weights
 
     @staticmethod
     def _pair(X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None) -> tuple[Points, Points]:

@@ -35,11 +35,21 @@ class Points:
         What is subtracted from every row; the mean row if None. Two sets can be paired only with one centre.
     dtype
         The dtype distances are formed in.
+    computed
+        The rows are the result of earlier arithmetic in the dtype of `X`, so that pairs closer than its rounding,
+        `8 eps ‖x‖`, may be one point: their gradient weight is 0 like that of coincident points, because the direction between
+        them is noise. (Kernel values do not need this, they are continuous.)
     """
 
     def __init__(
-        self, X: Float[Tensor, "n d"], *, center: Float[Tensor, " d"] | None = None, dtype: torch.dtype = torch.float64
+        self,
+        X: Float[Tensor, "n d"],
+        *,
+        center: Float[Tensor, " d"] | None = None,
+        dtype: torch.dtype = torch.float64,
+        computed: bool = False,
     ) -> None:
+        self.rounding = 8 * torch.finfo(X.dtype).eps * float(X.norm(dim=1).max()) if computed and len(X) else 0.0
         self.center = X.mean(0, dtype=dtype) if center is None else center
         self.values = X.to(dtype) - self.center
         self.squared_norms = self.values.square().sum(1)

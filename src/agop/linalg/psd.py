@@ -44,8 +44,8 @@ def psd_power(M: Float[Tensor, "d d"], power: float | int, *, rtol: float | None
     power
         The exponent, any finite real number.
     rtol
-        Relative threshold of the numerical range. Default: the machine epsilon of the dtype of `M` (d times that, the usual choice
-        for a rank, would cut eigenvalues of 1e-4 in float32, which are signal after a square root).
+        Relative threshold of the numerical range. Default: d times the machine epsilon of float64, the rounding of the
+        decomposition itself. (d times that of float32 would cut eigenvalues of 1e-4, which are signal after a square root.)
 
     Returns
     -------
@@ -79,7 +79,7 @@ def psd_power(M: Float[Tensor, "d d"], power: float | int, *, rtol: float | None
             f"eigenvalues from {smallest:.3g} to {largest:.3g}",
             "pass a matrix of the form A^T A",
         )
-    threshold = (torch.finfo(M.dtype).eps if rtol is None else rtol) * largest
+    threshold = (M.shape[0] * torch.finfo(torch.float64).eps if rtol is None else rtol) * largest
     kept = values > max(threshold, 0.0)
     rank = int(kept.sum())
     basis = vectors[:, :rank] * values[:rank].pow(power / 2)

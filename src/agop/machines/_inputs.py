@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, column_or_1d, validate_data
 from torch import Tensor
 
 from agop import _checks
@@ -89,12 +89,16 @@ def _wanted_dtype(dtype: Any) -> torch.dtype | None:
     return _DTYPES[name]
 
 
+def _no_targets() -> ValueError:
+    return ValueError("y: expected one target per row of X (fit requires y to be passed, but the target y is None).")
+
+
 def check_targets(y: Any, n: int, place: Place) -> tuple[Float[Tensor, "n c"], bool]:
     """Regression targets as an (n, c) tensor, and whether they came with one axis."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if y is None:
-        raise _checks.bad_value("y", "targets, one per row of X (requires y to be passed)", "None", "pass them")
+        raise _no_targets()
     array = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", allow_nd=False)
     if array.ndim not in (1, 2):
         raise _checks.bad_value("y", "one or two axes", f"shape {array.shape}")
@@ -108,10 +112,10 @@ def check_labels(y: Any, n: int) -> tuple[np.ndarray, Int[Tensor, " n"]]:
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if y is None:
-        raise _checks.bad_value("y", "labels, one per row of X (requires y to be passed)", "None", "pass them")
+        raise _no_targets()
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+        array = column_or_1d(array, warn=True)
     if array.ndim != 1:
         raise _checks.bad_value("y", "labels with one axis", f"shape {array.shape}", "pass one label per row")
     _checks.same_length("X", n, "y", len(array))

@@ -133,6 +133,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
                 sample_weight=sample_weight,
                 precision=self.precision,
                 max_memory=memory,
+                computed=True,
             )
             assert fit.agop is not None
             raised = psd_power(fit.agop, self.power)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
-from agop.kernels.agop import cheaper_route, kernel_agop
+from agop.kernels.agop import KernelAGOP, kernel_agop
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points, working_dtype
 from agop.kernels.gram import fill_kernel_matrix
@@ -60,6 +60,7 @@ def fit_kernel_machine(
     precision: str = "mixed",
     with_agop: bool = True,
     max_memory: int | None = None,
+    computed: bool = False,
 ) -> MachineFit:
     r"""Fit :math:`A = (K + \mu I)^{-1} Y` and form the AGOP of the predictor on its centres.
 
@@ -76,18 +77,22 @@ def fit_kernel_machine(
         Bytes the fit may take. Two (n, n) matrices are held if they fit (values and gradient weights share their distances), one
         otherwise (distances are formed again for the AGOP).
 
+    computed
+        `X` comes out of earlier arithmetic (see `agop.kernels.distance.Points`).
+
     Raises
     ------
     SingularSystemError
         If the system is singular; in "mixed" precision only after float64 was tried as well.
     """
-    points = Points(X, dtype=working_dtype(X.dtype, precision))
+    points = Points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
     n, d, c = *X.shape, Y.shape[1]
     notes: list[str] = []
-    route = cheaper_route(n, d, c) if with_agop else None
     share = with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device)
     weights = X.new_empty(n, n) if share else None
     solve_dtype = X.dtype
+    if ridge == 0:
+        _refuse_duplicates(X)
     try:
         K = X.new_empty(n, n)
         fill_kernel_matrix(kernel, points, values=K, weights=weights)
@@ -106,19 +111,29 @@ def fit_kernel_machine(
     pivot_ratio = factor.pivot_ratio
     del K, factor
     A = A.to(X.dtype)
-    agop = None
+    agop: KernelAGOP | None = None
     if with_agop:
         agop = kernel_agop(
-            kernel, points, A, cells=_worthwhile(cells, n, c), sample_weight=sample_weight, weights=weights, route=route
+            kernel, points, A, cells=_worthwhile(cells, n, c), sample_weight=sample_weight, weights=weights
         )
     report = {
         "solver": "cholesky",
         "solve_dtype": str(solve_dtype)[6:],
         "pivot_ratio": pivot_ratio,
-        "agop_route": route,
+        "agop_route": None if agop is None else agop.route,
+        "cancellation": None if agop is None else agop.cancellation,
         "notes": notes,
     }
-    return MachineFit(KernelMachine(kernel, X, A, precision), fitted, agop, report)
+    return MachineFit(KernelMachine(kernel, X, A, precision), fitted, None if agop is None else agop.matrix, report)
+
+
+def _refuse_duplicates(X: Float[Tensor, "n d"]) -> None:
+    distinct = len(torch.unique(X, dim=0))
+    if distinct < len(X):
+        raise SingularSystemError(
+            f"ridge: expected ridge > 0 where rows of X are duplicated (K is singular), got ridge=0 with {len(X) - distinct} "
+            f"duplicates among {len(X)} rows; remove them or set ridge to 1e-6 or more."
+        )
 
 
 def _factor(K: Float[Tensor, "n n"], ridge: float, sample_weight: Float[Tensor, " n"] | None) -> RidgeFactor:

@@ -94,10 +94,14 @@ class _RFM(KernelEstimator):
                 precision=self.precision,
                 with_agop=learns,
                 max_memory=memory,
+                computed=iteration > 0,
             )
+            assert not learns or fit.agop is not None
             entry = {"iteration": iteration, **_training_score(fit.fitted, Y, labels), **fit.report}
             self.machine_, self.root_, self.agop_ = fit.machine, root, M
-            if learns:
+            if learns and not bool(fit.agop.diagonal().max() > 0):
+                fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
+            elif learns:
                 M = self._next_matrix(fit, root)
                 raised = psd_power(M, power)
                 M, root = M.to(X.dtype), raised.matrix.to(X.dtype)
@@ -114,13 +118,6 @@ class _RFM(KernelEstimator):
         M = root @ fit.agop @ root
         if self.diagonal:
             M = torch.diag(M.diagonal())
-        if not bool(M.diagonal().max() > 0):
-            raise _checks.bad_value(
-                "y",
-                "targets that make the fitted function depend on X",
-                "a function with gradient 0 everywhere (AGOP 0)",
-                "use n_iter=0 or targets that vary",
-            )
         if self.scale == "max":
             return M / M.diagonal().max()
         if self.scale == "trace":
