@@ -44,15 +44,13 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True, help=HELP)
+@app.callback(help=HELP)
 def _root(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    """The options that come before a verb."""
 
 
 for verb in (deep_rfm, report, datasets):
@@ -61,5 +59,5 @@ for verb in (deep_rfm, report, datasets):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments` (those of the process by default) and exit with its code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     sys.exit(guarded(lambda: app(args=given, prog_name="agop", standalone_mode=False)))

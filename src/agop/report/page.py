@@ -44,6 +44,7 @@ def render(records: Sequence[RunRecord]) -> str:
         first_layer=min(layers, default=1),
         last_layer=max(layers, default=1),
         cite=citation,
+        gram_level=3 if len(records) == 1 else 4,
         version=__version__,
         css=Markup((folder / "report.css").read_text(encoding="utf-8")),
         js=Markup((folder / "report.js").read_text(encoding="utf-8")),

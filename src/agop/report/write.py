@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agop.experiments.files import write_text
@@ -53,6 +54,11 @@ def write_comparison(paths: Sequence[str | os.PathLike[str]], out: str | os.Path
     """
     page = Path(out)
     records = [RunRecord.load(path) for path in paths]
+    names = [record.name for record in records]
+    records = [
+        replace(record, name=str(record.path)) if names.count(record.name) > 1 else record
+        for record in records
+    ]
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, render(records))
     return page

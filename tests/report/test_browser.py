@@ -1,0 +1,140 @@
+"""The page in a real browser: no error, no request, hover, switches, sorting, small screens."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from agop.report import RunRecord, write_comparison
+from agop.report.page import render
+
+api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("needs Chromium", allow_module_level=True)
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """`opened(path)` is the page, watched: no error may come up and nothing may be asked of a network."""
+    problems, pages = [], []
+
+    def open_page(path, **options):
+        page = browser.new_page(**({"viewport": {"width": 1200, "height": 900}} | options))
+        pages.append(page)
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: _local(request.url, problems))
+        page.goto(path.as_uri())
+        page.wait_for_selector("#chart-nc1 .main-svg")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert not problems
+
+
+def report_of(folder):
+    """The page of a run, without the figures beside it."""
+    (folder / "report.html").write_text(render([RunRecord.load(folder)]), encoding="utf-8")
+    return folder / "report.html"
+
+
+def _local(url, problems):
+    if not url.startswith(("file:", "data:", "blob:")):
+        problems.append(url)
+
+
+def traces(page, chart="nc1"):
+    data = f"document.getElementById('chart-{chart}').data"
+    return page.evaluate(f"{data}.map(trace => [trace.meta.series, trace.x])")
+
+
+def test_curves_are_drawn_and_hover_shows_values(opened, make_run):
+    page = opened(report_of(make_run(n_layers=5, factor=0.5)))
+    assert [name for name, _ in traces(page)] == ["input", "projected", "output"]
+    box = page.locator("#chart-nc1 .nsewdrag").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    hover = page.locator("#chart-nc1 .hoverlayer")
+    hover.get_by_text("layer 3").wait_for()
+    assert "0.125" in hover.text_content()  # projected at layer 3: 0.5 ** 3
+    assert "projected" in hover.text_content()
+
+
+def test_stages_and_layers_can_be_switched_by_keyboard(opened, make_run):
+    page = opened(report_of(make_run(n_layers=6)))
+    box = page.get_by_label("input", exact=True)
+    box.focus()
+    page.keyboard.press("Space")
+    assert [name for name, _ in traces(page)] == ["projected", "output"]
+    assert not page.locator("th[data-stage=input]").first.is_visible()
+    assert not page.locator("figure[data-stage=input]").first.is_visible()
+    page.get_by_label("from").fill("3")
+    assert traces(page)[0][1] == [3, 4, 5, 6]
+    assert page.locator("#table tbody tr:visible").count() == 4
+    page.get_by_role("button", name="all").click()
+    page.locator("#table tbody tr").first.wait_for(state="visible")  # the form resets before the page follows
+    assert len(traces(page)) == 3
+    assert page.locator("#table tbody tr:visible").count() == 6
+
+
+def test_the_table_sorts_both_ways(opened, make_run):
+    page = opened(report_of(make_run(n_layers=11)))
+    first = page.locator("#table tbody tr td").first
+    heading = page.get_by_role("button", name="NC1 projected")
+    heading.click()
+    assert first.inner_text() == "11"
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("NC1 projected")
+    heading.click()
+    assert first.inner_text() == "1"
+    page.get_by_role("button", name="layer").click()
+    assert page.locator("#table tbody tr td:first-child").all_inner_texts() == [str(n) for n in range(1, 12)]
+
+
+def test_runs_can_be_switched(opened, make_run, tmp_path):
+    page = opened(write_comparison([make_run("one"), make_run("two")], tmp_path / "c.html"))
+    assert len(traces(page)) == 6
+    page.get_by_label("two").uncheck()
+    assert len(traces(page)) == 3
+    assert page.locator("#table tbody tr:visible").count() == 6
+    assert page.locator(".grams-of-run:visible").count() == 1
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1400])
+def test_nothing_is_wider_than_the_screen(opened, make_run, width):
+    page = opened(report_of(make_run()), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_it_prints(opened, make_run):
+    page = opened(report_of(make_run()))
+    assert page.pdf().startswith(b"%PDF")
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()
+    assert page.locator("#table").is_visible()
+
+
+def test_without_scripts_the_numbers_are_there(browser, make_run):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(report_of(make_run()).as_uri())
+    assert page.locator("#table tbody tr").count() == 6

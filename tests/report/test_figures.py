@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+
+from agop.report import figures, style
+
+
+def frame(values, measure="nc1"):
+    """A profile frame from {stage: [values by layer]}."""
+    rows = [
+        {"layer": layer, "stage": stage, measure: value}
+        for stage, column in values.items()
+        for layer, value in enumerate(column, start=1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def lines(figure):
+    """(x, y) of every drawn curve, in the order of the stages."""
+    return [line.get_xydata() for line in figure.axes[0].get_lines()]
+
+
+def words(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_curves_hold_the_numbers_on_a_logarithmic_axis_with_names_at_their_ends():
+    values = {"input": [4.0, 2.0, 1.0], "projected": [0.5, 0.1, 0.01], "output": [0.6, 0.2, 0.02]}
+    figure = figures.stage_curves(frame(values), "nc1", title="A title")
+    assert figure.axes[0].get_yscale() == "log"
+    for drawn, stage in zip(lines(figure), values, strict=True):
+        np.testing.assert_array_equal(drawn, np.column_stack([[1, 2, 3], values[stage]]))
+    assert sorted(words(figure)) == ["input", "output", "projected"]
+    assert figure.get_suptitle() == "A title"
+
+
+def test_repetitions_are_drawn_as_mean_and_one_standard_deviation():
+    runs = pd.concat([frame({"projected": [1.0, 0.5]}), frame({"projected": [3.0, 1.5]})])
+    figure = figures.stage_curves(runs, "nc1", title="")
+    np.testing.assert_allclose(lines(figure)[0][:, 1], [2.0, 1.0])
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(2 + np.sqrt(2))
+    assert band.min() == pytest.approx(1 - np.sqrt(0.5))
+
+
+def test_undefined_and_zero_values_do_no_harm():
+    for column in ([np.nan, 0.1, np.nan], [0.0, 0.0, 0.0], [np.nan] * 3, [1.0, 0.0, 1e-12]):
+        figure = figures.stage_curves(
+            frame({"input": column, "projected": [1.0, 0.1, 0.01]}), "nc1", title=""
+        )
+        figure.canvas.draw()
+        assert "projected" in words(figure)
+
+
+def test_one_layer_and_many_layers(tmp_path):
+    for n_layers in (1, 40):
+        figure = figures.stage_curves(frame({"input": [0.5**n for n in range(n_layers)]}), "nc1", title="")
+        figures.save(figure, tmp_path, "a")
+        ticks = figure.axes[0].get_xticks()
+        assert np.array_equal(ticks, np.round(ticks))
+
+
+def test_accuracy_without_test_points_shows_training_only():
+    layers = pd.DataFrame({"layer": [1, 2], "train_accuracy": [1.0, 1.0], "test_accuracy": [np.nan, np.nan]})
+    assert words(figures.accuracy_curves(layers, title="")) == ["train"]
+
+
+def test_gram_grid_has_a_row_per_stage_and_a_column_per_layer():
+    labels = np.repeat([0, 1], 3)
+    matrices = {(layer, stage): np.eye(6) for layer in (1, 5) for stage in ("input", "output")}
+    figure = figures.gram_grid(matrices, labels, ["a", "b"], title="")
+    images = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title("center") for axes in images[:2]] == ["layer 1", "layer 5"]
+    assert [axes.get_ylabel() for axes in images[::2]] == ["input", "output"]
+    assert [tick.get_text() for tick in images[0].get_yticklabels()] == ["a", "b"]
+    assert images[0].images[0].get_clim() == (-1, 1)
+
+
+def test_files_are_the_same_bytes_twice_and_settings_stay(tmp_path):
+    before = dict(mpl.rcParams)
+    contents = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        figures.save(
+            figures.stage_curves(frame({"input": [1.0, 0.1]}), "nc1", title="T"), tmp_path / name, "f"
+        )
+        contents.append([(tmp_path / name / f"f.{suffix}").read_bytes() for suffix in ("png", "svg", "pdf")])
+    assert contents[0] == contents[1]
+    assert dict(mpl.rcParams) == before
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["f.pdf", "f.png", "f.svg"]
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=6), st.floats(0.01, 0.3))
+def test_labels_are_apart_in_order_and_move_no_more_than_they_must(heights, gap):
+    heights = sorted(heights)
+    placed = figures.spread(heights, gap)
+    assert all(b - a >= gap - 1e-9 for a, b in pairwise(placed))
+    assert np.mean(placed) == pytest.approx(np.mean(heights), abs=1e-9)
+    if all(b - a >= gap for a, b in pairwise(heights)):
+        np.testing.assert_allclose(placed, heights, atol=1e-9)
+
+
+def luminance(colour):
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(colour)]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize(
+    "colour", [m.colour for m in (style.STAGES | style.SPLITS).values()] + [style.INK, style.MUTED]
+)
+def test_colours_of_text_and_curves_have_contrast(colour):
+    """WCAG 2.2 AA: 4.5:1 against white."""
+    assert 1.05 / (luminance(colour) + 0.05) >= 4.5
