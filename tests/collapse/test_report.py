@@ -49,7 +49,7 @@ def test_registry_lines_are_complete():
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_measure_inherits_these(name, inputs):
-    """Named, finite on data, NaN with a reason without any, the same on a float32 copy, clear when inputs lack."""
+    """Named, finite on data, NaN with a reason without any, the same in float32, clear when inputs lack."""
     measure = MEASURES[name]
     x, y = inputs["features"], inputs["labels"]
     logits = x @ inputs["weight"].T + inputs["bias"]

@@ -129,7 +129,7 @@ def _segment_sums(
 ) -> Sums:
     """The statistics of one segment, summed as deviations from one sample of each class.
 
-    If that sample is an outlier the sums cancel: then, and for the scatter matrix, a second time about the means.
+    If that sample is an outlier the sums cancel: then, and for the scatter matrix, again about the means.
     """
     n, device = len(labels), features.device
     first = torch.full((n_classes,), n - 1, device=device, dtype=torch.int64)
