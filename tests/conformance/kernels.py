@@ -32,7 +32,10 @@ class KernelConformance:
     def test_value_equals_the_textbook_formula(self):
         X, _ = data(17, 5, 1)
         Z, _ = data(11, 5, 1, seed=1)
-        assert relative_error(self.kernel(X, Z), oracle.kernel_values(self.name, self.parameters, X, Z)) < IDENTITY
+        assert (
+            relative_error(self.kernel(X, Z), oracle.kernel_values(self.name, self.parameters, X, Z))
+            < IDENTITY
+        )
 
     def test_gradient_equals_autograd_away_from_the_centres(self):
         X, _ = data(9, 5, 1)
@@ -92,7 +95,9 @@ class KernelConformance:
     @given(n=st.integers(1, 12), d=st.integers(1, 5), c=st.integers(1, 3), seed=st.integers(0, 99))
     def test_agop_is_psd_and_turns_with_the_data(self, n, d, c, seed):
         Z, A = data(n, d, c, seed)
-        rotation = torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(seed), dtype=Z.dtype))[0]
+        rotation = torch.linalg.qr(
+            torch.randn(d, d, generator=torch.Generator().manual_seed(seed), dtype=Z.dtype)
+        )[0]
         plain = kernel_agop(self.kernel, Points(Z), A).matrix
         turned = kernel_agop(self.kernel, Points(Z @ rotation + 3.0), A).matrix
         scale = plain.norm().clamp_min(1e-12)

@@ -36,11 +36,11 @@ CANCELLATION_LIMIT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class KernelAGOP:
-    """An AGOP, the route it was computed by, and the cancellation κ of the gram route (NaN if it was not taken)."""
+    """An AGOP, the route it was computed by, and the cancellation κ of the gram route (None if it was not taken)."""
 
     matrix: Float[Tensor, "d d"]
     route: str
-    cancellation: float
+    cancellation: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def kernel_agop(
         fill_kernel_matrix(kernel, points, weights=weights)
     root = None if sample_weight is None else sample_weight.to(A.dtype).sqrt()
     total = float(n if sample_weight is None else sample_weight.double().sum())
-    cancellation = float("nan")
+    cancellation = None
     if chosen == "gram":
         assert weights is not None
         summed, cancellation = _gram(A, parts, weights, root)
@@ -130,7 +130,7 @@ def kernel_agop(
     return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
 
 
-def _across(B: Float[Tensor, "b c*k"], own: Int[Tensor, " b"], c: int) -> tuple[Tensor, Tensor]:
+def _across(B: Float[Tensor, "b ck"], own: Int[Tensor, " b"], c: int) -> tuple[Tensor, Tensor]:
     """From B = W [a_c ∘ P] of some rows: row sums W A (b, c), and Q = L P (b, c, k) without pairs of one cell."""
     B = B.view(len(B), c, -1)
     sums = B.sum(2)
@@ -139,7 +139,7 @@ def _across(B: Float[Tensor, "b c*k"], own: Int[Tensor, " b"], c: int) -> tuple[
     return sums, (-Q).scatter(2, inside, Q.sum(2, keepdim=True))
 
 
-def _spread(A: Float[Tensor, "n c"], parts: Cells) -> Float[Tensor, "n c*k"]:
+def _spread(A: Float[Tensor, "n c"], parts: Cells) -> Float[Tensor, "n ck"]:
     """The columns a_c ∘ P, class-major."""
     spread = A.new_zeros(*A.shape, len(parts.means))
     return spread.scatter_(2, parts.index.view(-1, 1, 1).expand(-1, A.shape[1], 1), A[:, :, None]).flatten(1)
@@ -159,7 +159,11 @@ def _direct(
     summed = parts.exact.new_zeros(offsets.shape[1], offsets.shape[1])
     bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
     for rows in row_blocks(n, rows_per_block(n, bytes_per_row)):
-        W = weights[rows] if weights is not None else kernel.block(points, rows, points, A.dtype, value=False)[1]
+        W = (
+            weights[rows]
+            if weights is not None
+            else kernel.block(points, rows, points, A.dtype, value=False)[1]
+        )
         assert W is not None
         if root is not None:
             W = W * root[rows, None]

@@ -32,13 +32,15 @@ class Kernel(ABC):
         """
 
     def __call__(
-        self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None = None
+        self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n _"] | None = None
     ) -> Float[Tensor, "m n"]:
         """The Gram matrix of `X` with `Z` (None: with itself), in the dtype and on the device of `X`."""
         left, points = self._pair(X, Z)
         gram = X.new_empty(len(left), len(points))
         for rows in _row_slices(len(left), len(points), points):
-            gram[rows] = self.block(left, rows, points, X.dtype, weight=False)[0]
+            values, _ = self.block(left, rows, points, X.dtype, weight=False)
+            assert values is not None
+            gram[rows] = values
         return gram
 
     def gradient(
@@ -80,7 +82,7 @@ class Kernel(ABC):
         return values, weights
 
     @staticmethod
-    def _pair(X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None) -> tuple[Points, Points]:
+    def _pair(X: Float[Tensor, "m d"], Z: Float[Tensor, "n _"] | None) -> tuple[Points, Points]:
         X = _checks.floating("X", X, ndim=2)
         if Z is None:
             points = Points(X)

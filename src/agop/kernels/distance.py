@@ -49,7 +49,9 @@ class Points:
         dtype: torch.dtype = torch.float64,
         computed: bool = False,
     ) -> None:
-        self.rounding = 8 * torch.finfo(X.dtype).eps * float(X.norm(dim=1).max()) if computed and len(X) else 0.0
+        self.rounding = (
+            8 * torch.finfo(X.dtype).eps * float(X.norm(dim=1).max()) if computed and len(X) else 0.0
+        )
         self.center = X.mean(0, dtype=dtype) if center is None else center
         self.values = X.to(dtype) - self.center
         self.squared_norms = self.values.square().sum(1)
@@ -62,7 +64,9 @@ class Points:
         """Other rows, centred like these, to be paired with them."""
         return Points(X, center=self.center, dtype=self.values.dtype)
 
-    def squared_distances(self, rows: slice, other: Points, columns: slice = slice(None)) -> Float[Tensor, "b k"]:
+    def squared_distances(
+        self, rows: slice, other: Points, columns: slice = slice(None)
+    ) -> Float[Tensor, "b k"]:
         """Squared distances of some of these points to some of the `other` ones, in the working dtype."""
         x, x_norms = self.values[rows], self.squared_norms[rows]
         z, z_norms = other.values[columns], other.squared_norms[columns]

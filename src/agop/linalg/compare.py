@@ -8,7 +8,7 @@ from torch import Tensor
 from agop import _checks
 
 
-def matrix_correlation(A: Float[Tensor, "d k"], B: Float[Tensor, "d k"], *, centered: bool = True) -> float:
+def matrix_correlation(A: Float[Tensor, "_ _"], B: Float[Tensor, "_ _"], *, centered: bool = True) -> float:
     r"""Correlation of two matrices read as vectors of their entries.
 
     With `centered=True` the Pearson correlation, :math:`\langle A-\bar a, B-\bar b\rangle / (\|A-\bar a\|\,\|B-\bar b\|)`

@@ -30,7 +30,7 @@ class PSDPower:
     most_negative: float
 
 
-def psd_power(M: Float[Tensor, "d d"], power: float | int, *, rtol: float | None = None) -> PSDPower:
+def psd_power(M: Float[Tensor, "d _"], power: float | int, *, rtol: float | None = None) -> PSDPower:
     r"""The matrix power :math:`M^p = V \Lambda^p V^T` of a symmetric PSD matrix, on its numerical range.
 
     Eigenvalues at or below `rtol` times the largest are clipped to zero and stay zero in the power (also in a negative

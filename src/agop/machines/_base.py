@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from agop.machines._inputs import Place
 
 Callback = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration or layer with (index from 0, how many in all, its history entry); may raise to stop the fit."""
+
+
+E = TypeVar("E", bound="KernelEstimator")
+# PEP 673's Self would say the same; the run-time checks of the tests cannot resolve it in single methods
 
 
 class KernelEstimator(BaseEstimator):
@@ -52,14 +56,14 @@ class KernelEstimator(BaseEstimator):
         return X, place
 
     def _fit(
-        self,
+        self: E,
         X: Float[Tensor, "n d"],
         Y: Float[Tensor, "n c"],
         place: Place,
         labels: Int[Tensor, " n"] | None,
         sample_weight: Any,
         callback: Callback | None,
-    ) -> Self:
+    ) -> E:
         weight = _inputs.check_weight(sample_weight, X, len(X), place)
         if weight is not None and bool((weight == 0).any()):
             kept = weight > 0  # a sample of weight zero is a sample that is not there
@@ -75,7 +79,7 @@ class KernelEstimator(BaseEstimator):
         save(self, path)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: Any = None) -> Self:
+    def load(cls: type[E], path: str | Path, *, device: Any = None) -> E:
         """Read an estimator that `save` wrote; raises `ValueError` with one sentence for any other file."""
         from agop.machines.persistence import load
 
@@ -88,7 +92,7 @@ class KernelEstimator(BaseEstimator):
 class KernelRegressor(RegressorMixin, KernelEstimator):
     """The regression side: targets with one or two axes."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None) -> Self:
+    def fit(self: E, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None) -> E:
         """Fit to targets `y`, (n,) or (n, c); see the class for `callback`."""
         X, place = self._begin(X)
         Y, self._one_axis_ = _inputs.check_targets(y, len(X), place)
@@ -112,7 +116,7 @@ class KernelRegressor(RegressorMixin, KernelEstimator):
 class KernelClassifier(ClassifierMixin, KernelEstimator):
     """The classification side: labels of any kind, fitted as ±1 one-hot targets."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None) -> Self:
+    def fit(self: E, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None) -> E:
         """Fit to labels `y` (n,), numbers or strings, of at least two classes; see the class for `callback`."""
         X, place = self._begin(X)
         self.classes_, index = _inputs.check_labels(y, len(X))
@@ -145,4 +149,3 @@ class KernelClassifier(ClassifierMixin, KernelEstimator):
 
     def _as_labels(self, values: Float[Tensor, "m c"]) -> np.ndarray:
         return self.classes_[values.argmax(1).cpu().numpy()]
-

@@ -65,7 +65,9 @@ def check_X(
     )
     placed = values.to(place.device, place.dtype)
     if not bool(torch.isfinite(placed).all()):
-        raise _checks.bad_value("X", f"values within the range of {place.dtype}", "larger ones", "rescale or use float64")
+        raise _checks.bad_value(
+            "X", f"values within the range of {place.dtype}", "larger ones", "rescale or use float64"
+        )
     return placed, place
 
 
@@ -76,7 +78,10 @@ def _check_columns(estimator: BaseEstimator, d: int, reset: bool) -> None:
             del estimator.feature_names_in_
     elif d != estimator.n_features_in_:
         raise _checks.bad_value(
-            "X", f"{estimator.n_features_in_} features as in fit", f"{d}", "pass the columns the estimator was fitted on"
+            "X",
+            f"{estimator.n_features_in_} features as in fit",
+            f"{d}",
+            "pass the columns the estimator was fitted on",
         )
 
 
@@ -90,7 +95,9 @@ def _wanted_dtype(dtype: Any) -> torch.dtype | None:
 
 
 def _no_targets() -> ValueError:
-    return ValueError("y: expected one target per row of X (fit requires y to be passed, but the target y is None).")
+    return ValueError(
+        "y: expected one target per row of X (fit requires y to be passed, but the target y is None)."
+    )
 
 
 def check_targets(y: Any, n: int, place: Place) -> tuple[Float[Tensor, "n c"], bool]:
@@ -120,7 +127,9 @@ def check_labels(y: Any, n: int) -> tuple[np.ndarray, Int[Tensor, " n"]]:
         raise _checks.bad_value("y", "labels with one axis", f"shape {array.shape}", "pass one label per row")
     _checks.same_length("X", n, "y", len(array))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise _checks.bad_value("y", "labels", "NaN or infinite entries (Input contains NaN)", "drop those rows")
+        raise _checks.bad_value(
+            "y", "labels", "NaN or infinite entries (Input contains NaN)", "drop those rows"
+        )
     check_classification_targets(array)
     classes, index = np.unique(array, return_inverse=True)
     if len(classes) < 2:
@@ -142,7 +151,9 @@ def check_weight(sample_weight: Any, X: Any, n: int, place: Place) -> Float[Tens
         return None
     if isinstance(sample_weight, Tensor):
         sample_weight = sample_weight.detach().cpu().numpy()
-    weights = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
+    weights = _check_sample_weight(
+        sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True
+    )
     if not weights.sum() > 0:
         raise _checks.bad_value("sample_weight", "some positive weight", "none", "weight at least one sample")
     return torch.from_numpy(weights).to(place.device, place.dtype)
@@ -167,7 +178,9 @@ def median_distance(X: Float[Tensor, "n d"], at_most: int = 1000) -> float:
     positive = squared[i, j]
     positive = positive[positive > 0]
     if positive.numel() == 0:
-        raise _checks.bad_value("X", "rows that differ, for bandwidth='median'", "equal rows", "give a number")
+        raise _checks.bad_value(
+            "X", "rows that differ, for bandwidth='median'", "equal rows", "give a number"
+        )
     return float(positive.median().sqrt())
 
 

@@ -59,21 +59,24 @@ def unit_rows(X: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimator):
     """The stack of layers, shared by both estimators."""
 
+    X_fit_: Tensor
+
+    # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
         self,
-        n_layers: int = 8,
-        width: int = 1024,
+        n_layers: Any = 8,
+        width: Any = 1024,
         feature_map: Any = "relu",
-        feature_bandwidth: float = 20.0,
+        feature_bandwidth: Any = 20.0,
         kernel: Any = "laplace",
-        bandwidth: float | str = 2.0,
-        ridge: float = 1e-3,
-        power: float = 0.5,
-        solver: str = "auto",
-        precision: str = "mixed",
-        max_memory: int | str | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
+        bandwidth: Any = 2.0,
+        ridge: Any = 1e-3,
+        power: Any = 0.5,
+        solver: Any = "auto",
+        precision: Any = "mixed",
+        max_memory: Any = None,
+        warm_start: Any = False,
+        verbose: Any = False,
         device: Any = None,
         dtype: Any = None,
         random_state: Any = None,
@@ -113,7 +116,9 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         _checks.one_of("solver", self.solver, SOLVERS)
         _checks.one_of("precision", self.precision, PRECISIONS)
         memory = parse_memory("max_memory", self.max_memory)
-        estimate = estimate_memory(*X.shape, Y.shape[1], width=width, n_layers=n_layers, dtype=X.dtype)
+        estimate = estimate_memory(
+            len(X), X.shape[1], Y.shape[1], width=width, n_layers=n_layers, dtype=X.dtype
+        )
         check_fits(estimate, memory, X.device)
         self._begin_stack(X, n_layers)
         for layer in self.layers_:
@@ -138,7 +143,9 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             assert fit.agop is not None
             raised = psd_power(fit.agop, self.power)
             features = self._draw(index, X.shape[1], width, kernel, X)
-            layer = DeepRFMLayer(fit.agop.to(X.dtype), raised.matrix.to(X.dtype), fit.machine.coefficients, features)
+            layer = DeepRFMLayer(
+                fit.agop.to(X.dtype), raised.matrix.to(X.dtype), fit.machine.coefficients, features
+            )
             if zero_rows:
                 fit.report["notes"].append(f"{zero_rows} rows are zero at this layer's input and stay zero")
             entry = {
@@ -169,7 +176,10 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
                 )
             if n_layers < len(self.layers_):
                 raise _checks.bad_value(
-                    "n_layers", f">= {len(self.layers_)}, the layers already fitted", f"{n_layers}", "set warm_start=False"
+                    "n_layers",
+                    f">= {len(self.layers_)}, the layers already fitted",
+                    f"{n_layers}",
+                    "set warm_start=False",
                 )
             return
         self.X_fit_ = X
@@ -304,7 +314,7 @@ _PARAMETERS = r"""
 """
 
 
-class DeepRFMRegressor(_DeepRFM, KernelRegressor):
+class DeepRFMRegressor(_DeepRFM, KernelRegressor):  # noqa: D101
     __doc__ = f"""Deep RFM for regression.
     {_PARAMETERS}"""
 
@@ -315,7 +325,7 @@ class DeepRFMRegressor(_DeepRFM, KernelRegressor):
             yield self._as_targets(values, place)
 
 
-class DeepRFMClassifier(_DeepRFM, KernelClassifier):
+class DeepRFMClassifier(_DeepRFM, KernelClassifier):  # noqa: D101
     __doc__ = f"""Deep RFM for classification: ±1 one-hot targets, the largest output wins.
     {_PARAMETERS}
     Examples

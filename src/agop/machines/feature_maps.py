@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ FEATURE_MAPS = ("relu", "fourier", "fourier-laplace", "fourier-gaussian", "fouri
 """Names of the built-in maps; "fourier" takes the law that belongs to the kernel of the machine."""
 
 
+@runtime_checkable
 class FeatureMap(Protocol):
     """A fixed map of rows, with the tensors that define it (for saving)."""
 
@@ -82,12 +83,17 @@ class CallableFeatures:
         features = self.function(Z)
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(Z):
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise _checks.bad_value("feature_map", f"a callable that returns a tensor of shape ({len(Z)}, k)", f"{got}")
+            raise _checks.bad_value(
+                "feature_map", f"a callable that returns a tensor of shape ({len(Z)}, k)", f"{got}"
+            )
         return features.to(Z.dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         raise _checks.bad_value(
-            "feature_map", "a named feature map, which can be saved", "a callable", "use one of " + ", ".join(FEATURE_MAPS)
+            "feature_map",
+            "a named feature map, which can be saved",
+            "a callable",
+            "use one of " + ", ".join(FEATURE_MAPS),
         )
 
 

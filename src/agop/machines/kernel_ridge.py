@@ -31,7 +31,9 @@ class KernelMachine:
         """Values at the rows of `X`, in blocks of rows: 2mn(d + c) operations."""
         points = Points(self.centers, dtype=working_dtype(self.centers.dtype, self.precision))
         predictions = X.new_empty(len(X), self.coefficients.shape[1])
-        for rows in row_blocks(len(X), rows_per_block(len(X), 3 * len(points) * points.values.element_size())):
+        for rows in row_blocks(
+            len(X), rows_per_block(len(X), 3 * len(points) * points.values.element_size())
+        ):
             block = points.beside(X[rows])
             values = self.kernel.block(block, slice(None), points, X.dtype, weight=False)[0]
             assert values is not None
@@ -124,7 +126,9 @@ def fit_kernel_machine(
         "cancellation": None if agop is None else agop.cancellation,
         "notes": notes,
     }
-    return MachineFit(KernelMachine(kernel, X, A, precision), fitted, None if agop is None else agop.matrix, report)
+    return MachineFit(
+        KernelMachine(kernel, X, A, precision), fitted, None if agop is None else agop.matrix, report
+    )
 
 
 def _refuse_duplicates(X: Float[Tensor, "n d"]) -> None:

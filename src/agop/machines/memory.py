@@ -105,7 +105,9 @@ def check_fits(estimate: MemoryEstimate, max_memory: int | None, device: torch.d
         )
 
 
-def fits_twice(n: int, d: int, c: int, dtype: torch.dtype, max_memory: int | None, device: torch.device) -> bool:
+def fits_twice(
+    n: int, d: int, c: int, dtype: torch.dtype, max_memory: int | None, device: torch.device
+) -> bool:
     """Whether two (n, n) matrices may be held: within `max_memory`, or within half of what is free."""
     limit = available_memory(device) // 2 if max_memory is None else max_memory
     return estimate_memory(n, d, c, dtype=dtype, matrices=2).total <= limit

@@ -23,7 +23,9 @@ from agop.machines.kernel_ridge import KernelMachine
 from agop.machines.rfm import RFMClassifier, RFMRegressor
 
 FORMAT_VERSION = 1
-_ESTIMATORS = {cls.__name__: cls for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier)}
+_ESTIMATORS = {
+    cls.__name__: cls for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier)
+}
 _MAPS = {cls.__name__: cls for cls in (ReLUFeatures, FourierFeatures, IdentityFeatures)}
 
 
@@ -39,7 +41,15 @@ def save(estimator: KernelEstimator, path: str | Path) -> None:
         "parameters": {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": {
             name: getattr(estimator, name)
-            for name in ("n_features_in_", "_one_axis_", "seed_", "device_", "dtype_", "history_", "_n_features_out")
+            for name in (
+                "n_features_in_",
+                "_one_axis_",
+                "seed_",
+                "device_",
+                "dtype_",
+                "history_",
+                "_n_features_out",
+            )
             if hasattr(estimator, name)
         },
     }
@@ -47,10 +57,14 @@ def save(estimator: KernelEstimator, path: str | Path) -> None:
         header["feature_names"] = [str(name) for name in estimator.feature_names_in_]
     if hasattr(estimator, "classes_"):
         header["classes"] = {"dtype": estimator.classes_.dtype.str, "values": estimator.classes_.tolist()}
-    tensors = _deep_tensors(estimator, header) if hasattr(estimator, "layers_") else _rfm_tensors(estimator, header)
+    tensors = (
+        _deep_tensors(estimator, header) if hasattr(estimator, "layers_") else _rfm_tensors(estimator, header)
+    )
     path = Path(path)
     if not path.parent.is_dir():
-        raise _checks.bad_value("path", "a file in an existing folder", f"{str(path)!r}", "create the folder first")
+        raise _checks.bad_value(
+            "path", "a file in an existing folder", f"{str(path)!r}", "create the folder first"
+        )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -134,7 +148,10 @@ def load(path: str | Path, *, device: Any = None) -> Any:
 
 def _unreadable(path: Path, reason: str) -> ValueError:
     return _checks.bad_value(
-        "path", "a complete file written by save", f"{path.name!r} ({reason[:200]})", "save the estimator again"
+        "path",
+        "a complete file written by save",
+        f"{path.name!r} ({reason[:200]})",
+        "save the estimator again",
     )
 
 
@@ -157,7 +174,9 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     else:
         estimator.kernel_ = kernel
         estimator.agop_, estimator.root_ = tensors["agop"], tensors["root"]
-        estimator.machine_ = KernelMachine(kernel, tensors["centers"], tensors["coefficients"], estimator.precision)
+        estimator.machine_ = KernelMachine(
+            kernel, tensors["centers"], tensors["coefficients"], estimator.precision
+        )
     return estimator
 
 
@@ -168,7 +187,9 @@ def _restore_layers(estimator: Any, maps: list[str], tensors: dict[str, Tensor],
     estimator.layers_ = []
     for index, kind in enumerate(maps):
         prefix = f"{index}.map."
-        drawn = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        drawn = {
+            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
+        }
         layer = DeepRFMLayer(
             tensors[f"{index}.agop"],
             tensors[f"{index}.root"],
@@ -178,7 +199,9 @@ def _restore_layers(estimator: Any, maps: list[str], tensors: dict[str, Tensor],
         estimator.layers_.append(layer)
         centers = unit_rows(points)
         points = layer.feature_map(layer.project(centers))
-    estimator.machine_ = KernelMachine(kernel, centers, estimator.layers_[-1].coefficients, estimator.precision)
+    estimator.machine_ = KernelMachine(
+        kernel, centers, estimator.layers_[-1].coefficients, estimator.precision
+    )
 
 
 def _object(value: Any) -> Any:

@@ -29,18 +29,19 @@ SCALES = ("max", "trace", "none")
 class _RFM(KernelEstimator):
     """The recursion `fit → AGOP → fit …`, shared by both estimators."""
 
+    # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
         self,
         kernel: Any = "laplace",
-        bandwidth: float | str = 10.0,
-        ridge: float = 1e-3,
-        n_iter: int = 5,
-        diagonal: bool = False,
-        power: float = 0.5,
-        scale: str = "max",
-        solver: str = "auto",
-        precision: str = "mixed",
-        max_memory: int | str | None = None,
+        bandwidth: Any = 10.0,
+        ridge: Any = 1e-3,
+        n_iter: Any = 5,
+        diagonal: Any = False,
+        power: Any = 0.5,
+        scale: Any = "max",
+        solver: Any = "auto",
+        precision: Any = "mixed",
+        max_memory: Any = None,
         device: Any = None,
         dtype: Any = None,
         random_state: Any = None,
@@ -76,7 +77,7 @@ class _RFM(KernelEstimator):
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
         memory = parse_memory("max_memory", self.max_memory)
-        check_fits(estimate_memory(*X.shape, Y.shape[1], dtype=X.dtype), memory, X.device)
+        check_fits(estimate_memory(len(X), X.shape[1], Y.shape[1], dtype=X.dtype), memory, X.device)
         self.kernel_ = _inputs.make_kernel(self.kernel, self.bandwidth, X)
         self.history_: list[dict[str, Any]] = []
         M = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
@@ -96,13 +97,10 @@ class _RFM(KernelEstimator):
                 max_memory=memory,
                 computed=iteration > 0,
             )
-            assert not learns or fit.agop is not None
             entry = {"iteration": iteration, **_training_score(fit.fitted, Y, labels), **fit.report}
             self.machine_, self.root_, self.agop_ = fit.machine, root, M
-            if learns and not bool(fit.agop.diagonal().max() > 0):
-                fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
-            elif learns:
-                M = self._next_matrix(fit, root)
+            if learns:
+                M = self._next_matrix(fit, root, M)
                 raised = psd_power(M, power)
                 M, root = M.to(X.dtype), raised.matrix.to(X.dtype)
                 entry |= {"rank": raised.rank, "clipped": raised.clipped}
@@ -111,9 +109,14 @@ class _RFM(KernelEstimator):
             if callback is not None:
                 callback(iteration, n_iter + 1, entry)
 
-    def _next_matrix(self, fit: MachineFit, root: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    def _next_matrix(
+        self, fit: MachineFit, root: Float[Tensor, "d d"], current: Float[Tensor, "d d"]
+    ) -> Float[Tensor, "d d"]:
         """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = R x, rescaled."""
         assert fit.agop is not None
+        if not bool(fit.agop.diagonal().max() > 0):
+            fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
+            return current
         root = root.to(fit.agop.dtype)
         M = root @ fit.agop @ root
         if self.diagonal:
@@ -187,12 +190,12 @@ _PARAMETERS = r"""
 """
 
 
-class RFMRegressor(_RFM, KernelRegressor):
+class RFMRegressor(_RFM, KernelRegressor):  # noqa: D101
     __doc__ = f"""Recursive Feature Machine for regression.
     {_PARAMETERS}"""
 
 
-class RFMClassifier(_RFM, KernelClassifier):
+class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
     __doc__ = f"""Recursive Feature Machine for classification: ±1 one-hot targets, the largest output wins.
     {_PARAMETERS}
     classes_ : array (C,)

@@ -74,9 +74,13 @@ class Profile:
             document = json.loads(Path(path).read_text())
             version = document["version"] if document["format"] == "agop.Profile" else None
         except (ValueError, KeyError, TypeError):
-            raise _checks.bad_value("path", "a profile written by Profile.save", f"another file ({path})") from None
+            raise _checks.bad_value(
+                "path", "a profile written by Profile.save", f"another file ({path})"
+            ) from None
         if version != FORMAT_VERSION:
-            raise _checks.bad_value("path", f"a profile of format version {FORMAT_VERSION}", f"version {version!r}")
+            raise _checks.bad_value(
+                "path", f"a profile of format version {FORMAT_VERSION}", f"version {version!r}"
+            )
         table = pd.DataFrame(document["table"]["data"], columns=document["table"]["columns"])
         measures = tuple(document["measures"])
         table[list(measures)] = table[list(measures)].astype(float)

@@ -1,0 +1,208 @@
+"""The scikit-learn contract, and what all four estimators owe to any input."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import agop
+
+REGRESSORS = [
+    agop.RFMRegressor(bandwidth=3.0, n_iter=2),
+    agop.DeepRFMRegressor(n_layers=2, width=32, random_state=0),
+]
+CLASSIFIERS = [
+    agop.RFMClassifier(bandwidth=3.0, n_iter=2),
+    agop.DeepRFMClassifier(n_layers=2, width=32, random_state=0),
+]
+ALL = REGRESSORS + CLASSIFIERS
+
+
+def named(estimators):
+    return pytest.mark.parametrize("estimator", estimators, ids=lambda e: type(e).__name__)
+
+
+@parametrize_with_checks(ALL)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@named(ALL)
+def test_clone_grid_search_and_pickle(estimator, blobs):
+    X, y = blobs
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), clone(estimator)),
+        {f"{type(estimator).__name__.lower()}__bandwidth": [1.0, 5.0]},
+        cv=2,
+    ).fit(X, y)
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    np.testing.assert_array_equal(again.predict(X), search.predict(X))
+
+
+@named(CLASSIFIERS)
+@pytest.mark.parametrize("kind", ["strings", "booleans", "negative", "gaps"])
+def test_labels_of_any_kind(estimator, blobs, kind):
+    X, y = blobs
+    labels = {
+        "strings": np.array(["cat", "dog", "eel"])[y],
+        "booleans": y == 1,
+        "negative": y - 5,
+        "gaps": y * 10,
+    }[kind]
+    model = clone(estimator).fit(X, labels)
+    assert set(model.predict(X)) <= set(labels)
+    assert model.score(X, labels) > 0.9
+    assert model.predict_proba(X).shape == (len(X), len(set(labels)))
+
+
+@named(CLASSIFIERS)
+def test_probabilities_rank_like_predictions(estimator, blobs):
+    X, y = blobs
+    model = clone(estimator).fit(X, y)
+    for rows in (X, 5 * X):
+        p = model.predict_proba(rows)
+        np.testing.assert_allclose(p.sum(1), 1)
+        assert (p >= 0).all()
+        np.testing.assert_array_equal(model.classes_[p.argmax(1)], model.predict(rows))
+
+
+@named(REGRESSORS)
+def test_targets_with_one_and_two_axes(estimator, blobs):
+    X, y = blobs
+    flat = clone(estimator).fit(X, y.astype(float))
+    column = clone(estimator).fit(X, y[:, None].astype(float))
+    both = clone(estimator).fit(X, np.stack([y, -y], 1).astype(float))
+    assert flat.predict(X).shape == (120,)
+    assert column.predict(X).shape == (120, 1)
+    np.testing.assert_allclose(both.predict(X)[:, 0], -both.predict(X)[:, 1], atol=1e-8)
+
+
+@named(ALL)
+def test_frames_give_feature_names(estimator, blobs):
+    X, y = blobs
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    model = clone(estimator).fit(frame, y)
+    assert list(model.feature_names_in_) == list("abcdef")
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame.rename(columns={"a": "z"}))
+
+
+@named(ALL)
+def test_tensors_in_tensors_out(estimator, blobs):
+    X, y = blobs
+    tensor = torch.as_tensor(X, dtype=torch.float32)
+    model = clone(estimator).fit(tensor, torch.as_tensor(y))
+    array = clone(estimator).fit(X.astype(np.float32), y)
+    np.testing.assert_array_equal(np.asarray(model.predict(tensor)), array.predict(X.astype(np.float32)))
+
+
+@named(ALL)
+@pytest.mark.parametrize("seed", [3, np.random.RandomState(3)], ids=["int", "RandomState"])
+def test_inputs_and_global_generators_stay_as_they_were(estimator, blobs, seed):
+    X, y = (value.copy() for value in blobs)
+    X.flags.writeable = False
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    clone(estimator).set_params(random_state=seed).fit(X, y).predict(X)
+    clone(estimator).set_params(random_state=None).fit(X, y)
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+    np.testing.assert_array_equal(y, blobs[1])
+
+
+def test_same_seed_same_numbers_other_seed_other_numbers(blobs):
+    X, y = blobs
+    a, b, c = (
+        agop.DeepRFMClassifier(n_layers=2, width=16, random_state=s).fit(X, y).transform(X) for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(a, b)
+    assert not np.allclose(a, c)
+
+
+BAD = {
+    "NaN in X": (lambda X, y: (np.where(X == X[0, 0], np.nan, X), y), {}, "NaN"),
+    "inf in X": (lambda X, y: (np.where(X == X[0, 0], np.inf, X), y), {}, "infinity"),
+    "mismatched lengths": (lambda X, y: (X, y[:-1]), {}, r"y: expected as many rows as X \(120\), got 119"),
+    "no rows": (lambda X, y: (X[:0], y[:0]), {}, "0 sample"),
+    "negative bandwidth": (None, {"bandwidth": -1.0}, "bandwidth: expected a finite number > 0, got -1.0"),
+    "unknown kernel": (
+        None,
+        {"kernel": "cubic"},
+        "kernel: expected one of 'laplace', 'gaussian', got 'cubic'",
+    ),
+    "negative ridge": (None, {"ridge": -1e-3}, "ridge: expected a finite number >= 0, got -0.001"),
+    "unknown solver": (None, {"solver": "magic"}, "solver: expected one of 'auto', 'cholesky'"),
+    "unknown dtype": (
+        None,
+        {"dtype": "float16"},
+        "dtype: expected None, 'float32' or 'float64', got 'float16'",
+    ),
+    "unknown memory": (
+        None,
+        {"max_memory": "lots"},
+        "max_memory: expected bytes or a text such as '20GB', got 'lots'",
+    ),
+    "duplicates, ridge 0": (
+        lambda X, y: (np.concatenate([X, X]), np.concatenate([y, y])),
+        {"ridge": 0.0},
+        "ridge: expected ridge > 0 where rows of X are duplicated .* 120 duplicates among 240 rows; remove them",
+    ),
+}
+
+
+@named(ALL)
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(estimator, blobs, case):
+    change, parameters, message = BAD[case]
+    X, y = blobs if change is None else change(*blobs)
+    with pytest.raises(ValueError, match=message):
+        clone(estimator).set_params(**parameters).fit(X, y)
+
+
+@named(ALL)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(estimator, blobs):
+    with pytest.raises(
+        ValueError, match="device: expected a device of this machine, got 'cuda' with 0 CUDA devices"
+    ):
+        clone(estimator).set_params(device="cuda").fit(*blobs)
+
+
+@named(REGRESSORS)
+def test_targets_that_are_not_numbers(estimator, blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="NaN"):
+        clone(estimator).fit(X, np.where(y == 0, np.nan, y))
+
+
+@named(CLASSIFIERS)
+def test_one_class_only(estimator, blobs):
+    with pytest.raises(ValueError, match="y: expected at least 2 classes, got 1 class"):
+        clone(estimator).fit(blobs[0], np.zeros(120, dtype=int))
+
+
+@named(CLASSIFIERS)
+def test_a_class_with_one_sample_and_fewer_points_than_features(estimator, blobs):
+    X, y = blobs[0][:5], np.array([0, 0, 1, 1, 2])
+    assert clone(estimator).fit(X, y).score(X, y) == 1
+
+
+@named(CLASSIFIERS)
+def test_as_many_classes_as_points(estimator, blobs):
+    X, y = blobs[0][:5], np.arange(5)
+    assert clone(estimator).fit(X, y).score(X, y) == 1
+
+
+@named(ALL)
+def test_duplicates_with_a_ridge_are_fine(estimator, blobs):
+    X, y = np.concatenate([blobs[0]] * 2), np.concatenate([blobs[1]] * 2)
+    prediction = clone(estimator).fit(X, y).predict(X)
+    assert np.isfinite(prediction.astype(float)).all()

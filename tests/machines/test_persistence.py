@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import agop
+from agop.kernels import Gaussian
+
+MODELS = {
+    "RFMRegressor": agop.RFMRegressor(bandwidth=3.0, n_iter=1),
+    "RFMClassifier": agop.RFMClassifier(kernel=Gaussian(2.0), n_iter=1, dtype="float32"),
+    "DeepRFMRegressor": agop.DeepRFMRegressor(n_layers=2, width=16, feature_map="identity", random_state=0),
+    "DeepRFMClassifier": agop.DeepRFMClassifier(n_layers=2, width=16, feature_map="fourier", random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_loaded_predicts_the_same(name, blobs, tmp_path):
+    X, y = blobs
+    model = MODELS[name].fit(X, np.array(["a", "b", "c"])[y] if "Classifier" in name else y)
+    model.save(tmp_path / "model.safetensors")
+    again = type(model).load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert again.history_ == model.history_
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    if name.startswith("Deep"):
+        for ours, theirs in zip(again.staged_predict(X), model.staged_predict(X), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_another_class_is_refused(blobs, tmp_path):
+    MODELS["RFMRegressor"].fit(*blobs).save(tmp_path / "m")
+    with pytest.raises(ValueError, match="path: expected a saved RFMClassifier, got a saved RFMRegressor"):
+        agop.RFMClassifier.load(tmp_path / "m")
+
+
+def test_what_cannot_be_saved_is_said(blobs, tmp_path):
+    model = agop.DeepRFMClassifier(n_layers=1, feature_map=torch.tanh).fit(*blobs)
+    with pytest.raises(ValueError, match="feature_map: expected a number, a name or a kernel of agop"):
+        model.save(tmp_path / "m")
+    with pytest.raises(ValueError, match="path: expected a file in an existing folder"):
+        MODELS["RFMRegressor"].fit(*blobs).save(tmp_path / "nowhere" / "m")
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "not ours", "newer", "a tensor missing", "NaN", "no file", "empty"]
+)
+def test_damaged_files_are_one_sentence(damage, blobs, tmp_path):
+    path = tmp_path / "m"
+    MODELS["DeepRFMClassifier"].fit(*blobs).save(path)
+    tensors, raw = load_file(path), path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["agop"])
+    if damage == "truncated":
+        path.write_bytes(raw[:-10])
+    elif damage == "not ours":
+        save_file(tensors, path)
+    elif damage == "newer":
+        save_file(tensors, path, metadata={"agop": json.dumps(header | {"version": 99})})
+    elif damage == "a tensor missing":
+        save_file(
+            {k: v for k, v in tensors.items() if k != "1.root"}, path, metadata={"agop": json.dumps(header)}
+        )
+    elif damage == "NaN":
+        tensors["0.agop"][0, 0] = float("nan")
+        save_file(tensors, path, metadata={"agop": json.dumps(header)})
+    elif damage == "no file":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^path: expected a .*, got ") as caught:
+        agop.DeepRFMClassifier.load(path)
+    assert "\n" not in str(caught.value)

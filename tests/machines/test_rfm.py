@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import agop
+from tests.oracles import machines as oracle
+from tests.tolerances import ITERATIVE, SINGLE, relative_error
+
+
+def regression(n=60, d=5, c=2, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    X = torch.randn(n, d, generator=g, dtype=torch.float64)
+    return X, torch.stack([X[:, 0] * X[:, 1], X[:, 0].sin()], 1)[:, :c]
+
+
+@pytest.mark.parametrize("n_iter", [0, 1, 3])
+def test_equals_the_procedure_as_written_down(n_iter):
+    X, Y = regression()
+    x, _ = regression(seed=1)
+    expected, M = oracle.rfm(X, Y, x, bandwidth=3.0, ridge=1e-2, n_iter=n_iter)
+    model = agop.RFMRegressor(bandwidth=3.0, ridge=1e-2, n_iter=n_iter).fit(X, Y)
+    assert relative_error(model.predict(x), expected) < ITERATIVE
+    assert relative_error(model.agop_, M) < ITERATIVE
+
+
+def test_finds_the_features_that_matter():
+    X, Y = regression(n=300, d=8, c=1)
+    model = agop.RFMRegressor(bandwidth=5.0, n_iter=4).fit(X, Y)
+    weights = model.agop_.diagonal()
+    assert weights[:2].min() > 10 * weights[2:].max()
+
+
+def test_diagonal_keeps_only_feature_weights():
+    X, Y = regression()
+    M = agop.RFMRegressor(bandwidth=3.0, diagonal=True, n_iter=2).fit(X, Y).agop_
+    assert torch.equal(M, torch.diag(M.diagonal()))
+
+
+def test_trace_scale_does_not_depend_on_the_axes():
+    X, Y = regression()
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=X.dtype))[
+        0
+    ]
+    plain = agop.RFMRegressor(bandwidth=3.0, scale="trace").fit(X, Y).predict(X)
+    turned = agop.RFMRegressor(bandwidth=3.0, scale="trace").fit(X @ rotation, Y).predict(X @ rotation)
+    assert relative_error(turned, plain) < ITERATIVE
+
+
+def test_weights_are_repetitions():
+    X, Y = regression(n=30)
+    w = torch.randint(0, 4, (30,), generator=torch.Generator().manual_seed(0))
+    repeated = agop.RFMRegressor(bandwidth=3.0, n_iter=2).fit(
+        X.repeat_interleave(w, 0), Y.repeat_interleave(w, 0)
+    )
+    weighted = agop.RFMRegressor(bandwidth=3.0, n_iter=2).fit(X, Y, sample_weight=w)
+    x, _ = regression(seed=1)
+    assert relative_error(weighted.predict(x), repeated.predict(x)) < ITERATIVE
+
+
+def test_single_precision_follows_double():
+    X, Y = regression(n=200)
+    double = agop.RFMRegressor(bandwidth=3.0).fit(X, Y)
+    single = agop.RFMRegressor(bandwidth=3.0).fit(X.float(), Y)
+    assert single.predict(X.float()).dtype == torch.float32
+    assert relative_error(single.predict(X.float()), double.predict(X)) < 10 * SINGLE
+
+
+def test_more_features_than_points():
+    X, Y = regression(n=20, d=50)
+    model = agop.RFMRegressor(bandwidth=10.0, n_iter=2).fit(X, Y)
+    assert model.agop_.shape == (50, 50)
+    assert np.isfinite(model.predict(X).numpy()).all()
+
+
+def test_targets_of_zero_keep_the_metric_and_say_so():
+    X, _ = regression()
+    model = agop.RFMRegressor(n_iter=1).fit(X, torch.zeros(60))
+    assert torch.equal(model.agop_, torch.eye(5, dtype=X.dtype))
+    assert "M stays as it was" in model.history_[0]["notes"][0]
+
+
+def test_near_duplicates_in_regression_do_not_break_the_fast_route():
+    g = torch.Generator().manual_seed(0)
+    base = torch.randn(40, 5, generator=g)
+    X = torch.cat([base, base + 1e-4 * torch.randn(40, 5, generator=g)])
+    Y = torch.randn(80, 30, generator=g)
+    single = agop.RFMRegressor(bandwidth=3.0, n_iter=1, ridge=1.0).fit(X, Y)
+    double = agop.RFMRegressor(bandwidth=3.0, n_iter=1, ridge=1.0).fit(X.double(), Y.double())
+    assert relative_error(single.agop_, double.agop_) < 0.01
+
+
+def test_median_bandwidth():
+    X, Y = regression()
+    model = agop.RFMRegressor(bandwidth="median", n_iter=0).fit(X, Y)
+    distances = torch.pdist(X)
+    assert model.kernel_.bandwidth == pytest.approx(float(distances.median()), rel=1e-6)
+
+
+def test_memory_that_does_not_suffice_is_said_beforehand():
+    X, Y = regression()
+    with pytest.raises(
+        MemoryError, match=r"X: expected a problem that fits into 1.0 KiB .* raise max_memory"
+    ):
+        agop.RFMRegressor(max_memory="1kB").fit(X, Y)

@@ -1,0 +1,50 @@
+"""The procedures of the papers as they are written down: LU solve, the (n, c, d) tensor, einsum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tests.oracles.kernels import kernel_values, machine_agop
+
+
+def sqrt_psd(M: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(M)
+    return vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
+
+
+def rfm(
+    X: Tensor, Y: Tensor, x: Tensor, *, bandwidth: float, ridge: float, n_iter: int
+) -> tuple[Tensor, Tensor]:
+    """Predictions at x and M after n_iter iterations, Laplace kernel, M divided by its largest entry."""
+    M = torch.eye(X.shape[1], dtype=X.dtype)
+    parameters = {"bandwidth": bandwidth}
+    for iteration in range(n_iter + 1):
+        root = sqrt_psd(M)
+        Z, z = X @ root, x @ root
+        K = kernel_values("laplace", parameters, Z, Z)
+        A = torch.linalg.solve(K + ridge * torch.eye(len(X), dtype=X.dtype), Y)
+        predictions = kernel_values("laplace", parameters, z, Z) @ A
+        if iteration < n_iter:
+            M = root @ machine_agop("laplace", parameters, Z, A) @ root
+            M = M / M.max()
+    return predictions, M
+
+
+def deep_rfm(
+    X: Tensor, Y: Tensor, maps: list[Callable[[Tensor], Tensor]], *, bandwidth: float, ridge: float
+) -> list[dict[str, Tensor]]:
+    """The three stages, coefficients and AGOP of every layer."""
+    layers = []
+    for feature_map in maps:
+        X = X / X.norm(dim=1, keepdim=True)
+        K = kernel_values("laplace", {"bandwidth": bandwidth}, X, X)
+        A = torch.linalg.solve(K + ridge * torch.eye(len(X), dtype=X.dtype), Y)
+        M = machine_agop("laplace", {"bandwidth": bandwidth}, X, A)
+        projected = X @ sqrt_psd(M)
+        output = feature_map(projected)
+        layers.append({"input": X, "projected": projected, "output": output, "coefficients": A, "agop": M})
+        X = output
+    return layers
