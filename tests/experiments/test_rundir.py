@@ -49,8 +49,8 @@ def test_an_unfinished_run_continues_and_a_finished_one_says_so(tmp_path):
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
-    with opened(tmp_path):
-        pass
+    with opened(tmp_path) as run:
+        (run.path / "profile.csv").write_text("layer")
     other = {"id": identity("deep-rfm", {"layers": 9}, "data"), "options": {"layers": 9}}
     with pytest.raises(ValueError, match="layers is 8, not 9"):
         opened(tmp_path, config=other)
@@ -61,6 +61,14 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
         opened(tmp_path, kind="network")
     with opened(tmp_path):  # and the refused attempts left it usable
         pass
+
+
+def test_a_directory_in_which_nothing_was_done_takes_another_configuration(tmp_path):
+    other = {"id": identity("deep-rfm", {"layers": 9}, "data"), "options": {"layers": 9}}
+    with opened(tmp_path) as run:
+        (run.path / "checkpoint").mkdir()
+    with opened(tmp_path, config=other) as run:
+        assert json.loads((run.path / "config.json").read_text())["options"] == {"layers": 9}
 
 
 def test_other_files_are_left_alone(tmp_path):

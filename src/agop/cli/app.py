@@ -36,12 +36,13 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from agop import __version__
 
         typer.echo(f"agop {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback(help=HELP)

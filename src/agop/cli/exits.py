@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import typer
 
+_INTERRUPTED_SENTENCE = "interrupted; the same command continues a run from its last finished layer."
 DONE, UNEXPECTED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # Older releases of typer take this class from click, newer ones bring their own: either way a base here.
@@ -22,13 +23,13 @@ def guarded(command: Callable[[], object]) -> int:
     try:
         result = command()
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; the same command continues from the last finished layer", INTERRUPTED)
+        return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
     except Exception as error:
         if os.environ.get("AGOP_TRACEBACK"):
             raise
         return _explain(error)
     if result == INTERRUPTED:
-        return _say("interrupted; the same command continues from the last finished layer", INTERRUPTED)
+        return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
     return result if isinstance(result, int) else DONE
 
 

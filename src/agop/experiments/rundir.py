@@ -114,30 +114,28 @@ class RunDirectory:
             )
 
     def _claim(self, kind: str, config: Mapping[str, Any]) -> None:
-        place = self.path / CONFIG
+        place, mine = self.path / CONFIG, {"format": FORMAT, "kind": kind, **config, **environment()}
         if not place.exists():
             others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]
             if others:
                 got = f"{str(self.path)!r} with {others[0]!r} and no {CONFIG} in it"
                 raise bad_value("out", "an empty directory or one of an earlier run", got, "choose another")
-            write_json(place, {"format": FORMAT, "kind": kind, **config, **environment()})
+            write_json(place, mine)
             return
         there = read_json(place)
         if there.get("format") != FORMAT:
-            raise bad_value(
-                "out",
-                f"a run of format {FORMAT}",
-                f"format {there.get('format')!r}",
-                "choose another directory",
-            )
-        if (there.get("kind"), there.get("id")) != (kind, config["id"]):
-            changed = _difference(there, {"kind": kind, **config})
-            raise bad_value(
-                "out",
-                "a new directory or the same run",
-                f"{str(self.path)!r} with {changed}",
-                "choose another",
-            )
+            got = f"{str(self.path)!r} of format {there.get('format')!r}"
+            raise bad_value("out", f"a run of format {FORMAT}", got, "choose another")
+        if (there.get("kind"), there.get("id")) == (kind, config["id"]):
+            return
+        if _has_work(self.path):
+            got = f"{str(self.path)!r} with {_difference(there, mine)}"
+            raise bad_value("out", "a new directory or the same run", got, "choose another")
+        write_json(place, mine)  # nothing was done yet under the other configuration
+
+
+def _has_work(folder: Path) -> bool:
+    return any(path.is_file() and path.name != CONFIG for path in folder.rglob("*"))
 
 
 def _difference(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

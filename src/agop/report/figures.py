@@ -104,6 +104,9 @@ def gram_grid(
 def save(figure: Figure, folder: Path, stem: str) -> None:
     """Write `folder/stem` as PNG, SVG and PDF, atomically and without dates."""
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with mpl.rc_context(style.RC):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not for every format
     for suffix in FORMATS:
         with mpl.rc_context(style.RC), atomic(folder / f"{stem}.{suffix}") as partial:
             figure.savefig(partial, format=suffix, dpi=200, metadata=undated[suffix])
