@@ -7,13 +7,14 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from agop._blocks import row_blocks, rows_per_block
+from agop._blocks import DEFAULT_BLOCK_BYTES, row_blocks, rows_per_block
 
 CPU_BLOCK_BYTES = 8 * 2**20
 """Working memory of one block on the CPU: it stays in the cache between the five passes over it."""
@@ -84,11 +85,30 @@ def merge(a: Sums, b: Sums) -> Sums:
     return Sums(counts, means, residual, a.within + b.within + between)
 
 
-def block_rows(n: int, d: int, device: torch.device) -> int:
-    """Rows of one block: two float64 buffers of (rows, d)."""
-    if device.type == "cpu":
-        return rows_per_block(n, 16 * d, CPU_BLOCK_BYTES)
-    return rows_per_block(n, 16 * d)
+def deviation_blocks(
+    features: Float[Tensor, "n d"], reference: Float[Tensor, "c d"], index: Int[Tensor, " n"] | None
+) -> Iterator[tuple[slice, Float[Tensor, "b d"]]]:
+    """`features − reference[index]` (or minus the only reference), float64 blocks on the reference's device.
+
+    The next block overwrites this one: two buffers serve the whole pass, small enough for the CPU's cache.
+    """
+    n, d = features.shape
+    device = reference.device
+    budget = CPU_BLOCK_BYTES if device.type == "cpu" else DEFAULT_BLOCK_BYTES
+    step = rows_per_block(n, 16 * d, budget)
+    deviations = torch.empty(step, d, dtype=torch.float64, device=device)
+    shifts = torch.empty_like(deviations) if index is not None else None
+    for rows in row_blocks(n, step):
+        deviation = deviations[: rows.stop - rows.start]
+        # MPS has no float64: its rows cross over in their own dtype
+        deviation.copy_(features[rows].detach())
+        if index is None or shifts is None:
+            deviation.sub_(reference)
+        else:
+            shift = shifts[: len(deviation)]
+            torch.index_select(reference, 0, index[rows], out=shift)
+            deviation.sub_(shift)
+        yield rows, deviation
 
 
 def class_sums(
@@ -149,19 +169,10 @@ def _sums_about(
     scatter: Float[Tensor, "d d"] | None,
 ) -> tuple[Sums, Float[Tensor, " c"]]:
     """The statistics, and the summed squares about `reference` (which is overwritten); adds to `scatter`."""
-    n, d = features.shape
-    device = features.device
     sums, squares = torch.zeros_like(reference), torch.zeros_like(counts)
-    step = block_rows(n, d, device)
-    deviations = torch.empty(step, d, dtype=torch.float64, device=device)
-    shifts = torch.empty_like(deviations)
-    for rows in row_blocks(n, step):
-        index = labels[rows]
-        deviation, shift = deviations[: len(index)], shifts[: len(index)]
-        torch.index_select(reference, 0, index, out=shift)
-        deviation.copy_(features[rows]).sub_(shift)
-        sums.index_add_(0, index, deviation)
-        squares.index_add_(0, index, torch.linalg.vector_norm(deviation, dim=1).square_())
+    for rows, deviation in deviation_blocks(features, reference, labels):
+        sums.index_add_(0, labels[rows], deviation)
+        squares.index_add_(0, labels[rows], torch.linalg.vector_norm(deviation, dim=1).square_())
         if scatter is not None:
             scatter.addmm_(deviation.T, deviation)
     offset = sums.div_(counts.clamp_min(1).unsqueeze(1))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
 from agop._checks import bad_value, floating, one_of, same_length
+from agop.collapse._accumulate import deviation_blocks
 from agop.collapse._undefined import class_details, no_spread_of_means
 from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments, Weighting
@@ -144,17 +145,15 @@ def nearest_centre_agreement(
         raise bad_value(
             "features", f"{m.d} columns, as the moments", str(features.shape[1]), "use the same layer"
         )
-    device = m.means.device
-    centre, centred, present = m.global_mean(), m.centred_means(), m.present
-    half = torch.linalg.vector_norm(centred, dim=1).square_().div_(2)
-    budget = 32 * 2**20 if device.type == "cpu" else 256 * 2**20
+    centre, centred, present = m.global_mean().unsqueeze(0), m.centred_means(), m.present
+    half = torch.linalg.vector_norm(centred, dim=1).square_().div_(-2)
+    chosen = decisions.to(m.means.device)
     agree = 0
-    for rows in row_blocks(len(features), rows_per_block(len(features), 8 * (m.d + len(present)), budget)):
-        block = features[rows].detach().to(device).double() - centre
-        score = torch.addmm(half.neg(), block, centred.T)
-        if not bool(torch.isfinite(score).all()):
+    for rows, deviation in deviation_blocks(features, centre, None):
+        best, nearest = torch.addmm(half, deviation, centred.T).max(1)
+        if not bool(torch.isfinite(best).all()):
             floating("features", features, ndim=2)
-        agree += int((present[score.argmax(1)] == decisions[rows].to(device)).sum())
+        agree += int((present[nearest] == chosen[rows]).sum())
     return agree
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -79,6 +80,8 @@ def nc2(
         return Measurement.undefined("nc2", label, "all class means are zero", details)
     if name == "etf":
         details["etf_fits"] = len(means) - 1 <= m.d
+    if name == "etf" and definition == "cosine" and centre:
+        return Measurement(_excess(m, weighting).squares / len(means) ** 2, "nc2", label, details=details)
     present = m.present.to(means.device)
     given = None if isinstance(target, str) else target.to(means)[present.unsqueeze(1), present]
     value = _distance(means, _Target(name, len(means), given), definition)
@@ -116,18 +119,20 @@ def _distance(means: Float[Tensor, "k d"], target: _Target, definition: NC2Defin
             gram = means[rows] @ means[columns].T
             total += count * float(gram.sub_(target.tile(gram, rows, columns)).square_().sum())
         return total / k**2
-    # two passes: the difference of nearly equal unit matrices must be formed entry by entry
-    norm = norm_target = 0.0
+    # norms first: the difference of nearly equal unit matrices must be formed entry by entry
     means = means / torch.linalg.matrix_norm(means)
-    for rows, columns, count in tiles(k):
+    blocks = list(tiles(k))
+    norm = norm_target = 0.0
+    for rows, columns, count in blocks:
         gram = means[rows] @ means[columns].T
-        norm_target += count * float(target.tile(gram, rows, columns).square().sum())
-        norm += count * float(gram.square_().sum())
+        norm_target += count * float(torch.linalg.matrix_norm(target.tile(gram, rows, columns))) ** 2
+        norm += count * float(torch.linalg.matrix_norm(gram)) ** 2
     total = 0.0
-    for rows, columns, count in tiles(k):
-        gram = means[rows] @ means[columns].T
-        wanted = target.tile(gram, rows, columns) / norm_target**0.5
-        total += count * float(gram.div_(norm**0.5).sub_(wanted).square_().sum())
+    for rows, columns, count in blocks:
+        if len(blocks) > 1:
+            gram = means[rows] @ means[columns].T
+        gram.div_(norm**0.5).sub_(target.tile(gram, rows, columns), alpha=norm_target**-0.5)
+        total += count * float(torch.linalg.matrix_norm(gram)) ** 2
     return total**0.5
 
 
@@ -198,19 +203,37 @@ def _angles(m: ClassMoments, weighting: Weighting, name: str, definition: str) -
             )
     if reason is not None:
         return Measurement.undefined(name, definition, reason, details)
-    unit = torch.nn.functional.normalize(m.centred_means(weighting), dim=1, eps=0.0)
-    k = len(unit)
-    # angles are measured from −1/(C−1), where they are at collapse: no cancellation in the variance there
-    total = squares = absolute = 0.0
-    for rows, columns, count in tiles(k):
-        excess = (unit[rows] @ unit[columns].T).add_(1 / (k - 1))
+    excess = _excess(m, weighting)
+    k = details["classes"]
+    pairs = k * (k - 1)
+    if name == "simplex_angle":
+        return Measurement(excess.absolute / pairs, name, definition, details=details)
+    variance = max(0.0, excess.squares / pairs - (excess.total / pairs) ** 2)
+    return Measurement(variance**0.5, name, definition, details=details)
+
+
+@dataclass(frozen=True)
+class _Excess:
+    """Sums over ordered pairs of `cos(μ_c − μ, μ_c' − μ) + 1/(C−1)`, of its modulus and of its square."""
+
+    total: float
+    absolute: float
+    squares: float
+
+
+def _excess(m: ClassMoments, weighting: Weighting) -> _Excess:
+    return m._kept(("excess", weighting), lambda: _sum_excess(m.centred_means(weighting)))
+
+
+def _sum_excess(centred: Float[Tensor, "k d"]) -> _Excess:
+    """Angles are measured from −1/(C−1), where they are at collapse, so that nothing cancels there."""
+    unit = torch.nn.functional.normalize(centred, dim=1, eps=0.0)
+    total = absolute = squares = 0.0
+    for rows, columns, count in tiles(len(unit)):
+        excess = (unit[rows] @ unit[columns].T).add_(1 / (len(unit) - 1))
         if rows == columns:
             excess.diagonal().zero_()
         total += count * float(excess.sum())
-        absolute += count * float(excess.abs().sum())
-        squares += count * float(excess.square_().sum())
-    pairs = k * (k - 1)
-    if name == "simplex_angle":
-        return Measurement(absolute / pairs, name, definition, details=details)
-    variance = max(0.0, squares / pairs - (total / pairs) ** 2)
-    return Measurement(variance**0.5, name, definition, details=details)
+        squares += count * float(torch.linalg.matrix_norm(excess)) ** 2
+        absolute += count * float(excess.abs_().sum())
+    return _Excess(total, absolute, squares)

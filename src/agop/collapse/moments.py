@@ -6,8 +6,9 @@ first: `features.flatten(1)`, or `features.reshape(-1, d)` with one label per to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Integer
@@ -18,6 +19,7 @@ from agop.collapse._accumulate import Sums, class_sums, mean_difference, merge
 from agop.collapse.spectrum import BetweenSpectrum, between_spectrum
 
 Weighting = Literal["class", "sample"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +217,10 @@ class ClassMoments:
         return self.means[present[0]] + self.weights(weighting) @ self._from_first()
 
     def centred_means(self, weighting: Weighting = "class") -> Float[Tensor, "k d"]:
-        """μ_c − μ of the present classes, ascending; absent classes have no row."""
+        """μ_c − μ of the present classes, ascending; computed once and kept, so do not write into it."""
+        return self._kept(("centred", weighting), lambda: self._centred(weighting))
+
+    def _centred(self, weighting: Weighting) -> Float[Tensor, "k d"]:
         shifted = self._from_first()
         return shifted.sub_(self.weights(weighting) @ shifted) if len(shifted) else shifted
 
@@ -227,6 +232,16 @@ class ClassMoments:
             return means
         first, tail = means[0].clone(), self.residual[present]
         return means.sub_(first).add_(tail.sub_(tail[0].clone()))
+
+    def _kept(self, key: tuple[str, ...], make: Callable[[], _T]) -> _T:
+        """What several measures need of the same moments is computed once."""
+        kept: dict[tuple[str, ...], _T] = self.__dict__.setdefault("_cache", {})
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in self.__dict__.items() if key != "_cache"}
 
     def trace_within(self) -> float:
         """Tr Σ_W = 1/n Σ_i ‖h_i − μ_{y_i}‖²; NaN without samples."""
@@ -242,16 +257,17 @@ class ClassMoments:
 
     def coincident(self, weighting: Weighting = "class") -> Bool[Tensor, " k"]:
         """Which present classes have a mean equal, to float64 rounding, to the global mean."""
+        return self._kept(("coincident", weighting), lambda: self._coincident(weighting))
+
+    def _coincident(self, weighting: Weighting) -> Bool[Tensor, " k"]:
         norms = torch.linalg.vector_norm(self.centred_means(weighting), dim=1)
         largest = self.means.abs().amax() if self.means.numel() else 0.0
         return norms <= 8 * torch.finfo(torch.float64).eps * largest * self.d**0.5
 
     def between(self, weighting: Weighting = "class") -> BetweenSpectrum:
         """The eigenvalues and directions of Σ_B in the span of the class means; computed once and kept."""
-        kept: dict[str, BetweenSpectrum] = self.__dict__.setdefault("_between", {})
-        if weighting not in kept:
-            kept[weighting] = between_spectrum(self.centred_means(weighting), self.weights(weighting))
-        return kept[weighting]
+        make = lambda: between_spectrum(self.centred_means(weighting), self.weights(weighting))  # noqa: E731
+        return self._kept(("between", weighting), make)
 
     def __repr__(self) -> str:
         kept = ", scatter (d, d)" if self.scatter is not None else ""

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from agop._blocks import row_blocks
 from agop._checks import bad_value, floating, same_length
-from agop.collapse._accumulate import block_rows
+from agop.collapse._accumulate import deviation_blocks
 from agop.collapse.moments import ClassMoments, Weighting, check_labels
 
 
@@ -74,8 +73,7 @@ class SpanScatter:
         spectrum = moments.between(weighting)
         scaled = spectrum.vectors / spectrum.eigenvalues.sqrt()
         total = 0.0
-        for rows in row_blocks(len(index), block_rows(len(index), moments.d, device)):
-            deviation = features[rows].detach().to(device).double() - moments.means[index[rows]]
+        for _, deviation in deviation_blocks(features, moments.means, index):
             total += float(torch.linalg.vector_norm(deviation @ scaled).square())
         if total != total:
             floating("features", features, ndim=2)
