@@ -117,6 +117,11 @@ def some_rows(batch: Any, rows: slice) -> Any:
     return tuple(value[rows] if isinstance(value, Tensor) else value for value in batch)
 
 
+def leaf_of(tensor: Tensor) -> Tensor:
+    """A leaf with the values of `tensor`, which gradients are taken with respect to."""
+    return (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()
+
+
 def copied(batch: Any, leaves: list[Tensor] | None = None) -> Any:
     """A copy of a batch that a model may change in place.
 
@@ -124,10 +129,10 @@ def copied(batch: Any, leaves: list[Tensor] | None = None) -> Any:
     that list.
     """
     if isinstance(batch, Tensor):
-        leaf = batch.detach()
-        if leaves is not None and leaf.is_floating_point():
-            leaves.append(leaf.requires_grad_())
-        return leaf.clone()
+        if leaves is None or not batch.is_floating_point():
+            return batch.detach().clone()
+        leaves.append(leaf_of(batch))
+        return leaves[-1].clone()
     if isinstance(batch, Mapping):
         return {key: copied(value, leaves) for key, value in batch.items()}
     return tuple(copied(value, leaves) for value in batch) if isinstance(batch, tuple) else batch

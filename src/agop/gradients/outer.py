@@ -297,7 +297,7 @@ def sweep_inputs(
         refuse_training_mode(f)
 
     def forward(batch: Any, _rooted: bool = True) -> tuple[Tensor, Sequence[Tensor]]:
-        leaf = calling.floating_batch(batch).detach().requires_grad_()
+        leaf = calling.leaf_of(calling.floating_batch(batch))
         # the clone may be changed in place, which neither a leaf nor the caller's data would forgive
         return calling.rows_of_output(calling.call(f, leaf.clone()), output), [leaf]
 

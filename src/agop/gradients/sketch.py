@@ -158,7 +158,7 @@ class _Full(Exception):
 
 
 class _Gradients:
-    """Products with the AGOP: from kept gradients for the first samples, by sweeping over the others again."""
+    """Products with the AGOP: from kept gradients of the first samples, by another sweep over the others."""
 
     def __init__(
         self,

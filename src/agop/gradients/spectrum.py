@@ -1,4 +1,4 @@
-"""The largest eigenpairs of a symmetric positive semi-definite operator that is only known by its products."""
+"""The largest eigenpairs of a positive semi-definite operator that is known only by its products."""
 
 from __future__ import annotations
 

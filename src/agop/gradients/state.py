@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -18,6 +20,36 @@ def module_of(f: Callable[..., Any]) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
+def modules_in(f: Callable[..., Any]) -> list[nn.Module]:
+    """The modules that `f` can be seen to use: itself, or those in its closure, its globals and its bound arguments."""
+    found: dict[int, nn.Module] = {}
+    visited: dict[int, Any] = {}
+    stack: list[Any] = [f]
+    while stack:
+        value = stack.pop()
+        if id(value) in visited:
+            continue
+        visited[id(value)] = value
+        owner = value if isinstance(value, nn.Module) else getattr(value, "__self__", None)
+        if isinstance(owner, nn.Module):
+            found[id(owner)] = owner
+        elif isinstance(value, partial):
+            stack += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, FunctionType):
+            stack += [_content(cell) for cell in value.__closure__ or ()]
+            named = (value.__globals__.get(name) for name in value.__code__.co_names)
+            stack += [thing for thing in named if isinstance(thing, nn.Module)]
+    return list(found.values())
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        # not assigned yet
+        return None
+
+
 @contextmanager
 def untouched(f: Callable[..., Any], *, device: torch.device | None = None) -> Iterator[None]:
     """Run gradient sweeps through `f` inside this block and leave no trace of them.
@@ -28,14 +60,13 @@ def untouched(f: Callable[..., Any], *, device: torch.device | None = None) -> I
     submodules are off. Afterwards: `requires_grad` flags, `.grad`, buffers (a power iteration or a running
     mean that moved), the attention switch and the states of the CPU and CUDA generators are what they were.
     """
-    module = module_of(f)
     with ExitStack() as stack:
         stack.enter_context(_same_random_state(device))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_no_attention_fast_path())
-        if module is not None:
+        for module in modules_in(f):
             stack.enter_context(_same_buffers(module))
             stack.enter_context(_frozen(module))
         yield
