@@ -1,14 +1,16 @@
 r"""The AGOP of a kernel machine in closed form, without its gradients.
 
-For :math:`f_c(x) = \sum_i A_{ic} k(x, z_i)` with a radial kernel and gradient weights :math:`W_{ji} = \kappa'(r_{ji})/r_{ji}`, the gradients at
-the centres are the rows of :math:`G_c = L_c Z` with :math:`L_c = \mathrm{diag}(W a_c) - W\,\mathrm{diag}(a_c)`. Every :math:`L_c` annihilates constants, so
+For :math:`f_c(x) = \sum_i A_{ic} k(x, z_i)` with a radial kernel and gradient weights
+:math:`W_{ji} = \kappa'(r_{ji})/r_{ji}`, the gradients at the centres are the rows of :math:`G_c = L_c Z` with
+:math:`L_c = \mathrm{diag}(W a_c) - W\,\mathrm{diag}(a_c)`. Every :math:`L_c` annihilates constants, so
 
 .. math:: n \cdot \mathrm{AGOP} = \sum_c Z^T L_c^T L_c Z
 
-does not change when the points are shifted. *Cells*, a partition of the points (the classes, say), carry this further: with
-:math:`Z = \tilde Z + P\mu` (offsets from the cell means :math:`\mu`, and the indicator :math:`P` of the cells), :math:`G_c = L_c \tilde Z + Q_c \mu`, and
-:math:`Q_c = L_c P` contains no pair of one cell. When points of a cell nearly coincide, :math:`W` is huge exactly where :math:`\tilde Z` is tiny, and
-nothing cancels: this is what keeps single precision right at deep collapse.
+does not change when the points are shifted. *Cells*, a partition of the points (the classes, say), carry this further:
+with :math:`Z = \tilde Z + P\mu` (offsets from the cell means :math:`\mu`, and the indicator :math:`P` of the cells),
+:math:`G_c = L_c \tilde Z + Q_c \mu`, and :math:`Q_c = L_c P` contains no pair of one cell. When points of a cell nearly
+coincide, :math:`W` is huge exactly where :math:`\tilde Z` is tiny, and nothing cancels: this is what keeps single
+precision right at deep collapse.
 
 Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
 :math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
@@ -181,7 +183,7 @@ def _gram(
     A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"], root: Float[Tensor, " n"] | None
 ) -> tuple[Float[Tensor, "d d"], float]:
     n, c = A.shape
-    offsets, means = parts.offsets, parts.means
+    means = parts.means
     if root is not None:
         W.mul_(root[:, None])
     sums, Q = _across(W @ _spread(A, parts), parts.index, c)

@@ -17,7 +17,6 @@ from agop import _checks
 from agop.machines import _inputs
 from agop.machines._inputs import Place
 
-
 Callback = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration or layer with (index from 0, how many in all, its history entry); may raise to stop the fit."""
 
