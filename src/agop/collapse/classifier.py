@@ -149,7 +149,7 @@ def nearest_centre_agreement(
     half = torch.linalg.vector_norm(centred, dim=1).square_().div_(-2)
     chosen = decisions.to(m.means.device)
     agree = 0
-    for rows, deviation in deviation_blocks(features, centre, None):
+    for rows, deviation in deviation_blocks(features, centre, None, centre.device):
         best, nearest = torch.addmm(half, deviation, centred.T).max(1)
         if not bool(torch.isfinite(best).all()):
             floating("features", features, ndim=2)

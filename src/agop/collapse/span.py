@@ -73,7 +73,7 @@ class SpanScatter:
         spectrum = moments.between(weighting)
         scaled = spectrum.vectors / spectrum.eigenvalues.sqrt()
         total = 0.0
-        for _, deviation in deviation_blocks(features, moments.means, index):
+        for _, deviation in deviation_blocks(features, moments.means, index, device):
             total += float(torch.linalg.vector_norm(deviation @ scaled).square())
         if total != total:
             floating("features", features, ndim=2)
