@@ -96,7 +96,7 @@ def test_result_and_notes(file, tmp_path):
     run(small(file), tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["headline"].startswith("NC1 of the projected stage")
-    assert "1 features are constant over the training points and became 0." in result["notes"]
+    assert "1 feature is constant over the training points: set to 0." in result["notes"]
     assert not (tmp_path / "run" / CHECKPOINT.parent).exists()
     with np.load(tmp_path / "run" / "gram.npz", allow_pickle=False) as gram:
         assert gram["4/projected"].shape == (60, 60)

@@ -81,6 +81,18 @@ def test_curves_are_drawn_and_hover_shows_values(opened, make_run):
     assert "projected" in hover.text_content()
 
 
+def test_hover_never_shows_the_value_of_another_layer(opened, make_run, tmp_path):
+    runs = [make_run("short", n_layers=3), make_run("long", n_layers=9)]
+    page = opened(write_comparison(runs, tmp_path / "c.html"))
+    box = page.locator("#chart-nc1 .nsewdrag").bounding_box()
+    for share, words, others in ((0.37, "layer 4", "short"), (0.13, "layer 2", "nobody")):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        hover = page.locator("#chart-nc1 .hoverlayer")
+        hover.get_by_text(words).wait_for()
+        assert "long: projected" in hover.text_content()
+        assert others not in hover.text_content()
+
+
 def test_stages_and_layers_can_be_switched_by_keyboard(opened, make_run):
     page = opened(report_of(make_run(n_layers=6)))
     box = page.get_by_label("input", exact=True)
@@ -126,12 +138,16 @@ def test_nothing_is_wider_than_the_screen(opened, make_run, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_it_prints(opened, make_run):
+def test_it_prints_on_a4(opened, make_run):
     page = opened(report_of(make_run()))
-    assert page.pdf().startswith(b"%PDF")
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.set_viewport_size({"width": 688, "height": 1000})  # the width of A4 within its margins
     page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert not page.locator("nav").is_visible()
     assert page.locator("#table").is_visible()
+    edges = page.locator(".main-svg").evaluate_all("all => all.map(svg => svg.getBoundingClientRect().right)")
+    assert max(edges) <= 688
 
 
 def test_without_scripts_the_numbers_are_there(browser, make_run):

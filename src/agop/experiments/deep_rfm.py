@@ -188,7 +188,8 @@ def _write_gram(model: DeepRFMClassifier, x_train: np.ndarray, data: Dataset, fo
 def _scaling_note(scaler: Standardiser) -> list[str]:
     if not scaler.n_constant:
         return []
-    return [f"{scaler.n_constant} features are constant over the training points and became 0."]
+    count = "1 feature is" if scaler.n_constant == 1 else f"{scaler.n_constant:,} features are"
+    return [f"{count} constant over the training points: set to 0."]
 
 
 def _layer_notes(model: DeepRFMClassifier) -> list[str]:

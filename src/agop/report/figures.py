@@ -149,7 +149,7 @@ def _layer_axis(axes: Axes, layers: pd.Series) -> None:
     if last - first <= 12:
         axes.xaxis.set_major_locator(FixedLocator(range(first, last + 1)))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(visible=False, axis="x")
 
 

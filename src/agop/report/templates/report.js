@@ -32,8 +32,16 @@
     const layout = structuredClone(chart.figure.layout);
     layout.xaxis.unifiedhovertitle = { text: "layer %{x}" };
     if (narrow) { layout.height = 320; layout.font.size = 12; }
-    const count = new Set(traces.flatMap((trace) => trace.x)).size;
-    if (count <= 12) layout.xaxis.dtick = 1;
+    const shownLayers = traces.flatMap((trace) => trace.x);
+    if (shownLayers.length) {
+      const first = Math.min(...shownLayers), last = Math.max(...shownLayers), span = Math.max(1, last - first);
+      layout.xaxis.range = [first - 0.3 - 0.02 * span, last + 0.3 + 0.02 * span];
+      layout.xaxis.dtick = span <= 12 ? 1 : 5 * Math.ceil(span / 60);
+      layout.xaxis.tick0 = 0;
+      // Less than half of the way to the next layer: a curve that has no value at a layer must not show its neighbour's.
+      const width = document.getElementById("chart-" + chart.id).clientWidth - layout.margin.l - layout.margin.r;
+      layout.hoverdistance = Math.max(1, Math.floor(0.45 * width / (span + 0.6 + 0.04 * span)));
+    }
     return Plotly.react("chart-" + chart.id, traces, layout, config);
   };
 
@@ -77,8 +85,10 @@
   controls.addEventListener("input", apply);
   controls.addEventListener("reset", () => setTimeout(apply));
   controls.addEventListener("submit", (event) => event.preventDefault());
-  const resize = () => charts.forEach((chart) => Plotly.Plots.resize("chart-" + chart.id));
-  addEventListener("beforeprint", resize);
-  addEventListener("afterprint", resize);
+  // Paper is narrower than most screens: two charts beside each other on A4 or Letter.
+  const onPaper = { width: 330, height: 300, autosize: false };
+  addEventListener("resize", apply);
+  addEventListener("beforeprint", () => charts.forEach((chart) => Plotly.relayout("chart-" + chart.id, onPaper)));
+  addEventListener("afterprint", apply);
   apply();
 })();
