@@ -54,7 +54,10 @@ def test_equals_per_sample_jacobians(center):
 def test_wide_inputs_use_the_panels():
     net, Z = mlp(300, 20, 3), random(9, 300)
     assert relative_error(agop.agop(net, Z), oracle.agop(net, Z)) < IDENTITY
-    assert relative_error(agop.agop(net, Z, center=True, batch_size=2), oracle.agop(net, Z, center=True)) < IDENTITY
+    assert (
+        relative_error(agop.agop(net, Z, center=True, batch_size=2), oracle.agop(net, Z, center=True))
+        < IDENTITY
+    )
 
 
 def test_several_input_axes_are_flattened_in_c_order():
@@ -226,7 +229,11 @@ def test_float32_defaults_on_an_awkward_size():
     ("f", "Z", "message"),
     [
         (lambda x: torch.ones(len(x), 2), X, "f: expected a function that depends on X"),
-        (lambda x: x[:, None] * x[:, :, None], X, r"output: expected one row of outputs per sample, \(b, c\)"),
+        (
+            lambda x: x[:, None] * x[:, :, None],
+            X,
+            r"output: expected one row of outputs per sample, \(b, c\)",
+        ),
         (lambda x: x.sum(0), X, "expected one row of outputs per sample"),
         (lambda x: x - x.mean(0), X, "output of one sample depends on other samples"),
         (lambda x: x.cumsum(0), X, "output of one sample depends on other samples"),

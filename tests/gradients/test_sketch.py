@@ -22,7 +22,10 @@ def test_diagonal(center, batch_size):
 def test_diagonal_of_random_and_chosen_outputs():
     whole = agop.agop(NET, X, outputs=3, random_state=4)
     assert relative_error(agop.agop_diagonal(NET, X, outputs=3, random_state=4), whole.diagonal()) < IDENTITY
-    assert relative_error(agop.agop_diagonal(NET, X, outputs=[1]), agop.agop(NET, X, outputs=[1]).diagonal()) < IDENTITY
+    assert (
+        relative_error(agop.agop_diagonal(NET, X, outputs=[1]), agop.agop(NET, X, outputs=[1]).diagonal())
+        < IDENTITY
+    )
 
 
 def check_pairs(values, vectors, A, tolerance=ITERATIVE):
@@ -45,7 +48,9 @@ def test_top_eigenpairs_of_a_network(max_memory, center):
 
 @pytest.mark.parametrize("max_memory", [0, 30_000, 2**30])
 def test_random_outputs_are_the_same_in_every_sweep(max_memory):
-    values, vectors = agop.agop_top(WIDE, Z, 4, outputs=3, random_state=9, max_memory=max_memory, batch_size=8)
+    values, vectors = agop.agop_top(
+        WIDE, Z, 4, outputs=3, random_state=9, max_memory=max_memory, batch_size=8
+    )
     check_pairs(values, vectors, agop.agop(WIDE, Z, outputs=3, random_state=9, batch_size=8))
 
 
@@ -75,9 +80,7 @@ def test_all_pairs_of_a_small_matrix():
 def test_krylov_on_any_spectrum(decay, k, seed):
     Q = torch.linalg.qr(random(120, 120, seed=seed))[0]
     A = Q * torch.exp(-decay * torch.arange(120, dtype=torch.float64)) @ Q.T
-    found = top_eigenpairs(
-        lambda V: A @ V, 120, k, dtype=A.dtype, device=A.device, tol=1e-8, max_products=60
-    )
+    found = top_eigenpairs(lambda V: A @ V, 120, k, dtype=A.dtype, device=A.device, tol=1e-8, max_products=60)
     assert found.residual <= 1e-8
     check_pairs(found.values, found.vectors, A)
 

@@ -34,7 +34,12 @@ def quadratic_agop(A, b, X):
     m, S = X.mean(0), X.T @ X / len(X)
     total = torch.zeros(X.shape[1], X.shape[1], dtype=X.dtype)
     for A_o, b_o in zip(A, b):
-        total += torch.outer(b_o, b_o) + 2 * torch.outer(b_o, A_o @ m) + 2 * torch.outer(A_o @ m, b_o) + 4 * A_o @ S @ A_o
+        total += (
+            torch.outer(b_o, b_o)
+            + 2 * torch.outer(b_o, A_o @ m)
+            + 2 * torch.outer(A_o @ m, b_o)
+            + 4 * A_o @ S @ A_o
+        )
     return total
 
 
@@ -46,7 +51,12 @@ def patches(conv: nn.Module, h: torch.Tensor) -> torch.Tensor:
     h = torch.nn.functional.pad(h[None], pad, mode=mode)[0]
     out = []
     for axis in range(axes):
-        size, kernel, stride, dilation = h.shape[1 + 2 * axis], conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
+        size, kernel, stride, dilation = (
+            h.shape[1 + 2 * axis],
+            conv.kernel_size[axis],
+            conv.stride[axis],
+            conv.dilation[axis],
+        )
         n = (size - dilation * (kernel - 1) - 1) // stride + 1
         index = (torch.arange(n)[:, None] * stride + torch.arange(kernel) * dilation).flatten()
         h = h.index_select(1 + 2 * axis, index).unflatten(1 + 2 * axis, (n, kernel))

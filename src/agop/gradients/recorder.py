@@ -60,7 +60,7 @@ class Recorder:
         self.fired: set[View] = set()
         self.unrecorded: dict[str, View] = {}
         self._counts: dict[str, int] = {}
-        self._phase = "off"
+        self._phase = "forward"
         self._sink: Sink | None = None
 
     @contextmanager
@@ -99,16 +99,17 @@ class Recorder:
         try:
             yield
         finally:
-            self._phase = "off"
+            # from here on only a checkpoint calls the layers
+            self._phase = "again"
 
     @contextmanager
     def backward(self, sink: Sink) -> Iterator[None]:
         """The block in which gradients are pulled back; they go to `sink`."""
-        self._sink, self._phase = sink, "backward"
+        self._sink = sink
         try:
             yield
         finally:
-            self._sink, self._phase = None, "off"
+            self._sink = None
 
     def release(self) -> None:
         """Let go of the graph of the last batch."""
@@ -129,14 +130,12 @@ class Recorder:
                         "checkpoint with use_reentrant=False",
                     )
                 self.unrecorded[layer] = view
-        elif self._phase == "backward" and recording:
-            # a checkpoint runs its layers again; only the reentrant kind pulls gradients through the second
-            # run
-            if layer not in self.unrecorded:
-                return self._separate(read, tensor)
-            view = self.unrecorded[layer]
         else:
-            return tensor
+            # only the reentrant kind of checkpoint pulls gradients through its second run; the other kind
+            # compares what the two runs save, so that they have to be alike
+            if layer not in self.unrecorded:
+                return self._separate(read, tensor) if recording else tensor
+            view = self.unrecorded[layer]
         if not recording:
             return tensor
         tensor = self._separate(read, tensor)

@@ -28,7 +28,7 @@ from agop.gradients.sanity import PROBE_ROWS
 class LayerSum:
     """Sum over the rows that one call of a layer reads of δδᵀ, or of `(Wᵀδ)(Wᵀδ)ᵀ` where that is smaller."""
 
-    totals: Float[Tensor, "r g k k"]
+    totals: Float[Tensor, "r g s s"]
     weight: Float[Tensor, "g k d"] | None
     early: bool
     n_rows: int = 0
@@ -69,7 +69,7 @@ class LayerSum:
         parts = [self._read(total) / (divisor * size) for total, size in zip(self.totals, sizes)]
         return value, replicate_error(parts, sizes)
 
-    def _read(self, total: Float[Tensor, "g k k"]) -> Float[Tensor, "d d"]:
+    def _read(self, total: Float[Tensor, "g s s"]) -> Float[Tensor, "d d"]:
         total = symmetrised(total)
         if self.weight is not None and not self.early:
             with torch.autocast(total.device.type, enabled=False):
