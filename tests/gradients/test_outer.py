@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ def random(*shape, seed=0, dtype=torch.float64):
 def mlp(*widths, seed=0, inplace=True):
     generator = torch.Generator().manual_seed(seed)
     layers = []
-    for a, b in zip(widths, widths[1:]):
+    for a, b in pairwise(widths):
         layer = nn.Linear(a, b).double()
         with torch.no_grad():
             layer.weight.normal_(generator=generator).mul_(a**-0.5)

@@ -60,15 +60,15 @@ def select_layers(model: nn.Module, layers: Layers, *, default: tuple[type, ...]
     named = [(plain_name(name), module) for name, module in model.named_modules(remove_duplicate=False)]
     excluded = [choice[1:] for choice in choices if isinstance(choice, str) and choice.startswith("!")]
     wanted = [choice for choice in choices if not (isinstance(choice, str) and choice.startswith("!"))]
-    wanted = wanted or list(default)
-    for choice in wanted:
-        if layers is not None and not any(_matches(name, module, choice) for name, module in named):
+    for choice in wanted if layers is not None else []:
+        if not any(_matches(name, module, choice) for name, module in named):
             raise _checks.bad_value(
                 "layers",
                 "names, globs, types or modules of the model",
                 _told(choice),
                 f"the model has {_listed(named)}",
             )
+    wanted = wanted or list(default)
     chosen: dict[str, nn.Module] = {}
     for name, module in named:
         taken = any(_matches(name, module, choice) for choice in wanted)
