@@ -50,10 +50,22 @@ def measure(call: Callable[[], object], *, repeats: int = 5, warmup: int = 1) ->
     return Timing(statistics.median(seconds), min(seconds), max(seconds))
 
 
+def _resident(key: str) -> int:
+    """Resident bytes of this process: `VmRSS` now, `VmHWM` at its peak.
+
+    On Linux `ru_maxrss` starts at the peak of the process that spawned this one, which would hide everything smaller.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
+
+
 def _peak(call: Callable[[], object], queue: Any) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident("VmRSS")
     call()
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    queue.put(max(0, _resident("VmHWM") - before))
 
 
 def peak_memory(call: Callable[[], object]) -> int:

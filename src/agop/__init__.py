@@ -4,6 +4,20 @@ from importlib.metadata import version as _version
 
 __version__ = _version("agop")
 
+# gradients
+from agop.gradients import (
+    AGOPMoments,
+    LayerAGOPs,
+    PowerFit,
+    agop,
+    agop_diagonal,
+    agop_top,
+    layer_agops,
+    nfa,
+    nfa_best_power,
+    nfm,
+)
+
 # collapse
 from agop.collapse import (
     ClassMoments,
