@@ -1,1 +1,1 @@
-"""What the paper proves, as code to put beside the measurements."""
+"""The paper's theory as code: the linearised Deep RFM, and kernel learning. Import what you need from its modules."""
