@@ -91,24 +91,24 @@ def _work(config: DeepRFMConfig, data: Dataset, place: RunDirectory, listener: L
     scaler = Standardiser.of(data.x_train)
     x_train = scaler(data.x_train, np.dtype(config.dtype))
     began = time.monotonic()
-    model = _fit(config, x_train, data.y_train, place.path, listener)
+    model = fit_layers(config, x_train, data.y_train, place.path, listener)
     listener.measuring()
     collapse = profile(model, x_train, data.y_train)
-    layers = _by_layer(
+    layers = by_layer(
         model, data, scaler(data.x_test, np.dtype(config.dtype)) if data.x_test is not None else None
     )
     frame = collapse.to_frame()
     write_text(place.path / "profile.csv", frame.to_csv(index=False))
     write_text(place.path / "layers.csv", layers.to_csv(index=False))
-    _write_gram(model, x_train, data, place.path)
+    write_gram(model, x_train, data, place.path)
     with atomic(place.path / "standardisation.npz") as partial:
         np.savez(partial, mean=scaler.mean, scale=scaler.scale)
-    notes = [*data.notes, *_scaling_note(scaler), *collapse.notes, *_layer_notes(model)]
+    notes = [*place.notes, *data.notes, *_scaling_note(scaler), *collapse.notes, *layer_notes(model)]
     place.finish(summary.deep_rfm(config, data, frame, layers, notes, time.monotonic() - began))
     shutil.rmtree(place.path / CHECKPOINT.parent, ignore_errors=True)
 
 
-def _fit(
+def fit_layers(
     config: DeepRFMConfig, x_train: np.ndarray, y_train: np.ndarray, folder: Path, listener: Listener
 ) -> DeepRFMClassifier:
     """Fit all layers, from the last checkpoint on if there is one."""
@@ -161,7 +161,7 @@ def _model(config: DeepRFMConfig) -> DeepRFMClassifier:
     )
 
 
-def _by_layer(model: DeepRFMClassifier, data: Dataset, x_test: np.ndarray | None) -> pd.DataFrame:
+def by_layer(model: DeepRFMClassifier, data: Dataset, x_test: np.ndarray | None) -> pd.DataFrame:
     """One row per layer: accuracy on training and test points, and what the fit says about itself."""
     table = pd.DataFrame([{k: v for k, v in entry.items() if k != "notes"} for entry in model.history_])
     table["layer"] = np.arange(1, len(table) + 1)
@@ -172,7 +172,8 @@ def _by_layer(model: DeepRFMClassifier, data: Dataset, x_test: np.ndarray | None
     return table[first + [name for name in table.columns if name not in first]]
 
 
-def _write_gram(model: DeepRFMClassifier, x_train: np.ndarray, data: Dataset, folder: Path) -> None:
+def write_gram(model: DeepRFMClassifier, x_train: np.ndarray, data: Dataset, folder: Path) -> None:
+    """Write `gram.npz`: class-sorted Gram matrices of a few layers."""
     rows = gram.class_sorted(data.y_train, GRAM_POINTS)
     layers = gram.chosen_layers(len(model.history_))
     arrays: dict[str, np.ndarray] = {"labels": data.y_train[rows], "class_names": np.array(data.class_names)}
@@ -192,7 +193,8 @@ def _scaling_note(scaler: Standardiser) -> list[str]:
     return [f"{count} constant over the training points: set to 0."]
 
 
-def _layer_notes(model: DeepRFMClassifier) -> list[str]:
+def layer_notes(model: DeepRFMClassifier) -> list[str]:
+    """The notes of the fit, each with its layer."""
     return [
         f"Layer {number}: {note}"
         for number, entry in enumerate(model.history_, start=1)
