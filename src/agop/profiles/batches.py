@@ -1,0 +1,100 @@
+"""Batches for a network: inputs as its forward takes them, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agop import _blocks, _checks
+from agop.gradients import calling
+
+MAX_BLOCK = 2048
+"""Rows per forward pass beyond which nothing gets faster."""
+
+_ACTIVATIONS_PER_INPUT = 8
+"""How much larger than a sample the largest activations are taken to be, where nothing is known."""
+
+_LABEL_KEYS = ("labels", "label", "y", "target", "targets")
+
+
+def batches(
+    X: Any,
+    y: Any,
+    batch_size: int | None,
+    inputs: Callable[[Any], Any] | None,
+    targets: Callable[[Any], Any] | None,
+) -> Iterator[tuple[Any, Any]]:
+    """(input, labels) pairs: row blocks of a tensor or array with labels `y`, or what a loader yields.
+
+    A loader yields (x, y, …) tuples or lists, or mappings with an entry named labels, label, y, target or
+    targets, unless `inputs` and `targets` say how to take them apart. With `y` given, it may yield inputs only.
+    """
+    if isinstance(X, np.ndarray):
+        X = torch.from_numpy(np.ascontiguousarray(X))
+    if isinstance(X, Tensor):
+        yield from _blocks_of(X, y, batch_size, inputs)
+        return
+    if isinstance(X, (str, bytes, Mapping)) or not isinstance(X, Iterable):
+        raise _checks.bad_type("X", "a tensor, an array or a loader that yields batches", type(X).__name__)
+    done = 0
+    for item in X:
+        if y is not None:
+            x = _input(item, inputs)
+            first = calling.first_tensor(x)
+            rows = 0 if first is None else len(first)
+            labels, done = y[done : done + rows], done + rows
+            _checks.same_length("X", done, "y", done - rows + len(labels))
+        else:
+            x, labels = _input(item, inputs), _labels(item, targets)
+        yield x, labels
+    if not done and y is not None:
+        raise _checks.bad_value(
+            "X", "a loader with at least one batch", "none", "was the iterator used before?"
+        )
+    if y is not None:
+        _checks.same_length("X", done, "y", len(y))
+
+
+def _blocks_of(X: Tensor, y: Any, batch_size: int | None, inputs: Any) -> Iterator[tuple[Any, Any]]:
+    if y is None:
+        raise _checks.bad_value("y", "one label per sample", "None", "pass y, or a loader of (x, y) batches")
+    if X.ndim == 0 or len(X) == 0:
+        raise _checks.bad_value("X", "samples along the first axis", f"shape {tuple(X.shape)}")
+    _checks.same_length("X", len(X), "y", len(y))
+    size = batch_size or min(
+        MAX_BLOCK,
+        _blocks.rows_per_block(len(X), _ACTIVATIONS_PER_INPUT * X[0].numel() * X.element_size()),
+    )
+    for block in _blocks.row_blocks(len(X), size):
+        yield (X[block] if inputs is None else inputs(X[block])), y[block]
+
+
+def _input(item: Any, inputs: Callable[[Any], Any] | None) -> Any:
+    if inputs is not None:
+        return inputs(item)
+    if isinstance(item, (tuple, list)) and item:
+        return item[0]
+    if isinstance(item, Mapping):
+        return {key: value for key, value in item.items() if key not in _LABEL_KEYS}
+    return item
+
+
+def _labels(item: Any, targets: Callable[[Any], Any] | None) -> Any:
+    if targets is not None:
+        return targets(item)
+    if isinstance(item, (tuple, list)) and len(item) > 1:
+        return item[1]
+    if isinstance(item, Mapping):
+        for key in _LABEL_KEYS:
+            if key in item:
+                return item[key]
+    raise _checks.bad_value(
+        "X",
+        "a loader that yields (x, y) pairs",
+        f"a {type(item).__name__} without labels",
+        "pass y= or targets=",
+    )

@@ -1,0 +1,170 @@
+"""From what a layer holds at many positions (pixels, tokens) to rows of features: one per sample, or per position.
+
+| `pool`      | rows                                              | features                            |
+|-------------|---------------------------------------------------|-------------------------------------|
+| `"mean"`    | one per sample: the mean over positions           | channels (of patches: see below)    |
+| `"flatten"` | one per sample: all positions side by side        | positions × channels                |
+| `"none"`    | one per position, with the label of its sample    | channels (of patches: see below)    |
+
+A tensor without positions, (n, d), is the same in all three. The input of a convolution is read as the patches
+that it multiplies, (channels · kernel size) numbers at each position of its *output*; only `"flatten"` takes
+the input as it is, because patches overlap and would repeat every pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agop import _checks
+from agop.gradients.reads import _CHANNELS_FIRST, reads_of
+
+Pool = Literal["mean", "flatten", "none"]
+POOLS = ("mean", "flatten", "none")
+
+_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+
+
+def is_linear_map(module: nn.Module) -> bool:
+    """Whether `module` computes `y = W h + b` at every position: Linear and convolutions with their own forward."""
+    if not isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
+        return False
+    return reads_of(module)[0].weight is not None
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Whether `module` multiplies patches."""
+    return isinstance(module, tuple(_CONVOLUTIONS)) and is_linear_map(module)
+
+
+def channel_axis(module: nn.Module, tensor: Tensor) -> int:
+    """Where the channels are: last after Linear and for tokens, second for images and convolutions."""
+    if isinstance(module, nn.Linear):
+        return -1
+    if isinstance(module, _CHANNELS_FIRST) or tensor.ndim >= 4:
+        return 1
+    return -1
+
+
+def pooled(x: Float[Tensor, "n *rest"], axis: int, pool: str) -> Float[Tensor, "m d"]:
+    """Rows of features of a tensor whose first axis runs over samples and whose channels are at `axis`."""
+    if x.ndim == 1:
+        x = x[:, None]
+    if x.ndim == 2 or pool == "flatten":
+        return x.flatten(1)
+    if pool == "none":
+        return x.movedim(axis, -1).reshape(-1, x.shape[axis])
+    kept = axis % x.ndim
+    positions = [i for i in range(1, x.ndim) if i != kept]
+    # half precision would round the mean of many positions away
+    return x.mean(positions, dtype=torch.promote_types(x.dtype, torch.float32)).reshape(len(x), -1)
+
+
+def padded(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n c *t"]:
+    """The input of a convolution with the padding that it will read; zeros unless `padding_mode` says other."""
+    assert isinstance(conv, tuple(_CONVOLUTIONS))
+    widths = [width for pair in reversed(_padding(conv)) for width in pair]
+    if not any(widths):
+        return x
+    mode = conv.padding_mode
+    return F.pad(x, widths, mode="constant" if mode == "zeros" else mode)
+
+
+def _padding(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[tuple[int, int]]:
+    if conv.padding == "valid":
+        return [(0, 0)] * len(conv.kernel_size)
+    if conv.padding == "same":
+        totals = [step * (size - 1) for size, step in zip(conv.kernel_size, conv.dilation)]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(int(width), int(width)) for width in conv.padding]
+
+
+def mean_patch(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n d"]:
+    r"""The mean over output positions of the patches that `conv` reads, in one pass over `x` without unfolding.
+
+    Entry (c, i, j) sums the pixels of channel c that meet kernel entry (i, j): :math:`A x_c B^T` with A, B the 0/1
+    matrices that say which rows and columns these are.
+    """
+    assert isinstance(conv, tuple(_CONVOLUTIONS))
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    edges = _padding(conv)
+    if conv.padding_mode != "zeros":
+        x, edges = padded(x, conv), [(0, 0)] * len(edges)
+    sizes = list(x.shape[2:])
+    n_positions = 1
+    for axis in reversed(range(len(sizes))):
+        meets = _meetings(
+            sizes[axis], conv.kernel_size[axis], int(conv.stride[axis]), int(conv.dilation[axis]), edges[axis]
+        )
+        n_positions *= meets.shape[1]
+        chosen = torch.zeros(conv.kernel_size[axis], sizes[axis] + sum(edges[axis]))
+        chosen.scatter_(1, meets, 1.0)
+        chosen = chosen[:, edges[axis][0] : edges[axis][0] + sizes[axis]].to(x)
+        # spatial axes are contracted from the last to the first; those done already stand behind
+        moved = x.movedim(2 + axis, -1)
+        x = (moved @ chosen.T).movedim(-1, 2 + axis)
+    return x.flatten(1) / n_positions
+
+
+def _meetings(size: int, kernel: int, stride: int, dilation: int, edge: tuple[int, int]) -> Tensor:
+    """For each kernel entry, the padded places that it meets: (kernel, positions)."""
+    positions = (size + sum(edge) - dilation * (kernel - 1) - 1) // stride + 1
+    return torch.arange(kernel)[:, None] * dilation + torch.arange(positions)[None, :] * stride
+
+
+def patches(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "m d"]:
+    """Every patch that `conv` reads, a row each, positions of a sample one after the other."""
+    assert isinstance(conv, tuple(_CONVOLUTIONS))
+    x = padded(x, conv)
+    axes = len(conv.kernel_size)
+    for axis in range(axes):
+        size, dilation = conv.kernel_size[axis], int(conv.dilation[axis])
+        x = x.unfold(2 + axis, dilation * (size - 1) + 1, int(conv.stride[axis]))[..., ::dilation]
+    order = [0, *range(2, 2 + axes), 1, *range(2 + axes, 2 + 2 * axes)]
+    return x.permute(order).reshape(-1, x.shape[1] * math.prod(conv.kernel_size))
+
+
+def weight_groups(module: nn.Module) -> Float[Tensor, "g k d"]:
+    """W of a linear map, (1, k, d), or of each group of a convolution."""
+    weight = reads_of(module)[0].weight
+    if weight is None:
+        raise _checks.bad_type("layer", "a linear map (Linear, convolution)", type(module).__name__)
+    return weight()
+
+
+def samples_first(tensor: Tensor, n_samples: int) -> Tensor | None:
+    """`tensor` with samples along its first axis (moved from the second, as for `batch_first=False`), or None."""
+    if tensor.ndim == 0 or not tensor.is_floating_point():
+        return None
+    if tensor.shape[0] == n_samples:
+        return tensor
+    if tensor.ndim == 3 and tensor.shape[1] == n_samples:
+        return tensor.transpose(0, 1)
+    return None
+
+
+def bias_of(module: nn.Module, width: int, channels_first: bool, pool: str) -> Float[Tensor, " w"] | None:
+    """The bias as it appears in rows of `width` features, or None."""
+    bias = getattr(module, "bias", None)
+    if not isinstance(bias, Tensor):
+        return None
+    bias = bias.detach().double()
+    repeats = width // len(bias)
+    return bias.repeat_interleave(repeats) if channels_first and pool == "flatten" else bias.repeat(repeats)
+
+
+def spread_labels(labels: Tensor, n_rows: int) -> Tensor:
+    """The label of the sample that each of `n_rows` rows belongs to."""
+    return labels if n_rows == len(labels) else labels.repeat_interleave(n_rows // len(labels))
+
+
+__all__: Sequence[str] = [
+    "POOLS", "Pool", "bias_of", "channel_axis", "is_convolution", "is_linear_map", "mean_patch", "padded",
+    "patches", "pooled", "samples_first", "spread_labels", "weight_groups",
+]  # fmt: skip
