@@ -99,7 +99,8 @@ def squared_distances(X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None = 
 
 def tiles(n: int, budget: int, bytes_per_entry: int) -> Iterator[tuple[slice, slice]]:
     """Pairs of row slices (rows, columns) covering the lower triangle of an (n, n) matrix, diagonal tiles included."""
-    side = max(1, min(n, int((budget / bytes_per_entry) ** 0.5), 2048))
+    # small enough that the diagonal tiles, half of which is wasted, are a small share; large enough for fast products
+    side = max(1, min(n, int((budget / bytes_per_entry) ** 0.5), max(256, n // 8), 2048))
     slices = list(row_blocks(n, side))
     for index, rows in enumerate(slices):
         for columns in slices[: index + 1]:

@@ -16,18 +16,41 @@ NEGATIVE_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class PSDPower:
-    """A power of a PSD matrix and what was done to its spectrum.
+    r"""A power :math:`M^p = V \Lambda^p V^T` of a PSD matrix in factors, and what was done to its spectrum.
 
-    `matrix` is the power, `eigenvalues` are those of the *input* in descending order (float64, unclipped), `rank`
-    counts the eigenvalues that were kept, `clipped` those that were replaced by zero, and `most_negative` is the
-    smallest input eigenvalue if it was below zero, else 0.
+    Attributes
+    ----------
+    vectors, powers
+        Eigenvectors :math:`V` (d, r) of the eigenvalues that were kept, largest first, and :math:`\lambda^p` (r,).
+    eigenvalues
+        All eigenvalues of the *input* in descending order (float64, unclipped), (d,).
+    rank, clipped
+        How many eigenvalues were kept, and how many replaced by zero.
+    most_negative
+        The smallest input eigenvalue if it was below zero, else 0.
     """
 
-    matrix: Float[Tensor, "d d"]
+    vectors: Float[Tensor, "d r"]
+    powers: Float[Tensor, " r"]
     eigenvalues: Float[Tensor, " d"]
-    rank: int
     clipped: int
     most_negative: float
+
+    @property
+    def rank(self) -> int:
+        """How many eigenvalues were kept."""
+        return len(self.powers)
+
+    @property
+    def matrix(self) -> Float[Tensor, "d d"]:
+        """The power itself."""
+        half = self.vectors * self.powers.sqrt()
+        return half @ half.mT
+
+    @property
+    def coordinates(self) -> Float[Tensor, "d r"]:
+        """:math:`V \Lambda^p`: rows times this are rows times the power, in the basis of its eigenvectors."""
+        return self.vectors * self.powers
 
 
 def psd_power(M: Float[Tensor, "d _"], power: float | int, *, rtol: float | None = None) -> PSDPower:
@@ -82,11 +105,10 @@ def psd_power(M: Float[Tensor, "d _"], power: float | int, *, rtol: float | None
     threshold = (M.shape[0] * torch.finfo(torch.float64).eps if rtol is None else rtol) * largest
     kept = values > max(threshold, 0.0)
     rank = int(kept.sum())
-    basis = vectors[:, :rank] * values[:rank].pow(power / 2)
     return PSDPower(
-        matrix=(basis @ basis.mT).to(M.dtype),
+        vectors=vectors[:, :rank].to(M),
+        powers=values[:rank].pow(power).to(M),
         eigenvalues=values,
-        rank=rank,
         clipped=values.numel() - rank,
         most_negative=min(0.0, smallest),
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop.linalg.psd import psd_power
+from agop.linalg.rowspace import row_basis
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
 from agop.machines._inputs import Place
@@ -129,9 +130,10 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             zero_rows = int((X.norm(dim=1) == 0).sum())
             X = unit_rows(X)
             kernel = _inputs.make_kernel(self.kernel, self.bandwidth, X)
+            basis = row_basis(X) if X.device.type != "mps" else None
             fit = fit_kernel_machine(
                 kernel,
-                X,
+                X if basis is None else X @ basis.to(X.dtype),
                 Y,
                 self.ridge,
                 cells=cells,
@@ -143,8 +145,9 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             assert fit.agop is not None
             raised = psd_power(fit.agop, self.power)
             features = self._draw(index, X.shape[1], width, kernel, X)
+            coefficients = fit.machine.coefficients
             layer = DeepRFMLayer(
-                fit.agop.to(X.dtype), raised.matrix.to(X.dtype), fit.machine.coefficients, features
+                _lifted(fit.agop, basis, X), _lifted(raised.matrix, basis, X), coefficients, features
             )
             if zero_rows:
                 fit.report["notes"].append(f"{zero_rows} rows are zero at this layer's input and stay zero")
@@ -155,7 +158,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
                 "rank": raised.rank,
                 "clipped": raised.clipped,
             }
-            self.machine_ = fit.machine
+            self.machine_ = KernelMachine(kernel, X, coefficients, self.precision)
             self.layers_.append(layer)
             X = layer.feature_map(layer.project(X))
             entry["seconds"] = time.perf_counter() - start
@@ -249,6 +252,13 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
                 feature_matrix=layer.agop,
                 agop=layer.agop,
             )
+
+
+def _lifted(
+    M: Float[Tensor, "r r"], basis: Float[Tensor, "d r"] | None, X: Float[Tensor, "n d"]
+) -> Float[Tensor, "d d"]:
+    """A matrix in the coordinates of `basis` as one in those of `X`, in its dtype."""
+    return (M if basis is None else basis @ M.to(basis.dtype) @ basis.mT).to(X.dtype)
 
 
 def placed(feature_map: FeatureMap, like: Tensor) -> FeatureMap:

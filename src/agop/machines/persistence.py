@@ -98,7 +98,7 @@ def _rfm_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
     machine = estimator.machine_
     return {
         "agop": estimator.agop_,
-        "root": estimator.root_,
+        "coordinates": estimator.coordinates_,
         "centers": machine.centers,
         "coefficients": machine.coefficients,
     }
@@ -173,7 +173,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
         _restore_layers(estimator, header["maps"], tensors, kernel)
     else:
         estimator.kernel_ = kernel
-        estimator.agop_, estimator.root_ = tensors["agop"], tensors["root"]
+        estimator.agop_, estimator.coordinates_ = tensors["agop"], tensors["coordinates"]
         estimator.machine_ = KernelMachine(
             kernel, tensors["centers"], tensors["coefficients"], estimator.precision
         )

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop import _checks
-from agop.linalg.psd import psd_power
+from agop.linalg.psd import PSDPower, psd_power
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
 from agop.machines._inputs import Place
@@ -80,14 +80,14 @@ class _RFM(KernelEstimator):
         check_fits(estimate_memory(len(X), X.shape[1], Y.shape[1], dtype=X.dtype), memory, X.device)
         self.kernel_ = _inputs.make_kernel(self.kernel, self.bandwidth, X)
         self.history_: list[dict[str, Any]] = []
-        M = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
-        root = M
+        M = coordinates = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
+        left_out = 0.0
         for iteration in range(n_iter + 1):
             start = time.perf_counter()
             learns = iteration < n_iter
             fit = fit_kernel_machine(
                 self.kernel_,
-                X if iteration == 0 else X @ root,
+                X if iteration == 0 else X @ coordinates,
                 Y,
                 ridge,
                 cells=None if labels is None else labels.to(X.device),
@@ -98,27 +98,29 @@ class _RFM(KernelEstimator):
                 computed=iteration > 0,
             )
             entry = {"iteration": iteration, **_training_score(fit.fitted, Y, labels), **fit.report}
-            self.machine_, self.root_, self.agop_ = fit.machine, root, M
+            entry |= {"dimensions": coordinates.shape[1], "left_out": left_out}
+            self.machine_, self.coordinates_, self.agop_ = fit.machine, coordinates, M
             if learns:
-                M = self._next_matrix(fit, root, M)
+                M = self._next_matrix(fit, coordinates, M)
                 raised = psd_power(M, power)
-                M, root = M.to(X.dtype), raised.matrix.to(X.dtype)
                 entry |= {"rank": raised.rank, "clipped": raised.clipped}
+                coordinates, left_out = numerical_row_space(X, raised, labels)
+                M, coordinates = M.to(X.dtype), coordinates.to(X.dtype)
             entry["seconds"] = time.perf_counter() - start
             self.history_.append(entry)
             if callback is not None:
                 callback(iteration, n_iter + 1, entry)
 
     def _next_matrix(
-        self, fit: MachineFit, root: Float[Tensor, "d d"], current: Float[Tensor, "d d"]
+        self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
     ) -> Float[Tensor, "d d"]:
-        """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = R x, rescaled."""
+        """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
         assert fit.agop is not None
         if not bool(fit.agop.diagonal().max() > 0):
             fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
             return current
-        root = root.to(fit.agop.dtype)
-        M = root @ fit.agop @ root
+        coordinates = coordinates.to(fit.agop.dtype)
+        M = coordinates @ fit.agop @ coordinates.mT
         if self.diagonal:
             M = torch.diag(M.diagonal())
         if self.scale == "max":
@@ -128,7 +130,37 @@ class _RFM(KernelEstimator):
         return M
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return self.machine_.predict(X @ self.root_ if self.n_iter else X)
+        return self.machine_.predict(X @ self.coordinates_ if self.n_iter else X)
+
+
+def numerical_row_space(
+    X: Float[Tensor, "n d"], raised: PSDPower, labels: Int[Tensor, " n"] | None
+) -> tuple[Float[Tensor, "d r"], float]:
+    r"""Coordinates of :math:`X M^p` in the eigenbasis of M, without those that rounding hides; and the share left out.
+
+    Distances do not change under the rotation. A coordinate is left out while all that are left out together carry at
+    most the machine epsilon of X's dtype of the scatter of the points, and of their scatter about class means.
+    """
+    coordinates = raised.coordinates
+    Z = X.to(coordinates.dtype) @ coordinates
+    shares = [_scatter(Z - Z.mean(0))]
+    if labels is not None:
+        index = labels.to(Z.device)
+        sums = Z.new_zeros(int(index.max()) + 1, Z.shape[1]).index_add_(0, index, Z)
+        counts = torch.bincount(index).clamp_min(1)[:, None]
+        shares.append(_scatter(Z - (sums / counts)[index]))
+    share = torch.stack(shares).max(0).values
+    order = share.argsort()
+    left_out = share[order].cumsum(0)
+    dropped = min(int((left_out <= torch.finfo(X.dtype).eps).sum()), len(order) - 1)
+    kept = order[dropped:].sort().values
+    return coordinates[:, kept], float(left_out[dropped - 1]) if dropped else 0.0
+
+
+def _scatter(deviations: Float[Tensor, "n r"]) -> Float[Tensor, " r"]:
+    """Each column's share of the sum of squares (zero where there is none)."""
+    squares = deviations.square().sum(0)
+    return squares / squares.sum().clamp_min(torch.finfo(squares.dtype).tiny)
 
 
 def _training_score(
@@ -181,8 +213,11 @@ _PARAMETERS = r"""
     history_ : list of dict
         One entry a fit: training score, solver, dtype of the solution, smallest pivot, AGOP route, rank and clipped eigenvalues, seconds,
         notes on every fallback.
+    coordinates_ : Tensor (d, r)
+        Maps points to :math:`X M^p` in the eigenbasis of M; directions that rounding hides are left out (`left_out` in `history_` is
+        their share of the scatter, at most the machine epsilon).
     machine_ : KernelMachine
-        The last fit, in the coordinates :math:`X M^p`.
+        The last fit, in these coordinates.
 
     Notes
     -----
