@@ -90,9 +90,9 @@ def test_first_subset_keeps_file_order(tmp_path, arrays):
 
 def test_random_subset_is_seeded_and_leaves_global_generators_alone(tmp_path, arrays):
     path = save(tmp_path / "a.npz", arrays)
-    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
+    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
     first, again, other = (load(path, n_train=10, subset="random", seed=seed) for seed in (1, 1, 2))
-    assert (before[0] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (before[0] == np.random.get_state()[1]).all()
     assert torch.equal(before[1], torch.random.get_rng_state())
     assert first.fingerprint() == again.fingerprint() != other.fingerprint()
     assert len({row.tobytes() for row in first.x_train}) == 10

@@ -134,6 +134,17 @@ def test_another_configuration_in_the_same_directory_is_an_error(file, tmp_path,
         run(small(file, **option), tmp_path / "run")
 
 
+def test_a_run_continued_under_other_versions_says_so(file, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(small(file), tmp_path / "run", Log(1))
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["versions"]["torch"] = "1.0"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    run(small(file), tmp_path / "run")
+    notes = json.loads((tmp_path / "run" / "result.json").read_text())["notes"]
+    assert "torch 1.0 →" in notes[0]
+
+
 def test_other_data_under_the_same_name_is_an_error(file, tmp_path):
     run(small(file), tmp_path / "run")
     with np.load(file) as arrays:

@@ -45,6 +45,11 @@ class RunDirectory:
     config
         What goes into `config.json`; must hold "id", the `identity` of the run.
 
+    Attributes
+    ----------
+    notes
+        Which packages have another version than when the run began: its numbers are then a mixture.
+
     Raises
     ------
     ValueError
@@ -57,6 +62,7 @@ class RunDirectory:
         self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any], *, needs: int = 0
     ) -> None:
         self.path = Path(path)
+        self.notes: list[str] = []
         self._lock: int | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -127,11 +133,20 @@ class RunDirectory:
             got = f"{str(self.path)!r} of format {there.get('format')!r}"
             raise bad_value("out", f"a run of format {FORMAT}", got, "choose another")
         if (there.get("kind"), there.get("id")) == (kind, config["id"]):
+            self.notes = _other_versions(there.get("versions"), mine["versions"])
             return
         if _has_work(self.path):
             got = f"{str(self.path)!r} with {_difference(there, mine)}"
             raise bad_value("out", "a new directory or the same run", got, "choose another")
         write_json(place, mine)  # nothing was done yet under the other configuration
+
+
+def _other_versions(then: object, now: Mapping[str, str]) -> list[str]:
+    began = then if isinstance(then, dict) else {}
+    changed = [
+        f"{name} {began.get(name)} → {there}" for name, there in now.items() if began.get(name) != there
+    ]
+    return [f"The run began under other versions and was continued: {', '.join(changed)}."] if changed else []
 
 
 def _has_work(folder: Path) -> bool:

@@ -1,0 +1,130 @@
+"""Claims as data: what is said, which number decides, from which threshold on, and why; and how a verdict is reached.
+
+The thresholds were written down before the experiments of this module were run (the paper's own numbers were known) and are not fitted
+to what came out: a verdict may be negative. Per data set and seed a claim has one number.
+
+- holds: every seed's number is on the right side of the threshold, and their mean is at least one standard deviation away from it;
+- does not hold: every seed's number is on the wrong side, and the mean is as far away;
+- not decided: anything else: seeds that disagree, a number that is not defined, a unit that failed.
+
+A control says of another procedure what a claim says of Deep RFM. It is expected not to hold, and shows that the number can come out
+negative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+Tables = Mapping[str, pd.DataFrame]
+"""Tables of one data set by name, such as "deep-rfm/relu/profile", each with a column `seed`."""
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim.
+
+    Attributes
+    ----------
+    id
+        Of the paper ("C1.1"), beyond it ("B1"), or a control ("N1").
+    says
+        The claim, in one sentence.
+    experiment
+        "deep-rfm", "networks" or "theory".
+    tables
+        The tables that the number is computed from.
+    statistic
+        The number, in words.
+    measure
+        The number per seed, from the tables in this order.
+    relation, threshold
+        "<=" or ">=", and the number it is compared with.
+    because
+        Why this threshold.
+    expected
+        What the paper, or the purpose of a control, leads one to expect; None where nobody knows.
+    """
+
+    id: str
+    says: str
+    experiment: Literal["deep-rfm", "networks", "theory"]
+    tables: tuple[str, ...]
+    statistic: str
+    measure: Callable[..., dict[int, float]]
+    relation: Literal["<=", ">="]
+    threshold: float
+    because: str
+    expected: str | None = HOLDS
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the function, as plain values."""
+        names = ("id", "says", "experiment", "statistic", "relation", "threshold", "because", "expected")
+        return {name: getattr(self, name) for name in names} | {"tables": list(self.tables)}
+
+    def met_by(self, value: float) -> bool:
+        """Whether one number is on the right side."""
+        return value <= self.threshold if self.relation == "<=" else value >= self.threshold
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim on one data set: the verdict, the number of every seed, their mean and standard deviation.
+
+    `std` is that of the sample (n − 1), NaN with one seed; `reason` says why a claim is not decided.
+    """
+
+    claim: Claim
+    data: str
+    values: Mapping[int, float]
+    verdict: str
+    reason: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return sum(self.values.values()) / len(self.values) if self.values else math.nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over seeds."""
+        if len(self.values) < 2:
+            return math.nan
+        mean = self.mean
+        return math.sqrt(sum((v - mean) ** 2 for v in self.values.values()) / (len(self.values) - 1))
+
+    @property
+    def as_expected(self) -> bool | None:
+        """Whether the verdict is the expected one; None where there is none to compare."""
+        if self.claim.expected is None or self.verdict == OPEN:
+            return None
+        return self.verdict == self.claim.expected
+
+
+def decide(claim: Claim, tables: Tables, data: str = "") -> Verdict:
+    """The verdict on a claim from the tables of one data set; a table that is missing leaves it undecided."""
+    missing = [name for name in claim.tables if name not in tables]
+    if missing:
+        return Verdict(claim, data, {}, OPEN, f"there is no table {', '.join(missing)}")
+    values = claim.measure(*(tables[name] for name in claim.tables))
+    verdict = Verdict(claim, data, values, OPEN)
+    undefined = [str(seed) for seed, value in values.items() if not math.isfinite(value)]
+    if undefined or not values:
+        return Verdict(claim, data, values, OPEN, f"the number is not defined for seed {', '.join(undefined)}")
+    met = [claim.met_by(value) for value in values.values()]
+    if any(met) and not all(met):
+        return Verdict(claim, data, values, OPEN, "the seeds disagree")
+    if len(values) > 1 and abs(verdict.mean - claim.threshold) < verdict.std:
+        return Verdict(claim, data, values, OPEN, "the mean is within one standard deviation of the threshold")
+    return Verdict(claim, data, values, HOLDS if met[0] else FAILS)
+
+
+def decide_all(claims: tuple[Claim, ...], tables: Tables, data: str = "") -> list[Verdict]:
+    """The verdicts on all claims, in their order."""
+    return [decide(claim, tables, data) for claim in claims]

@@ -1,0 +1,113 @@
+"""A unit is one experiment on one data set with one seed: the smallest piece of a reproduction, run at most once.
+
+A unit's directory holds `config.json` (what it is), its tables as CSV, and at last `result.json`; its name ends in the content hash of
+everything its numbers depend on, so that the same unit is found again and another one never takes its place. Times are in `result.json`
+only: the tables of a unit that was killed and run again are equal, byte by byte, to those of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from agop.datasets import Dataset, load
+from agop.experiments.files import write_text
+from agop.experiments.rundir import RESULT, RunDirectory, identity
+
+KIND = "unit"
+FOLDER = "units"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where points come from, and the fingerprint of all of them; `n_train` points are drawn with the unit's seed (None: all)."""
+
+    name: str
+    fingerprint: str
+    root: str | None = None
+    n_train: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, or the file's name without folder and ending."""
+        return Path(self.name).stem
+
+    def load(self, seed: int) -> Dataset:
+        """The points of one seed."""
+        return load(self.name, root=self.root, n_train=self.n_train, subset="random", seed=seed)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What to compute: `kind` names the function, `table` where its numbers go, `options` decide them with seed and data."""
+
+    kind: str
+    table: str
+    seed: int
+    data: DataSource
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The content hash of everything that decides the numbers."""
+        decisive = {"seed": self.seed, "n_train": self.data.n_train, "options": dict(self.options)}
+        return identity(f"{KIND}/{self.kind}", decisive, self.data.fingerprint)
+
+    @property
+    def folder(self) -> Path:
+        """The unit's directory, relative to that of the reproduction."""
+        words = [self.table.replace("/", "-"), self.data.label, f"seed{self.seed}", self.id]
+        return Path(FOLDER, "_".join(words))
+
+    def finished(self, out: Path) -> bool:
+        """Whether the unit's numbers are complete."""
+        return (out / self.folder / RESULT).is_file()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a unit ended: "done" now, "there" already, or "failed" with the reason in one sentence."""
+
+    unit: Unit
+    status: str
+    reason: str = ""
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a table of a unit as CSV, atomically; numbers keep all their digits."""
+    write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+def run_unit(unit: Unit, out: str, threads: int | None = 1) -> Outcome:
+    """Run one unit in its directory below `out`, or what is left of it; safe to call again after any interruption.
+
+    `threads` is the number of torch's threads while it runs: numbers are the same to the last bit only with the same number.
+    """
+    from agop.experiments.work import WORK
+
+    before = torch.get_num_threads()
+    header = {
+        "id": unit.id,
+        "options": {"kind": unit.kind, "table": unit.table, "seed": unit.seed, **unit.options},
+        "data": {"source": unit.data.label, "fingerprint": unit.data.fingerprint, "n_train": unit.data.n_train},
+    }
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        with RunDirectory(Path(out) / unit.folder, KIND, header) as place:
+            if place.finished:
+                return Outcome(unit, "there")
+            began = time.monotonic()
+            notes = WORK[unit.kind](unit, place.path)
+            place.finish({"notes": notes, "seconds": time.monotonic() - began})
+        return Outcome(unit, "done")
+    except (ValueError, ArithmeticError, MemoryError, OSError) as error:
+        return Outcome(unit, "failed", " ".join(str(error).split()) or type(error).__name__)
+    finally:
+        torch.set_num_threads(before)
