@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.gradients import calling
 from agop.gradients.cotangents import Cotangents
-from agop.gradients.outer import Batches
+from agop.gradients.inputs import Batches
 from agop.gradients.reads import DEFAULT_LAYERS
 from agop.gradients.recorder import Recorder, reads_by_name
 from agop.gradients.sanity import refuse_training_mode

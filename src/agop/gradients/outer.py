@@ -8,7 +8,7 @@ matrix; nothing larger is held.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,16 +19,7 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
 from agop.gradients.cotangents import Cotangents
-from agop.gradients.probe import Probe, probe
-from agop.gradients.pullback import pull_back
-from agop.gradients.sanity import refuse_training_mode
-from agop.gradients.state import untouched
-
-Batches = Tensor | Iterable[Any]
-"""A tensor of samples, or a loader that yields batches of them."""
-
-Passes = Iterator[tuple[int, Float[Tensor, "b d"]]]
-"""The passes of one batch: `(replicate, gradient)`; use each before the next is asked for."""
+from agop.gradients.inputs import Batches, Passes, sweep_inputs
 
 
 def agop(
@@ -155,7 +146,22 @@ class AGOPMoments:
         check: bool = True,
     ) -> AGOPMoments:
         """Add the samples `X` (a tensor or a loader) and return the statistic itself."""
-        sweep_inputs(f, X, self._cotangents, self._add, batch_size=batch_size, output=output, check=check)
+        short: dict[int, AGOPMoments] = {}
+        weights: dict[int, Tensor] = {}
+
+        def consume(passes: Passes, weight: Tensor | None) -> None:
+            if weight is None:
+                self._add(passes)
+                return
+            key = weight.data_ptr()
+            short.setdefault(key, self._empty())._add(passes)
+            weights[key] = weight
+
+        sweep_inputs(
+            f, X, self._cotangents, consume, batch_size=batch_size, output=output, check=check, shorten=True
+        )
+        for key, moments in short.items():
+            self._absorb(moments._through(weights[key]))
         return self
 
     def _add(self, passes: Passes) -> None:
@@ -189,24 +195,41 @@ class AGOPMoments:
             add_outer(self._totals[replicate], scaled[replicate::replicates])
         self._mean = self._mean + difference * (n / both)
 
+    def _empty(self) -> AGOPMoments:
+        other = AGOPMoments(center=self.center, dtype=self.dtype)
+        other._cotangents = self._cotangents
+        return other
+
+    def _through(self, weight: Float[Tensor, "k d"]) -> AGOPMoments:
+        """The statistic of the gradients g W, if this is that of the gradients g."""
+        assert self._totals is not None
+        other, weight = self._empty(), weight.to(self._totals.dtype)
+        other.n_samples = self.n_samples
+        with torch.autocast(weight.device.type, enabled=False):
+            other._totals = weight.mT @ symmetrised(self._totals) @ weight
+            other._mean = None if self._mean is None else self._mean @ weight
+        return other
+
+    def _absorb(self, other: AGOPMoments) -> None:
+        """Add the samples of another statistic to this one."""
+        if other._totals is None:
+            return
+        if self._totals is None:
+            self._totals, self._mean, self.n_samples = other._totals.clone(), other._mean, other.n_samples
+            return
+        self._totals += other._totals
+        if other._mean is not None:
+            self._merge_means(other._mean, other.n_samples)
+        self.n_samples += other.n_samples
+
     def __add__(self, other: AGOPMoments) -> AGOPMoments:
         """The statistic of both data sets together."""
         if not isinstance(other, AGOPMoments):
             return NotImplemented
         self._check_mergeable(other)
-        merged = AGOPMoments(center=self.center, dtype=self.dtype)
-        merged._cotangents = self._cotangents
-        merged.n_samples = self.n_samples
-        merged._mean = self._mean
-        if self._totals is None or other._totals is None:
-            source = other if self._totals is None else self
-            merged._totals = None if source._totals is None else source._totals.clone()
-            merged._mean, merged.n_samples = source._mean, source.n_samples
-            return merged
-        merged._totals = self._totals + other._totals
-        if other._mean is not None:
-            merged._merge_means(other._mean, other.n_samples)
-        merged.n_samples += other.n_samples
+        merged = self._empty()
+        merged._absorb(self)
+        merged._absorb(other)
         return merged
 
     def _check_mergeable(self, other: AGOPMoments) -> None:
@@ -278,47 +301,3 @@ def replicate_error(estimates: Sequence[Tensor], sizes: Sequence[int]) -> float:
     assert isinstance(mean, Tensor)
     scatter = sum(size * float((estimate - mean).norm()) ** 2 for estimate, size in zip(estimates, sizes))
     return math.sqrt(scatter / ((len(estimates) - 1) * draws)) / max(float(mean.norm()), 1e-300)
-
-
-def sweep_inputs(
-    f: Callable[..., Any],
-    X: Batches,
-    cotangents: Cotangents,
-    consume: Callable[[Passes], None],
-    *,
-    batch_size: int | None,
-    output: calling.OutputPick,
-    check: bool,
-) -> None:
-    """Hand the input gradients of `f` to `consume`, batch by batch, and leave `f` as it was."""
-    if batch_size is not None:
-        _checks.integer("batch_size", batch_size, at_least=1)
-    if check:
-        refuse_training_mode(f)
-
-    def forward(batch: Any, _rooted: bool = True) -> tuple[Tensor, Sequence[Tensor]]:
-        leaf = calling.leaf_of(calling.floating_batch(batch))
-        # the clone may be changed in place, which neither a leaf nor the caller's data would forgive
-        return calling.rows_of_output(calling.call(f, leaf.clone()), output), [leaf]
-
-    def passes(batch: Tensor, reentrant: bool) -> Passes:
-        y, leaves = forward(batch)
-        if not y.requires_grad:
-            raise _checks.bad_value("f", "a function that depends on X", "outputs without a gradient")
-        left = cotangents.count(y.shape[1])
-        for replicate, cotangent in cotangents.passes(y):
-            left -= 1
-            (gradient,) = pull_back(y, cotangent, leaves, keep=left > 0, reentrant=reentrant)
-            if gradient is None:
-                raise _checks.bad_value("f", "a function that depends on X", "outputs without a gradient")
-            yield replicate, gradient.flatten(1)
-
-    with untouched(f, device=X.device if isinstance(X, Tensor) else None):
-        known: Probe | None = None
-        if isinstance(X, Tensor) and X.ndim and X.shape[0] and (check or batch_size is None):
-            known = probe(f, calling.floating_batch(X), forward, check=check)
-            batch_size = batch_size or known.rows_per_block(X.shape[0], X[0].numel() * X.element_size())
-        for batch in calling.batches(X, batch_size):
-            if known is None:
-                known = probe(f, batch, forward, check=check)
-            consume(passes(calling.floating_batch(batch), known.reentrant))

@@ -22,8 +22,8 @@ Forward = Callable[[Any, bool], tuple[Tensor, Sequence[Tensor]]]
 With the flag the graph starts at the input if that is possible, without it where the sweep will start it.
 """
 
-MAX_BLOCK = 2048
-"""Rows per block beyond which nothing gets faster, while everything leaves the cache."""
+CACHE_ROWS, CACHE_BYTES = 1024, 16 * 2**20
+"""On a CPU a block of more rows, or more bytes of graph, gets nothing faster while everything leaves the cache."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Probe:
 
     bytes_per_row: int
     reentrant: bool
+    cached: bool = True
 
     def rows_per_block(self, n_rows: int, extra_bytes_per_row: int = 0) -> int:
         """A batch size that keeps the graph and the gradients under the default memory budget."""
         # a backward pass holds about as much again as the graph does
-        return min(MAX_BLOCK, _blocks.rows_per_block(n_rows, 2 * self.bytes_per_row + extra_bytes_per_row))
+        rows = _blocks.rows_per_block(n_rows, 2 * self.bytes_per_row + extra_bytes_per_row)
+        return min(rows, max(CACHE_ROWS, CACHE_BYTES // max(1, self.bytes_per_row))) if self.cached else rows
 
 
 def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = True) -> Probe:
@@ -72,7 +74,7 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
             lambda cotangent: pull_back(y, cotangent, leaves, keep=True, reentrant=reentrant),
             lambda: forward(small, True),
         )
-    return Probe(-(-sum(saved.values()) // rows), reentrant)
+    return Probe(-(-sum(saved.values()) // rows), reentrant, first.device.type == "cpu")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 _REENTRANT = "CheckpointFunctionBackward"
 
@@ -34,7 +35,7 @@ def has_reentrant_checkpoint(y: Tensor) -> bool:
 def pull_back(
     y: Float[Tensor, "b c"],
     cotangent: Float[Tensor, "b c"],
-    leaves: Sequence[Tensor],
+    leaves: Sequence[Tensor | GradientEdge],
     *,
     keep: bool,
     reentrant: bool = False,
@@ -45,10 +46,12 @@ def pull_back(
     so there all of the graph is run and the `.grad` of every leaf is put back.
     """
     if not reentrant:
-        return list(torch.autograd.grad(y, list(leaves), cotangent, retain_graph=keep, allow_unused=True))
-    with _same_gradients(y, leaves):
+        at: Any = list(leaves)
+        return list(torch.autograd.grad(y, at, cotangent, retain_graph=keep, allow_unused=True))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    with _same_gradients(y, tensors):
         torch.autograd.backward(y, cotangent, retain_graph=keep)
-        return [leaf.grad for leaf in leaves]
+        return [leaf.grad for leaf in tensors]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype
 from agop.gradients.cotangents import Cotangents
-from agop.gradients.outer import Batches, Passes, sweep_inputs
+from agop.gradients.inputs import Batches, Passes, sweep_inputs
 from agop.gradients.spectrum import top_eigenpairs
 
 STORED_BYTES = 2**30
@@ -50,7 +50,7 @@ def agop_diagonal(
     cotangents = Cotangents(outputs, random_state, shared=center)
     total, mean, n = torch.zeros(()), torch.zeros(()), 0
 
-    def consume(passes: Passes) -> None:
+    def consume(passes: Passes, _weight: Tensor | None) -> None:
         nonlocal total, mean, n
         squares, means, rows = torch.zeros(()), list[Tensor](), 0
         for _, gradient in passes:
@@ -181,7 +181,7 @@ class _Gradients:
         """Keep what fits; find d, dtype and, if centred, the mean gradients."""
         sums, n, full = list[Tensor](), 0, False
 
-        def consume(passes: Passes) -> None:
+        def consume(passes: Passes, _weight: Tensor | None) -> None:
             nonlocal n, full
             batch, rows = list[Tensor](), 0
             for number, (_, gradient) in enumerate(passes):
@@ -231,7 +231,7 @@ class _Gradients:
         skip = 0 if isinstance(self._X, Tensor) else self._kept_batches
         n = 0
 
-        def consume(passes: Passes) -> None:
+        def consume(passes: Passes, _weight: Tensor | None) -> None:
             nonlocal n, skip
             if skip:
                 # nothing is computed for passes that are not asked for

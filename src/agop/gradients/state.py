@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agop.gradients.taps import eagerly
+
 
 def module_of(f: Callable[..., Any]) -> nn.Module | None:
     """The module behind `f`: `f` itself, the module a method is bound to, or None for a plain function."""
@@ -64,7 +66,7 @@ def untouched(f: Callable[..., Any], *, device: torch.device | None = None) -> I
         stack.enter_context(_same_random_state(device))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(eagerly())
         stack.enter_context(_no_attention_fast_path())
         for module in modules_in(f):
             stack.enter_context(_same_buffers(module))

@@ -7,8 +7,9 @@ itself is 'model'. A module that is called several times in one forward pass has
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -116,6 +117,14 @@ def _listed(named: list[tuple[str, nn.Module]], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+def eagerly() -> AbstractContextManager[Any]:
+    """A block in which compiled modules run their original code, so that hooks are called.
+
+    Where the compiler was never loaded nothing is compiled, and loading it to say so would take seconds.
+    """
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 @contextmanager
 def hooked(attach: Iterable[Callable[[], Any]]) -> Iterator[None]:
     """Register hooks (callables that return a removable handle) for the duration of the block."""
@@ -193,7 +202,7 @@ def capture(
         counts.clear()
 
     attach.append(lambda: model.register_forward_pre_hook(start, prepend=True))
-    with torch.compiler.set_stance("force_eager"), hooked(attach):
+    with eagerly(), hooked(attach):
         yield calls
 
 
