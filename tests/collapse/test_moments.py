@@ -206,3 +206,16 @@ def test_other_bad_input_is_explained(blobs):
         m + ClassMoments.empty(5, 12, scatter="full")
     with pytest.raises(TypeError):
         m + 1
+
+
+def test_sums_about_zero_are_given_up_where_they_would_cancel(generator):
+    """The first rows spread widely about zero; a class that comes later sits far away, with a tiny spread."""
+    x = torch.randn(4000, 3, dtype=torch.float64, generator=generator)
+    y = torch.arange(4000) // 2000
+    x[2000:] = 1e7 + 1e-3 * x[2000:]
+    m = ClassMoments.of(x, y)
+    for c in range(2):
+        rows = x[y == c]
+        mean = rows[:1] + (rows - rows[:1]).mean(0)
+        expected = float((rows - mean).square().sum())
+        assert float(m.within[c]) == pytest.approx(expected, rel=1e-9)

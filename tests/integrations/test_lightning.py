@@ -75,7 +75,7 @@ class Witness(Callback):
     def on_train_epoch_end(self, trainer, module):
         self.modes = {name: part.training for name, part in module.named_modules()}
         self.hooks = sum(len(p._forward_hooks) + len(p._forward_pre_hooks) for p in module.modules())
-        self.draws = (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random())  # noqa: NPY002
+        self.draws = (torch.rand(3).tolist(), np.random.rand(3).tolist())
 
 
 @pytest.mark.parametrize("with_generator", [False, True])
@@ -95,6 +95,16 @@ def test_the_training_does_not_notice(tmp_path, with_generator):
     assert after.modes["frozen"] is before.modes["frozen"]
     assert after.hooks == before.hooks == 0
     assert after.draws == before.draws
+
+
+def test_random_state_of_all_three_libraries():
+    with torch.random.fork_rng(), pytest.raises(ZeroDivisionError), _measuring.measuring(Small()):
+        # taken inside, because the type checker of the tests draws from Python's generator
+        before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        torch.rand(3), np.random.rand(3), random.random()
+        raise ZeroDivisionError
+    assert random.getstate() == before[2]
+    assert np.random.get_state()[1].tolist() == before[1]
 
 
 def test_a_loader_used_as_it_is_keeps_its_random_state(tmp_path):
