@@ -13,9 +13,7 @@ import pandas as pd
 from agop.experiments import statistics as stat
 from agop.experiments.claims import FAILS, Claim
 
-_GEOMETRIC = (
-    "the paper sees about 1/2; 3/4 is half way, in logarithms almost, from there to no fall at all, and still makes 300-fold in 20 layers"
-)
+_GEOMETRIC = "the paper sees about 1/2; 3/4 is nearly half way, in logarithms, from there to no fall, and still 300-fold in 20 layers"
 _FACTOR = "factor per layer of NC1 of the projected stage (exp of the slope of ln NC1 against the layer)"
 
 DEEP_RFM = (
@@ -53,7 +51,7 @@ DEEP_RFM = (
         id="C2.2", says="The random feature map gives back a little of what the projection gained.",
         experiment="deep-rfm", tables=("deep-rfm/relu/profile",),
         statistic="median over layers of ln(output/projected) / ln(input/projected)", measure=stat.given_back(),
-        relation="<=", threshold=0.5, because="a little is read as less than half of the drop; more, and the map would rival the projection",
+        relation="<=", threshold=0.5, because="less than half of the drop; more, and the map would rival the projection",
     ),
 )  # fmt: skip
 
@@ -76,7 +74,7 @@ BEYOND = (
     Claim(
         id="B2", says="This library's float32 procedure follows float64 through 20 layers.",
         experiment="deep-rfm", tables=("deep-rfm/float32/profile", "deep-rfm/float64/profile"),
-        statistic="largest deviation of NC1 of the projected stage, max(a/b, b/a) − 1", measure=_paired,
+        statistic="largest over layers of |ln| of the ratio of the two NC1 (projected)", measure=_paired,
         relation="<=", threshold=0.1, because="a tenth cannot be seen in a logarithmic plot over seven decades",
     ),
     Claim(
@@ -87,7 +85,7 @@ BEYOND = (
         expected=None,
     ),
     Claim(
-        id="B4", says="Under label noise (a fifth of the training labels wrong) the training points collapse onto the labels they were given.",
+        id="B4", says="With a fifth of the training labels wrong, training points collapse onto the labels they were given.",
         experiment="deep-rfm", tables=("deep-rfm/noise/profile",), statistic=_FACTOR + ", given labels",
         measure=stat.fall_per_layer(), relation="<=", threshold=0.75, because="the threshold of C1.1", expected=None,
     ),
@@ -130,7 +128,7 @@ CONTROLS = (
     Claim(
         id="N6", says="The procedure written naively in float32 (expanded squared distances) follows float64 through 20 layers, too.",
         experiment="deep-rfm", tables=("control/naive/profile", "deep-rfm/float64/profile"),
-        statistic="largest deviation of NC1 of the projected stage, max(a/b, b/a) − 1", measure=_paired,
+        statistic="largest over layers of |ln| of the ratio of the two NC1 (projected)", measure=_paired,
         relation="<=", threshold=0.1, because="the threshold of B2", expected=FAILS,
     ),
 )  # fmt: skip
@@ -218,7 +216,7 @@ THEORY = (
         relation="<=", threshold=-0.5, because="1/√width is the law of large numbers",
     ),
     Claim(
-        id="B8", says="The linearised theory, with shifts estimated from the kernels, predicts each layer of a Laplace/ReLU Deep RFM from its input.",
+        id="B8", says="With shifts estimated from its kernels, the linearised theory predicts each layer of a Laplace/ReLU Deep RFM.",
         experiment="theory", tables=("theory/reach/curves",),
         statistic="median over layers of the factor between predicted and measured NC1 (projected)",
         measure=stat.median_factor("step", "measured"), relation="<=", threshold=2.0,

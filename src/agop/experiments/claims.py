@@ -1,7 +1,8 @@
 """Claims as data: what is said, which number decides, from which threshold on, and why; and how a verdict is reached.
 
-The thresholds were written down before the experiments of this module were run (the paper's own numbers were known) and are not fitted
-to what came out: a verdict may be negative. Per data set and seed a claim has one number.
+The thresholds were written down before a reproduction was run, each with its reason. The numbers of the paper were known then, and trial
+runs of parts of the code on the bundled digits; nothing is fitted to what came out, and a verdict may be negative. Per data set and seed
+a claim has one number.
 
 - holds: every seed's number is on the right side of the threshold, and their mean is at least one standard deviation away from it;
 - does not hold: every seed's number is on the wrong side, and the mean is as far away;
@@ -116,12 +117,16 @@ def decide(claim: Claim, tables: Tables, data: str = "") -> Verdict:
     verdict = Verdict(claim, data, values, OPEN)
     undefined = [str(seed) for seed, value in values.items() if not math.isfinite(value)]
     if undefined or not values:
-        return Verdict(claim, data, values, OPEN, f"the number is not defined for seed {', '.join(undefined)}")
+        return Verdict(
+            claim, data, values, OPEN, f"the number is not defined for seed {', '.join(undefined)}"
+        )
     met = [claim.met_by(value) for value in values.values()]
     if any(met) and not all(met):
         return Verdict(claim, data, values, OPEN, "the seeds disagree")
     if len(values) > 1 and abs(verdict.mean - claim.threshold) < verdict.std:
-        return Verdict(claim, data, values, OPEN, "the mean is within one standard deviation of the threshold")
+        return Verdict(
+            claim, data, values, OPEN, "the mean is within one standard deviation of the threshold"
+        )
     return Verdict(claim, data, values, HOLDS if met[0] else FAILS)
 
 

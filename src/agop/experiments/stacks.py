@@ -30,13 +30,17 @@ _OPTIONS = {entry.name for entry in fields(DeepRFMConfig)}
 
 def config_of(unit: Unit) -> DeepRFMConfig:
     """The Deep RFM of a unit."""
-    return DeepRFMConfig(**{name: value for name, value in unit.options.items() if name in _OPTIONS}, seed=unit.seed)
+    return DeepRFMConfig(
+        **{name: value for name, value in unit.options.items() if name in _OPTIONS}, seed=unit.seed
+    )
 
 
 def run_stack(unit: Unit, folder: Path) -> list[str]:
     """Fit the Deep RFM of a unit, layer by layer with checkpoints, and measure it."""
     config, original = config_of(unit), unit.data.load(unit.seed)
-    data = with_noise(with_imbalance(original, unit.options.get("imbalance")), unit.options.get("noise"), unit.seed)
+    data = with_noise(
+        with_imbalance(original, unit.options.get("imbalance")), unit.options.get("noise"), unit.seed
+    )
     true = with_imbalance(original, unit.options.get("imbalance")).y_train
     x_train, x_test = standardised(data, config.dtype)
     model = deep_rfm.fit_layers(config, x_train, data.y_train, folder, Listener())
@@ -54,7 +58,9 @@ def run_stack(unit: Unit, folder: Path) -> list[str]:
     write_table(folder, "layers", deep_rfm.by_layer(model, data, x_test).drop(columns="seconds"))
     deep_rfm.write_gram(model, x_train, data, folder)
     shutil.rmtree(folder / deep_rfm.CHECKPOINT.parent, ignore_errors=True)
-    (folder / deep_rfm.MODEL).unlink()  # the numbers are what is kept: a seed and a second bring the model back
+    (
+        folder / deep_rfm.MODEL
+    ).unlink()  # the numbers are what is kept: a seed and a second bring the model back
     return [*data.notes, *deep_rfm.layer_notes(model)]
 
 

@@ -25,7 +25,9 @@ def curve(rows: pd.DataFrame, measure: str, stage: str, points: str = "train") -
     return chosen.set_index("layer")[measure].sort_index()
 
 
-def fall_per_layer(measure: str = "nc1", stage: str = "projected", points: str = "train", *, second_half: bool = False) -> Statistic:
+def fall_per_layer(
+    measure: str = "nc1", stage: str = "projected", points: str = "train", *, second_half: bool = False
+) -> Statistic:
     """The factor per layer: exp of the least-squares slope of ln(measure) against the layer."""
 
     def of_one(rows: pd.DataFrame) -> float:
@@ -61,7 +63,11 @@ def last_over_first(measure: str, stage: str = "projected", points: str = "train
 
     def of_one(rows: pd.DataFrame) -> float:
         values = curve(rows, measure, stage, points)
-        return float(values.iloc[-1] / values.iloc[0]) if len(values) > 1 and values.iloc[0] > 0 else float("nan")
+        return (
+            float(values.iloc[-1] / values.iloc[0])
+            if len(values) > 1 and values.iloc[0] > 0
+            else float("nan")
+        )
 
     return per_seed(of_one)
 
@@ -98,27 +104,9 @@ def share_of_fall(points: str = "test", measure: str = "nc1") -> Statistic:
     return per_seed(of_one)
 
 
-def last_gain(points: str = "test", measure: str = "nc1") -> Statistic:
-    """The last layer's value over that of the best layer so far in the first half: below 1 the second half still gains."""
-
-    def of_one(rows: pd.DataFrame) -> float:
-        values = curve(rows, measure, "projected", points)
-        if len(values) < 4:
-            return float("nan")
-        half = len(values) // 2
-        return float(values.iloc[half:].min() / values.iloc[:half].min())
-
-    return per_seed(of_one)
-
-
 def largest_deviation(of: str, from_: str) -> Statistic:
-    """The largest over layers of the factor between two columns, max(a/b, b/a) − 1."""
-
-    def of_one(rows: pd.DataFrame) -> float:
-        ratio = np.abs(np.log(rows[of] / rows[from_]))
-        return float(np.exp(ratio.max()) - 1)
-
-    return per_seed(of_one)
+    """The largest over layers of |ln(a/b)| of two columns: a tenth is about ten per cent."""
+    return per_seed(lambda rows: float(np.abs(np.log(rows[of] / rows[from_])).max()))
 
 
 def median_factor(of: str, from_: str) -> Statistic:

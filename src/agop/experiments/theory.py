@@ -30,6 +30,7 @@ from agop.machines.deep_rfm import DeepRFMClassifier, unit_rows
 from agop.theory.kernel_learning import collapsed_kernel, learn_kernel, one_hot
 from agop.theory.linear_machine import linear_deep_rfm
 from agop.theory.linearised import limit, linearised_layers, ridge_shift
+from agop.view import LayerView
 
 FLOOR = 1e-14
 """Below this, the NC1 of measured features is rounding, and no prediction is compared with it."""
@@ -46,7 +47,7 @@ def run_linearised(unit: Unit, folder: Path) -> list[str]:
         for lambda_k, lambda_phi in unit.options["shifts"]:
             predicted = _nc1s(linearised_layers(X @ X.mT, Y, lambda_k, lambda_phi, n_layers), labels)
             views = list(linear_deep_rfm(X, Y, lambda_k, lambda_phi, n_layers))
-            measured = [float(nc1(ClassMoments.of(view.projected, labels))) for view in views]
+            measured = [_projected_nc1(view, labels) for view in views]
             pair = {"set": name, "lambda_k": lambda_k, "lambda_phi": lambda_phi}
             curves += [
                 {**pair, "layer": layer, "predicted": p, "measured": m}
@@ -79,7 +80,7 @@ def _wide(unit: Unit) -> pd.DataFrame:
         generator = torch.Generator().manual_seed(1000 * unit.seed + 1)
         views = linear_deep_rfm(X, Y, lambda_k, lambda_phi, 4, width=int(width), generator=generator)
         for layer, (view, value) in enumerate(zip(views, predicted, strict=True), start=1):
-            found = float(nc1(ClassMoments.of(view.projected, labels)))
+            found = _projected_nc1(view, labels)
             row = {"width": width, "layer": layer, "predicted": value, "measured": found}
             rows.append({**row, "error": abs(found - value) / value})
     return pd.DataFrame(rows)
@@ -122,7 +123,11 @@ def run_reach(unit: Unit, folder: Path) -> list[str]:
             G, Y, row["lambda_k"], 0.0, 1, normalise="none", kernel_offset=row["kernel_offset"]
         )
         curves.append(
-            {"layer": layer, "measured": float(nc1(ClassMoments.of(Z, labels))), "step": _nc1s(step, labels)[0]}
+            {
+                "layer": layer,
+                "measured": float(nc1(ClassMoments.of(Z, labels))),
+                "step": _nc1s(step, labels)[0],
+            }
         )
     first, X = shifts[0], unit_rows(torch.from_numpy(x_train))
     rollout = linearised_layers(
@@ -141,7 +146,8 @@ def run_kernel(unit: Unit, folder: Path) -> list[str]:
     data = unit.data.load(unit.seed)
     x_train, _ = standardised(data, "float64")
     present = np.unique(data.y_train)
-    most, tables, kernels = int(unit.options["per_class"]), [], {}
+    most, tables = int(unit.options["per_class"]), []
+    kernels: dict[str, np.ndarray] = {}
     for name in ("balanced", "imbalanced"):
         sizes = [most] * len(present)
         if name == "imbalanced":
@@ -152,7 +158,9 @@ def run_kernel(unit: Unit, folder: Path) -> list[str]:
         labels = torch.from_numpy(np.unique(data.y_train[rows], return_inverse=True)[1])
         X = unit_rows(torch.from_numpy(x_train[rows]))
         start = Laplace(bandwidth=float(unit.options["bandwidth"]))(X)
-        learned = learn_kernel(start, labels, float(unit.options["mu"]), max_steps=int(unit.options["max_steps"]))
+        learned = learn_kernel(
+            start, labels, float(unit.options["mu"]), max_steps=int(unit.options["max_steps"])
+        )
         permuted = collapsed_kernel(labels[torch.randperm(len(labels), generator=_generator(unit))])
         table = pd.DataFrame({"value": learned.values, "gap": learned.gaps, "distance": learned.distances})
         table.insert(0, "classes", name)
@@ -165,7 +173,7 @@ def run_kernel(unit: Unit, folder: Path) -> list[str]:
         kernels[f"{name}/labels"] = labels.numpy()
     write_table(folder, "path", pd.concat(tables, ignore_index=True))
     with atomic(folder / "kernels.npz") as partial:
-        np.savez_compressed(partial, **kernels)
+        np.savez_compressed(partial, **kernels)  # type: ignore[arg-type]
     return []
 
 
@@ -179,8 +187,10 @@ def _sets(unit: Unit) -> Iterator[tuple[str, Float[Tensor, "n d"], Int[Tensor, "
     yield "toy", (means[labels] + noise) / d**0.5, labels
     data = unit.data.load(unit.seed)
     x_train, _ = standardised(data, "float64")
-    yield unit.data.label, torch.from_numpy(x_train), torch.from_numpy(
-        np.unique(data.y_train, return_inverse=True)[1]
+    yield (
+        unit.data.label,
+        torch.from_numpy(x_train),
+        torch.from_numpy(np.unique(data.y_train, return_inverse=True)[1]),
     )
 
 
@@ -190,6 +200,11 @@ def _generator(unit: Unit) -> torch.Generator:
 
 def _nc1s(layers: list[Any], labels: Int[Tensor, " n"]) -> list[float]:
     return [float(nc1(ClassMoments.of(layer.fitted, labels))) for layer in layers]
+
+
+def _projected_nc1(view: LayerView, labels: Int[Tensor, " n"]) -> float:
+    assert view.projected is not None
+    return float(nc1(ClassMoments.of(view.projected, labels)))
 
 
 def _last_factor(values: list[float]) -> float:

@@ -95,7 +95,11 @@ def run_unit(unit: Unit, out: str, threads: int | None = 1) -> Outcome:
     header = {
         "id": unit.id,
         "options": {"kind": unit.kind, "table": unit.table, "seed": unit.seed, **unit.options},
-        "data": {"source": unit.data.label, "fingerprint": unit.data.fingerprint, "n_train": unit.data.n_train},
+        "data": {
+            "source": unit.data.label,
+            "fingerprint": unit.data.fingerprint,
+            "n_train": unit.data.n_train,
+        },
     }
     try:
         if threads is not None:
