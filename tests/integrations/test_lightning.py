@@ -98,13 +98,19 @@ def test_the_training_does_not_notice(tmp_path, with_generator):
 
 
 def test_random_state_of_all_three_libraries():
-    with torch.random.fork_rng(), pytest.raises(ZeroDivisionError), _measuring.measuring(Small()):
-        # taken inside, because the type checker of the tests draws from Python's generator
-        before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-        torch.rand(3), np.random.rand(3), random.random()
-        raise ZeroDivisionError
-    assert random.getstate() == before[2]
+    def draw_and_fail(states):
+        with _measuring.measuring(Small()):
+            # taken inside, because the type checker of the tests draws from Python's generator
+            states += [torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()]
+            torch.rand(3), np.random.rand(3), random.random()
+            raise ZeroDivisionError
+
+    before = []
+    with pytest.raises(ZeroDivisionError):
+        draw_and_fail(before)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
+    assert random.getstate() == before[2]
 
 
 def test_a_loader_used_as_it_is_keeps_its_random_state(tmp_path):

@@ -23,8 +23,9 @@ class SpanScatter:
     >>> import torch
     >>> features, labels = torch.eye(4).repeat(3, 1) + torch.eye(12, 4), torch.arange(12) % 4
     >>> moments = ClassMoments.of(features, labels)
-    >>> span = SpanScatter.of(moments, features[:5], labels[:5]) + SpanScatter.of(moments, features[5:],
-    labels[5:]) >>> span.n
+    >>> first = SpanScatter.of(moments, features[:5], labels[:5])
+    >>> span = first + SpanScatter.of(moments, features[5:], labels[5:])
+    >>> span.n
     12
     """
 

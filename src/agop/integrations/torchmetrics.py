@@ -41,8 +41,9 @@ class NeuralCollapse(Metric):
     --------
     >>> import torch
     >>> metric = NeuralCollapse(num_classes=3, measures="nc1")
-    >>> metric.update(torch.eye(3).repeat(2, 1) * torch.tensor([[2.0]] * 3 + [[4.0]] * 3), torch.tensor([0, 1,
-    2, 0, 1, 2])) >>> round(float(metric.compute()), 4)
+    >>> features = torch.cat([2 * torch.eye(3), 4 * torch.eye(3)])
+    >>> metric.update(features, torch.tensor([0, 1, 2, 0, 1, 2]))
+    >>> round(float(metric.compute()), 4)
     0.1667
 
     """
