@@ -24,7 +24,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev            ## every benchmark; JSON goes to benchmarks/results
+bench: $(VENV)/.bench          ## every benchmark; JSON goes to benchmarks/results
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.docs            ## the HTML documentation, warnings as errors
@@ -44,6 +44,10 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.core
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	@touch $@
 
 $(VENV)/.docs: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"

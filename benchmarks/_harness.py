@@ -58,7 +58,9 @@ def _resident(key: str) -> int:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if platform.system() == "Darwin" else 1024
+        )
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
 
 

@@ -8,8 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BLOCK = 2048
-"""Rows of a diagonal block: large enough for matrix products at full speed, small beside a large matrix."""
+BLOCK = 8192
+"""Rows of a diagonal block, which LAPACK factors where it lies: below its 32-bit limit (n ≈ 46,000), small beside a large matrix."""
+
+_UPDATE_ROWS = 2048
+"""Rows of the trailing matrix updated by one product: only what lies below the diagonal is formed."""
 
 
 class NotPositiveDefinite(ArithmeticError):
@@ -47,17 +50,20 @@ def cholesky_(
         At the first pivot that is not positive.
     """
     n = K.shape[0]
+    info = torch.zeros((), dtype=torch.int32, device=K.device)
     for start in range(0, n, block):
         end = min(n, start + block)
-        factor, info = torch.linalg.cholesky_ex(K[start:end, start:end])
+        factor = K[start:end, start:end]
+        # the transpose of a row-major block is what LAPACK calls column-major: it works in place, without a copy
+        column_major = factor.mT
+        torch.linalg.cholesky_ex(column_major, upper=True, out=(column_major, info))
         if int(info) != 0:
             raise NotPositiveDefinite(start + int(info) - 1)
-        K[start:end, start:end] = factor
         if end < n:
             panel = torch.linalg.solve_triangular(factor, K[end:, start:end].mT, upper=False).mT.contiguous()
             K[end:, start:end] = panel
-            for row in range(end, n, block):
-                stop = min(n, row + block)
+            for row in range(end, n, _UPDATE_ROWS):
+                stop = min(n, row + _UPDATE_ROWS)
                 K[row:stop, end:stop].addmm_(panel[row - end : stop - end], panel[: stop - end].mT, alpha=-1)
         if on_block is not None:
             on_block(end, n)

@@ -49,7 +49,7 @@ class PSDPower:
 
     @property
     def coordinates(self) -> Float[Tensor, "d r"]:
-        """:math:`V \Lambda^p`: rows times this are rows times the power, in the basis of its eigenvectors."""
+        r""":math:`V \Lambda^p`: rows times this are rows times the power, in the basis of its eigenvectors."""
         return self.vectors * self.powers
 
 
