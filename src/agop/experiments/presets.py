@@ -16,12 +16,12 @@ EXPERIMENTS = ("deep-rfm", "networks", "theory")
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Sizes of a reproduction.
+    """Sizes of a reproduction; points None are all there are.
 
-    `points`, `layers`, `width` are those of the paper's Deep RFM (points None: all); `control_points` of the controls, of label noise and
-    of imbalance; `deep_points`, `deep_layers` of the comparison of arithmetics; `theory_points` of the linearised theory; `per_class` of
-    kernel learning; `networks` are the options of the network experiment; `threads` is the number of torch's threads per unit (None:
-    torch's own).
+    `points`, `layers`, `width` are those of the paper's Deep RFM; `control_points` of controls, label noise and the theory's reach;
+    `deep_points`, `deep_layers` of the comparison of arithmetics; `theory_points` of the linearised theory; `per_class` of kernel
+    learning; `architectures`, `network_points`, `network_width`, `epochs` of the networks. `threads` is the number of torch's threads per
+    unit (None: torch's own).
     """
 
     data: tuple[str, ...]
@@ -33,21 +33,26 @@ class Preset:
     deep_layers: int
     theory_points: int
     per_class: int
+    architectures: tuple[str, ...] = ("mlp",)
+    network_points: int | None
+    network_width: int
+    epochs: int
     threads: int | None = 1
 
 
 PRESETS = {
     "smoke": Preset(
         data=("digits",), points=800, layers=10, width=256, control_points=600, deep_points=500, deep_layers=20,
-        theory_points=150, per_class=5,
+        theory_points=150, per_class=5, network_points=800, network_width=128, epochs=100,
     ),
     "small": Preset(
         data=("fashion-mnist",), points=2000, layers=12, width=512, control_points=1000, deep_points=1000,
-        deep_layers=20, theory_points=300, per_class=8,
+        deep_layers=20, theory_points=300, per_class=8, network_points=4000, network_width=256, epochs=100,
     ),
     "paper": Preset(
         data=("mnist", "cifar10", "svhn"), points=None, layers=20, width=1024, control_points=5000, deep_points=1000,
-        deep_layers=20, theory_points=500, per_class=10, threads=None,
+        deep_layers=20, theory_points=500, per_class=10, architectures=("mlp", "resnet18", "vgg11"),
+        network_points=None, network_width=512, epochs=400, threads=None,
     ),
 }  # fmt: skip
 """smoke: minutes on the bundled digits; small: well under an hour on two cores; paper: the paper's sizes."""
@@ -105,9 +110,7 @@ class _Maker:
     def units(self, experiment: str) -> list[Unit]:
         if experiment == "deep-rfm":
             return self._deep_rfm()
-        if experiment == "theory":
-            return self._theory()
-        return []
+        return self._theory() if experiment == "theory" else self._networks()
 
     def _unit(self, kind: str, table: str, points: int | None, **options: Any) -> Unit:
         n_train = None if points is None or points >= self.available else points
@@ -131,6 +134,14 @@ class _Maker:
             self._stack("imbalanced", p.points, p.layers, imbalance=0.1),
             self._stack("agop", p.control_points, p.layers, rule="agop"),
             *(self._stack(rule, p.control_points, p.layers, rule=rule) for rule in _RULES),
+        ]
+
+    def _networks(self) -> list[Unit]:
+        p = self.preset
+        options = {"width": p.network_width, "epochs": p.epochs, "measure_every": max(1, p.epochs // 20)}
+        return [
+            self._unit("network", f"networks/{arch}", p.network_points, arch=arch, **options)
+            for arch in p.architectures
         ]
 
     def _theory(self) -> list[Unit]:

@@ -90,7 +90,7 @@ def reproduce(request: Request, out: str | os.PathLike[str], report: Report | No
     units = plan(
         experiments, preset, request.names, request.seeds, root=request.data_root, download=request.download
     )
-    claims = claims_of(experiments)
+    claims = claims_of(experiments, preset.architectures)
     state = _state(units, claims)
     with RunDirectory(out, KIND, header) as place:
         if place.finished and read_json(out / RESULT).get("state") == state:
@@ -122,7 +122,7 @@ def _gather(units: Sequence[Unit], out: Path) -> dict[str, dict[str, pd.DataFram
         if not unit.finished(out):
             continue
         for file in sorted((out / unit.folder).glob("*.csv")):
-            rows = pd.read_csv(file)
+            rows = pd.read_csv(file, float_precision="round_trip")
             rows.insert(0, "seed", unit.seed)
             parts.setdefault(unit.data.label, {}).setdefault(f"{unit.table}/{file.stem}", []).append(rows)
     return {

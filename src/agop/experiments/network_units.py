@@ -1,0 +1,37 @@
+"""Units of networks: a run of `agop network` in a folder of its own, and its tables without times.
+
+profile.csv, layers.csv                       the trained network by layer and stage, and by layer
+untrained.csv, untrained_layers.csv           the same of a network that was not trained
+through.csv, through_layers.csv, epochs.csv   through training
+network/                                      the run itself, as `agop report` reads it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from agop.experiments import network
+from agop.experiments.files import read_json
+from agop.experiments.network_config import NetworkConfig
+from agop.experiments.rundir import RESULT
+from agop.experiments.units import Unit, write_table
+
+RUN = "network"
+_TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "through_layers", "epochs")
+
+
+def run_network(unit: Unit, folder: Path) -> list[str]:
+    """Train and measure the network of a unit, from its last checkpoint on."""
+    options: dict[str, Any] = dict(unit.options)
+    config = NetworkConfig(
+        data=unit.data.name, data_root=unit.data.root, n_train=unit.data.n_train, subset="random",
+        seed=unit.seed, **options,
+    )  # fmt: skip
+    network.run(config, folder / RUN)
+    for name in _TABLES:
+        table = pd.read_csv(folder / RUN / f"{name}.csv", float_precision="round_trip")
+        write_table(folder, name, table.drop(columns="seconds", errors="ignore"))
+    return [str(note) for note in read_json(folder / RUN / RESULT).get("notes", ())]
