@@ -69,6 +69,9 @@ def save(estimator: KernelEstimator, path: str | Path) -> None:
     try:
         cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(cpu, str(partial), metadata={"agop": json.dumps(header)})
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
