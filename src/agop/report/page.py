@@ -14,7 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from agop import __version__
-from agop.report import charts, citation, images, style
+from agop.report import charts, citation, images, network_figures, style
 from agop.report.record import RunRecord
 from agop.report.table import layer_table
 
@@ -69,6 +69,7 @@ def _run(index: int, record: RunRecord) -> dict[str, Any]:
         "gram": images.gram_images(gram) if gram is not None else {},
         "classes": [gram.class_names[label] for label in dict.fromkeys(gram.labels.tolist())] if gram else [],
         "gram_points": len(gram.labels) if gram else 0,
+        "pictures": network_figures.pictures(record.path),
     }
 
 

@@ -39,12 +39,17 @@ SPLITS = {
 RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """How runs differ when several share a chart: stages keep their colours."""
 
-MEASURES = {"nc1": "NC1", "nc2": "NC2", "nc3": "NC3", "nc4": "NC4", "nc5": "NC5", "nfa": "NFA"}
+MEASURES = {"nc1": "NC1", "nc2": "NC2", "nc3": "NC3", "nc4": "NC4", "nc5": "NC5", "nfa": "NFA"} | {
+    "trace_within_share": "tr Σ_W / tr Σ_T",
+    "trace_between_share": "tr Σ_B / tr Σ_T",
+}
 """Measures by column name."""
 
 MEANINGS = {
     "nc1": "spread within classes over spread between classes; 0 is full collapse",
     "nc2": "distance of the class means from a simplex ETF; 0 is an exact one",
+    "trace_within_share": "share of the variance that is within classes; 0 is full collapse",
+    "trace_between_share": "share of the variance that is between classes; 1 is full collapse",
     "nfa": "correlation of the layer's feature matrix with its AGOP; 1 is perfect",
 }
 """What a measure says, in a few words."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agop.experiments.files import write_text
-from agop.report import figures, style
+from agop.report import figures, network_figures, style
 from agop.report.page import render
 from agop.report.record import RunRecord
 
@@ -39,6 +39,8 @@ def write_report(path: str | os.PathLike[str]) -> Path:
             record.gram.matrices, record.gram.labels, record.gram.class_names, title=title
         )
         figures.save(grid, folder, "gram")
+    for drawing in network_figures.drawings(record.path):
+        figures.save(drawing.make(), folder, drawing.stem)
     write_text(record.path / PAGE, render([record]))
     return record.path / PAGE
 

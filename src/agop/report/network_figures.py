@@ -1,0 +1,289 @@
+"""Figures of a network: where its layers collapse the classes, how that came with training, and what was there before.
+
+Tables as `agop network` and `agop profile` write them: `layers` (by layer), `through` (by epoch, layer and stage),
+`through_layers` (by epoch and layer), `epochs` (by epoch); those of an untrained network beside them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from agop.report import style
+
+_PROJECTION, _NONLINEARITY = style.STAGES["projected"].colour, style.STAGES["output"].colour
+_TRAINED, _UNTRAINED = style.INK, "#a6a6a6"
+_MANY = 12
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: its file name, heading, and what it shows in a sentence."""
+
+    stem: str
+    heading: str
+    meaning: str
+    make: Callable[[], Figure]
+
+
+def drawings(folder: Path) -> list[Drawing]:
+    """The figures that the tables in the directory of a run allow, in the order in which they tell the story."""
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv")
+        for name in (
+            "profile", "layers", "untrained", "untrained_layers", "through", "through_layers", "epochs"
+        )
+        if (folder / f"{name}.csv").exists()
+    }  # fmt: skip
+    layers, untrained = tables.get("layers"), tables.get("untrained_layers")
+    found: list[Drawing] = []
+    if layers is None:
+        return found
+    if "drop_projection" in layers and layers["drop_projection"].notna().any():
+        text = (
+            "how far log NC1 falls in each layer, at the projection and at the nonlinearity; below 0 it rises"
+        )
+        found.append(Drawing("drops", "What collapses the classes", text, lambda: drops(layers, untrained)))
+    if "through" in tables and tables["through"]["epoch"].nunique() > 1:
+        through = tables["through"]
+        text = "NC1 of the three stages of every layer while the network learns"
+        found.append(
+            Drawing("training-nc1", "Stages through training", text, lambda: stages_through(through))
+        )
+    if "nfa" in layers and layers["nfa"].notna().any():
+        text = "correlation of WᵀW with the square root of the AGOP; 1 is perfect"
+        by_epoch = tables.get("through_layers")
+        found.append(
+            Drawing("nfa", "Neural feature ansatz", text, lambda: ansatz(layers, untrained, by_epoch))
+        )
+    if "through" in tables and "epochs" in tables and tables["through"]["epoch"].nunique() > 1:
+        through, epochs = tables["through"], tables["epochs"]
+        text = "variance within and between classes at the input of the last layer, the loss, the accuracy"
+        found.append(Drawing("training", "Training", text, lambda: training(through, epochs)))
+    return found
+
+
+def drops(layers: pd.DataFrame, untrained: pd.DataFrame | None) -> Figure:
+    """Bars by layer: orders of magnitude that NC1 falls at the projection and at the nonlinearity."""
+    panels = [("trained", layers)] + ([("untrained", untrained)] if untrained is not None else [])
+    with mpl.rc_context(style.RC):
+        figure = Figure(figsize=(3.4 * len(panels) + 1.6, 4.2), layout="constrained")
+        figure.suptitle(
+            "Where NC1 falls: at each layer's projection, or at its nonlinearity?",
+            x=0.012,
+            ha="left",
+            fontsize=12,
+            fontweight="bold",
+        )
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (name, table) in zip(axes, panels, strict=True):
+            _drop_bars(ax, table, name)
+        axes[0].set_ylabel("orders of magnitude (log10) that NC1 falls")
+        axes[0].legend(loc="upper right", frameon=False, fontsize=9)
+    return figure
+
+
+def _drop_bars(ax: Axes, table: pd.DataFrame, name: str) -> None:
+    rows = table.dropna(subset=["drop_projection", "drop_nonlinearity"])
+    places = np.arange(len(rows))
+    size = 0.4
+    ax.bar(
+        places - size / 2, rows["drop_projection"], size, color=_PROJECTION, label="at the projection S Vᵀ"
+    )
+    ax.bar(
+        places + size / 2, rows["drop_nonlinearity"], size, color=_NONLINEARITY, label="at the nonlinearity"
+    )
+    ax.axhline(0, color=style.INK, linewidth=0.8)
+    _layer_ticks(ax, rows)
+    ax.grid(visible=False, axis="x")
+    total = rows["drop_projection"].sum() + rows["drop_nonlinearity"].sum()
+    share = rows["drop_projection"].sum() / total if total > 0 else np.nan
+    told = (
+        f"{100 * share:.0f} % of the drop is at the projection" if np.isfinite(share) else "NC1 does not fall"
+    )
+    ax.set_title(f"{name}: {told}", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
+
+
+def _layer_ticks(ax: Axes, rows: pd.DataFrame) -> None:
+    ax.set_xlabel("layer")
+    numbers = [str(number) for number in rows["layer"]]
+    step = -(-len(numbers) // _MANY)
+    ax.set_xticks(range(0, len(numbers), step), numbers[::step])
+
+
+def stages_through(through: pd.DataFrame) -> Figure:
+    """Small multiples: a panel per layer, NC1 of its stages against the epoch, all on one logarithmic axis."""
+    layers = sorted(through["layer"].unique())
+    shown = (
+        layers
+        if len(layers) <= _MANY
+        else [layers[i] for i in np.linspace(0, len(layers) - 1, _MANY).astype(int)]
+    )
+    columns = min(len(shown), 3 if len(shown) <= 6 else 4)
+    n_rows = -(-len(shown) // columns)
+    with mpl.rc_context(style.RC):
+        figure = Figure(figsize=(2.5 * columns + 1.0, 2.1 * n_rows + 0.8), layout="constrained")
+        title = "NC1 of the stages of each layer while the network learns"
+        figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
+        grid = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax, layer in zip(grid.flat, shown, strict=False):
+            rows = through[through["layer"] == layer]
+            for stage, mark in style.STAGES.items():
+                curve = rows[rows["stage"] == stage].sort_values("epoch")
+                ax.plot(
+                    curve["epoch"],
+                    curve["nc1"],
+                    color=mark.colour,
+                    marker=mark.marker,
+                    markersize=3,
+                    label=stage,
+                )
+            ax.set_title(f"layer {layer}", fontsize=10, fontweight="normal", pad=4)
+            ax.grid(visible=False, axis="x")
+        for ax in list(grid.flat)[len(shown) :]:
+            ax.set_visible(False)
+        if (through["nc1"] > 0).any():
+            grid[0, 0].set_yscale("log", nonpositive="mask")
+            _plain_decades(grid[0, 0])
+        figure.supxlabel("epoch", fontsize=10)
+        figure.supylabel("NC1 (log scale)", fontsize=10)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _plain_decades(ax: Axes) -> None:
+    low, high = ax.get_ylim()
+    if high / low < 30:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def ansatz(layers: pd.DataFrame, untrained: pd.DataFrame | None, through: pd.DataFrame | None) -> Figure:
+    """The NFA correlation: by layer, trained and untrained; and through training, a curve per layer."""
+    curves = through is not None and through["epoch"].nunique() > 1
+    with mpl.rc_context(style.RC):
+        figure = Figure(figsize=(8.6 if curves else 5.4, 3.9), layout="constrained")
+        title = "Neural feature ansatz: do the weights keep what the gradients point at?"
+        figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
+        axes = figure.subplots(1, 2 if curves else 1, sharey=True, squeeze=False)[0]
+        _ansatz_by_layer(axes[0], layers, untrained)
+        if curves and through is not None:
+            _ansatz_through(axes[1], through)
+        axes[0].set_ylabel("correlation of WᵀW with √AGOP")
+        low = min(float(table["nfa"].min()) for table in (layers, untrained, through) if table is not None)
+        axes[0].set_ylim(min(0.0, low - 0.05), 1.03)
+    return figure
+
+
+def _ansatz_by_layer(ax: Axes, layers: pd.DataFrame, untrained: pd.DataFrame | None) -> None:
+    rows = layers.dropna(subset="nfa").reset_index(drop=True)
+    for name, table, colour, marker in (
+        ("trained", rows, _TRAINED, "o"),
+        ("untrained", untrained, _UNTRAINED, "s"),
+    ):
+        if table is not None:
+            values = rows[["layer"]].merge(table[["layer", "nfa"]], how="left")["nfa"]
+            ax.plot(range(len(rows)), values, color=colour, marker=marker, label=name)
+    _layer_ticks(ax, rows)
+    ax.legend(loc="lower left", frameon=False, fontsize=9)
+    ax.set_title("by layer", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
+
+
+def _ansatz_through(ax: Axes, through: pd.DataFrame) -> None:
+    layers = sorted(through.dropna(subset="nfa")["layer"].unique())
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
+    for layer, colour in zip(layers, colours, strict=True):
+        rows = through[through["layer"] == layer].sort_values("epoch")
+        ax.plot(rows["epoch"], rows["nfa"], color=colour, marker="o", markersize=3, label=f"layer {layer}")
+    if len(layers) <= _MANY:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    ax.set_xlabel("epoch")
+    ax.set_title("through training", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
+
+
+def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
+    """Three panels against the epoch: shares of variance at the last layer's input, loss, accuracy."""
+    last = through[(through["layer"] == through["layer"].max()) & (through["stage"] == "input")]
+    last = last.sort_values("epoch")
+    with mpl.rc_context(style.RC):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        figure.suptitle("Training", x=0.012, ha="left", fontsize=12, fontweight="bold")
+        shares, loss, accuracy = figure.subplots(1, 3)
+        _labelled(
+            shares, last["epoch"],
+            {"between, tr Σ_B / tr Σ_T": (last["trace_between_share"], _PROJECTION, "o"),
+             "within, tr Σ_W / tr Σ_T": (last["trace_within_share"], style.STAGES["input"].colour, "s")},
+        )  # fmt: skip
+        shares.set(ylim=(-0.03, 1.03))
+        shares.set_title(
+            "variance at the last layer's input", fontsize=9.5, fontweight="normal", color=style.MUTED
+        )
+        loss.plot(epochs["number"], epochs["loss"], color=_TRAINED, linewidth=1.5)
+        if epochs["loss"].max() > 10 * epochs["loss"].min() > 0:
+            loss.set_yscale("log")
+            _plain_decades(loss)
+        loss.set_title("training loss", fontsize=9.5, fontweight="normal", color=style.MUTED)
+        tested = epochs.dropna(subset="test_accuracy")
+        accuracy.plot(epochs["number"], epochs["accuracy"], color=_TRAINED, linewidth=1.5, label="training")
+        if len(tested):
+            mark = style.SPLITS["test"]
+            accuracy.plot(
+                tested["number"],
+                tested["test_accuracy"],
+                color=mark.colour,
+                marker=mark.marker,
+                markersize=4,
+                label="test",
+            )
+        accuracy.set(ylim=(0, 1.03))
+        accuracy.legend(loc="lower right", frameon=False, fontsize=9)
+        accuracy.set_title("accuracy", fontsize=9.5, fontweight="normal", color=style.MUTED)
+        for ax in (shares, loss, accuracy):
+            ax.set_xlabel("epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+            ax.grid(visible=False, axis="x")
+    return figure
+
+
+def _labelled(ax: Axes, x: pd.Series, curves: dict[str, tuple[pd.Series, str, str]]) -> None:
+    for name, (values, colour, marker) in curves.items():
+        ax.plot(x, values, color=colour, marker=marker, markersize=4, label=name)
+    ax.legend(loc="center right", framealpha=0.92, edgecolor="none", fontsize=8.5)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing on a page: the image as a data URI, and what it shows."""
+
+    heading: str
+    meaning: str
+    uri: str
+
+
+def pictures(folder: Path) -> list[Picture]:
+    """The drawings of a run as images that a page can hold."""
+    found = []
+    for drawing in drawings(folder):
+        stream = io.BytesIO()
+        with mpl.rc_context(style.RC):
+            drawing.make().savefig(stream, format="svg", metadata={"Date": None})
+        text = base64.b64encode(stream.getvalue()).decode("ascii")
+        found.append(Picture(drawing.heading, drawing.meaning, f"data:image/svg+xml;base64,{text}"))
+    return found
+
+
+__all__: Sequence[str] = [
+    "Drawing", "Picture", "ansatz", "drawings", "drops", "pictures", "stages_through", "training"
+]  # fmt: skip
