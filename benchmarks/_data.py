@@ -19,7 +19,12 @@ def images(n_train: int, n_test: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
         with np.load(path) as stored:
             parts = [stored[name] for name in ("x_train", "y_train", "x_test", "y_test")]
         x_train, y_train, x_test, y_test = parts
-        x_train, y_train, x_test, y_test = x_train[:n_train], y_train[:n_train], x_test[:n_test], y_test[:n_test]
+        x_train, y_train, x_test, y_test = (
+            x_train[:n_train],
+            y_train[:n_train],
+            x_test[:n_test],
+            y_test[:n_test],
+        )
         return _flat(x_train) / 255, y_train, _flat(x_test) / 255, y_test, os.path.basename(path)
     rng = np.random.default_rng(0)
     X, y = load_digits(return_X_y=True)

@@ -47,7 +47,9 @@ def procedure(X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     x, y, _, _, source = images(N, 10)
     x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
-    ours = agop.DeepRFMClassifier(n_layers=2, width=WIDTH, bandwidth=BANDWIDTH, ridge=RIDGE, random_state=0).fit(x, y)
+    ours = agop.DeepRFMClassifier(
+        n_layers=2, width=WIDTH, bandwidth=BANDWIDTH, ridge=RIDGE, random_state=0
+    ).fit(x, y)
     seconds = ours.history_[1]["seconds"]
     centers = ours.machine_.centers
     Y = torch.full((N, C), -1.0).scatter_(1, torch.as_tensor(y.astype(np.int64))[:, None], 1.0)
@@ -55,7 +57,11 @@ def main() -> None:
     slow = procedure(centers, Y)
     slow_seconds = time.perf_counter() - start
     single, double = matmul_rate(torch.float32), matmul_rate(torch.float64)
-    floor = N * N * WIDTH / double + N**3 / 3 / cholesky_rate(torch.float32) + operations(N, WIDTH, C)["gram"] / single
+    floor = (
+        N * N * WIDTH / double
+        + N**3 / 3 / cholesky_rate(torch.float32)
+        + operations(N, WIDTH, C)["gram"] / single
+    )
     agreement = float((slow - ours.layers_[1].project(centers)).norm() / slow.norm())
     result = {
         "data": source,

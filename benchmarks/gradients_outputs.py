@@ -10,7 +10,7 @@ from torch import nn
 import agop
 from benchmarks._harness import matmul_rate, measure, record
 
-N, D, WIDTH, CLASSES, DRAWS = 512, 512, 512, 1_000, 32
+N, D, WIDTH, CLASSES, DRAWS = 128, 512, 512, 1_000, 32
 
 
 def main() -> None:
@@ -23,9 +23,9 @@ def main() -> None:
     layers, sketched = agop.layer_agops(model, X), agop.layer_agops(model, X, outputs=DRAWS)
     error = float((moments.agop - exact).norm() / exact.norm())
     errors = {name: float((sketched[name] - A).norm() / A.norm()) for name, A in layers.items()}
-    slow = measure(partial(agop.agop, model, X), repeats=3)
+    slow = measure(partial(agop.agop, model, X), repeats=1, warmup=0)
     fast = measure(partial(agop.agop, model, X, outputs=DRAWS))
-    slow_layers = measure(partial(agop.layer_agops, model, X), repeats=3)
+    slow_layers = measure(partial(agop.layer_agops, model, X), repeats=1, warmup=0)
     fast_layers = measure(partial(agop.layer_agops, model, X, outputs=DRAWS))
     per_pass = 2 * (WIDTH * CLASSES + WIDTH**2) + WIDTH**2
     operations = N * (2 * (D * WIDTH + WIDTH**2 + WIDTH * CLASSES) + DRAWS * per_pass)

@@ -21,7 +21,9 @@ def _peer(x: torch.Tensor, Y: torch.Tensor, bandwidth: float) -> object:
 
     model = RFM(kernel="l2", bandwidth=bandwidth, iters=ITERATIONS, device="cpu", verbose=False)
     # no early stop and the last iterate, so that both do the same work; its validation set is as small as it may be
-    model.fit((x, Y), (x[:10], Y[:10]), reg=RIDGE, iters=ITERATIONS, return_best_params=False, early_stop_rfm=False)
+    model.fit(
+        (x, Y), (x[:10], Y[:10]), reg=RIDGE, iters=ITERATIONS, return_best_params=False, early_stop_rfm=False
+    )
     return model
 
 
@@ -68,7 +70,10 @@ def main() -> None:
                 "dimensions": [entry["dimensions"] for entry in ours.history_],
             }
         )
-        print({key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()}, flush=True)
+        print(
+            {key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()},
+            flush=True,
+        )
     best = {name: max(row[f"{name}_accuracy"] for row in rows) for name in ("agop", "xrfm")}
     ratios = sorted(row["ratio"] for row in rows)
     print(f"median ratio {ratios[len(ratios) // 2]:.2f}, best accuracy {best}")

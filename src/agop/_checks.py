@@ -85,7 +85,9 @@ def floating(name: str, value: Any, *, ndim: int | None = None, finite: bool = T
         raise bad_value(name, shape, f"shape {tuple(value.shape)}", "reshape it")
     if finite and not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())
-        raise bad_value(name, "finite values", f"{count} NaN or infinite entries", "clean or impute them first")
+        raise bad_value(
+            name, "finite values", f"{count} NaN or infinite entries", "clean or impute them first"
+        )
     return value
 
 
@@ -105,7 +107,10 @@ def device(name: str, value: Any) -> torch.device:
         raise bad_value(name, "a torch device such as 'cpu' or 'cuda:0'", repr(value)) from None
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise bad_value(
-            name, "a device of this machine", f"{str(wanted)!r} with {torch.cuda.device_count()} CUDA devices", "use 'cpu'"
+            name,
+            "a device of this machine",
+            f"{str(wanted)!r} with {torch.cuda.device_count()} CUDA devices",
+            "use 'cpu'",
         )
     if wanted.type == "mps" and not torch.backends.mps.is_available():
         raise bad_value(name, "a device of this machine", "'mps' where there is none", "use 'cpu'")

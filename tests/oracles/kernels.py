@@ -40,7 +40,9 @@ def machine_jacobians(name: str, parameters: dict[str, float], X: Tensor, Z: Ten
     return torch.einsum("mn,nc,mnd->mcd", W, A, differences)
 
 
-def machine_agop(name: str, parameters: dict[str, float], Z: Tensor, A: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+def machine_agop(
+    name: str, parameters: dict[str, float], Z: Tensor, A: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
     """AGOP over the centres from the (n, c, d) tensor of gradients."""
     J = machine_jacobians(name, parameters, Z, Z, A)
     w = torch.ones(len(Z), dtype=Z.dtype) if sample_weight is None else sample_weight
