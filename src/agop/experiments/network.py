@@ -31,6 +31,7 @@ from agop.datasets import Dataset, Standardiser, load
 from agop.experiments import network_summary as summary
 from agop.experiments.files import atomic, write_text
 from agop.experiments.network_config import NetworkConfig
+from agop.experiments.network_listener import NetworkListener
 from agop.experiments.rundir import RunDirectory, identity
 from agop.networks.models import HeadedNetwork, as_images, build
 from agop.networks.state import load_state, save_state, save_weights
@@ -43,25 +44,6 @@ MEASURES = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "n
 MODEL, CHECKPOINT = Path("model.safetensors"), Path("checkpoint", "state.safetensors")
 UNTRAINED_SEED = 1_000_003
 """Added to the seed for the untrained network, so that its initialisation is a fresh one."""
-
-
-class NetworkListener:
-    """Hears how a run gets on; this one says nothing. Override what you want to hear."""
-
-    def planned(self, data: Dataset, text: str) -> None:
-        """The data are loaded; `text` describes the network."""
-
-    def started(self, done: int, total: int) -> None:
-        """Training begins, with `done` epochs finished by an earlier process."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch is over."""
-
-    def measured(self, row: Mapping[str, float]) -> None:
-        """The layers were measured; `row` holds epoch, loss, accuracy, nc1, nfa."""
-
-    def finishing(self) -> None:
-        """Training is over."""
 
 
 class _Tables:

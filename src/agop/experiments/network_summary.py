@@ -85,7 +85,7 @@ def headline(layers: pd.DataFrame) -> str:
 
     >>> p = pd.DataFrame({"layer": [1, 2], "drop_projection": [0.5, 0.9], "drop_nonlinearity": [0.1, -0.1]})
     >>> headline(p.assign(nfa=[0.9, 0.8]))
-    'NC1 falls 25× through the layers, and 100 % of that (in log) happens at the projections; median NFA correlation 0.85.'
+    'NC1 falls 25× over all layers, 100 % of that (in log) at the projections; median NFA correlation 0.85.'
     """
     nfa = ""
     if "nfa" in layers and layers["nfa"].notna().any():
@@ -99,10 +99,7 @@ def headline(layers: pd.DataFrame) -> str:
         return f"NC1 does not fall through the layers{nfa}."
     times = 10**total
     fall = f"{times:.2g}" if times < 10 else f"{times:,.0f}" if times < 1e5 else f"{times:.1e}"
-    return (
-        f"NC1 falls {fall}× through the layers, and {100 * projection / total:.0f} % of that (in log) "
-        f"happens at the projections{nfa}."
-    )
+    return f"NC1 falls {fall}× over all layers, {100 * projection / total:.0f} % of that (in log) at the projections{nfa}."
 
 
 def _time(seconds: float) -> str:

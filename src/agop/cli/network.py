@@ -1,0 +1,280 @@
+"""`agop network`: train one of the paper's networks and measure its layers as it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from agop.cli.deep_rfm import DATA, MACHINE, MODEL, _complete, _data_sets
+from agop.datasets import Dataset
+from agop.experiments.network_listener import NetworkListener
+from agop.networks.training import Epoch
+
+if TYPE_CHECKING:
+    from agop.report import RunRecord
+
+HELP = """Train an MLP, ResNet-18 or VGG-11, measure its layers as it learns, and write figures and a report.
+
+\b
+[bold]Examples[/bold]
+  agop network --out runs/mlp
+  agop network --data mnist --download --n-train 4000 --epochs 400 --momentum 0 --batch-size 128
+  agop network --arch resnet18 --data fashion-mnist --download --n-train 2000 --epochs 5 --measure-every 1
+
+A run that was cut off continues from its last measurement; a finished one is not run again.
+"""
+
+TRAINING, MEASURING = "Training", "Measuring"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    app.command("network", help=HELP)(network)
+
+
+def network(
+    arch: Annotated[
+        str,
+        typer.Option(
+            help="mlp, resnet18 or vgg11.",
+            autocompletion=_complete("mlp", "resnet18", "vgg11"),
+            rich_help_panel=MODEL,
+        ),
+    ] = "mlp",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A name that `agop datasets` lists, or an .npz file.",
+            autocompletion=_data_sets,
+            rich_help_panel=DATA,
+        ),
+    ] = "digits",
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run.", show_default="runs/ARCH-DATA")
+    ] = None,
+    n_train: Annotated[
+        int | None, typer.Option(help="Training points.", show_default="all", rich_help_panel=DATA)
+    ] = None,
+    n_test: Annotated[
+        int | None, typer.Option(help="Test points.", show_default="all", rich_help_panel=DATA)
+    ] = None,
+    subset: Annotated[
+        str,
+        typer.Option(
+            help="Which points: first (file order) or random (by --seed).",
+            autocompletion=_complete("first", "random"),
+            rich_help_panel=DATA,
+        ),
+    ] = "first",
+    data_root: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of torchvision's files.", show_default="~/.cache/agop", rich_help_panel=DATA
+        ),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch torchvision's files if missing.", rich_help_panel=DATA)
+    ] = False,
+    width: Annotated[
+        int, typer.Option(help="Of the hidden layers of the head.", rich_help_panel=MODEL)
+    ] = 256,
+    depth: Annotated[int, typer.Option(help="Hidden layers of the head.", rich_help_panel=MODEL)] = 5,
+    init_gain: Annotated[
+        float,
+        typer.Option(help="Times Xavier initialisation; 0.3 or less learns features.", rich_help_panel=MODEL),
+    ] = 0.3,
+    epochs: Annotated[int, typer.Option(help="Epochs.", rich_help_panel=TRAINING)] = 100,
+    lr: Annotated[float, typer.Option(help="Learning rate.", rich_help_panel=TRAINING)] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="Samples per step.", rich_help_panel=TRAINING)] = 64,
+    optimiser: Annotated[
+        str,
+        typer.Option(help="sgd or adam.", autocompletion=_complete("sgd", "adam"), rich_help_panel=TRAINING),
+    ] = "sgd",
+    momentum: Annotated[float, typer.Option(help="Of SGD.", rich_help_panel=TRAINING)] = 0.9,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.", rich_help_panel=TRAINING)] = 0.0,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="constant, cosine or step.",
+            autocompletion=_complete("constant", "cosine", "step"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = "constant",
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="mse (to targets of ±1) or cross-entropy.",
+            autocompletion=_complete("mse", "cross-entropy"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = "mse",
+    measure_every: Annotated[
+        int, typer.Option(help="Epochs from one measurement to the next.", rich_help_panel=MEASURING)
+    ] = 10,
+    measure: Annotated[
+        str,
+        typer.Option(
+            help="Which layers: head, or all (also the convolutions).",
+            autocompletion=_complete("head", "all"),
+            rich_help_panel=MEASURING,
+        ),
+    ] = "head",
+    pool: Annotated[
+        str,
+        typer.Option(
+            help="Positions of convolutions: mean, flatten or none.",
+            autocompletion=_complete("mean", "flatten", "none"),
+            rich_help_panel=MEASURING,
+        ),
+    ] = "mean",
+    untrained: Annotated[
+        bool,
+        typer.Option(
+            "--untrained/--no-untrained",
+            help="Measure an untrained network beside it.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=MODEL)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", rich_help_panel=MACHINE)] = "cpu",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32 or float64.",
+            autocompletion=_complete("float32", "float64"),
+            rich_help_panel=MACHINE,
+        ),
+    ] = "float32",
+) -> None:
+    """Run what the options ask for, or what is left of it, and show the tables."""
+    options = dict(locals())
+    from agop.experiments.network import run
+    from agop.experiments.network_config import NetworkConfig
+
+    place = options.pop("out") or Path("runs", f"{arch}-{Path(data).stem or 'data'}")
+    config, console = NetworkConfig(**options), Console()
+    with _Board(console) as board:
+        worked = run(config, place, board)
+    show(place, worked, console)
+
+
+def show(place: Path, worked: bool, console: Console) -> None:
+    """Write the page if there is none, and print the table, the notes and the headline of a finished run."""
+    from agop.report import RunRecord, write_report
+    from agop.report.write import PAGE
+
+    if not worked:
+        console.print(f"{place} holds this run already, finished; nothing was run again.", highlight=False)
+    page = place / PAGE
+    if worked or not page.exists():
+        with console.status("drawing figures and writing the report"):
+            write_report(place)
+    record = RunRecord.load(place)
+    console.print(layer_table(record))
+    for note in record.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    console.print(record.headline, highlight=False, style="bold", markup=False)
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def layer_table(record: RunRecord) -> Table:
+    """Layer, NC1 of the three stages, the projection's share of the drop, NFA; trained and untrained."""
+    import pandas as pd
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("\nlayer", no_wrap=True)
+    for stage in ("input", "projected", "output"):
+        table.add_column(f"NC1\n{stage}", justify="right", no_wrap=True)
+    table.add_column("projection's\nshare of drop", justify="right", no_wrap=True)
+    if "nfa" in record.layers:
+        table.add_column("\nNFA", justify="right", no_wrap=True)
+    twin_file = record.path / "untrained.csv"
+    twin = pd.read_csv(twin_file).set_index(["layer", "stage"])["nc1"] if twin_file.exists() else None
+    if twin is not None:
+        table.add_column("untrained:\nNC1 output", justify="right", no_wrap=True)
+    nc1 = record.profile.set_index(["layer", "stage"])["nc1"]
+    for _, row in record.layers.iterrows():
+        layer = row["layer"]
+        cells = [
+            f"{layer} {row['name']}",
+            *(_number(nc1.get((layer, s)), ".3g") for s in ("input", "projected", "output")),
+        ]
+        share = row.get("share_projection", float("nan"))
+        cells.append(
+            _number(None if share != share else 100 * share, ".0f") + (" %" if share == share else "")
+        )
+        if "nfa" in record.layers:
+            cells.append(_number(row["nfa"], ".2f"))
+        if twin is not None:
+            cells.append(_number(twin.get((layer, "output")), ".3g"))
+        table.add_row(*cells)
+    return table
+
+
+def _number(value: Any, form: str) -> str:
+    return "–" if value is None or value != value else format(float(value), form)
+
+
+class _Board(NetworkListener):
+    """A bar over the epochs, and a table that grows with every measurement."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("elapsed,"),
+            TimeRemainingColumn(),
+            TextColumn("remaining"),
+            TextColumn("{task.fields[now]}"),
+            console=console,
+        )
+        self._table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in ("epoch", "loss", "accuracy", "test acc.", "NC1, last layer", "NFA, median"):
+            self._table.add_column(heading, justify="right")
+        self._live = Live(Group(self._table, self._progress), console=console, refresh_per_second=4)
+        self._task: Any = None
+
+    def __enter__(self) -> _Board:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def planned(self, data: Dataset, text: str) -> None:
+        self._console.print(data.source, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False)
+
+    def started(self, done: int, total: int) -> None:
+        if done:
+            self._console.print(f"continuing after epoch {done} of {total}", highlight=False)
+        self._live.start()
+        self._task = self._progress.add_task("training", total=total, completed=done, now="")
+
+    def epoch(self, epoch: Epoch) -> None:
+        now = f"loss {epoch.loss:.4g}, accuracy {epoch.accuracy:.3f}"
+        self._progress.update(self._task, completed=epoch.number, now=now)
+
+    def measured(self, row: Mapping[str, float]) -> None:
+        forms = {"loss": ".4g", "accuracy": ".3f", "test_accuracy": ".3f", "nc1": ".3g", "nfa": ".2f"}
+        cells = [_number(row[name], form) for name, form in forms.items()]
+        self._table.add_row(f"{int(row['epoch'])}", *cells)
+
+    def finishing(self) -> None:
+        self._progress.update(self._task, description="measuring", now="")
