@@ -15,14 +15,23 @@ STAGES = ("input", "projected", "output")
 class LayerView:
     r"""One layer of a subject on n samples: `input → projected → output`, with a feature matrix in the middle.
 
-    | field            | Deep RFM layer       | network layer `h → σ(W h)`, `W = U S Vᵀ` | shape   |
-    |------------------|----------------------|------------------------------------------|---------|
-    | `input`          | rows `x/‖x‖`         | `h`                                      | (n, d)  |
-    | `projected`      | `X M^{1/2}`          | `h V S`                                  | (n, r)  |
-    | `output`         | `Φ(X M^{1/2})`       | `σ(h Wᵀ)`                                | (n, k)  |
-    | `feature_matrix` | `M`                  | `WᵀW` (the NFM)                          | (d, d)  |
-    | `agop`           | AGOP of the layer's kernel machine | AGOP of the network with respect to `h` | (d, d) |
+    Attributes
+    ----------
+    name
+        Of the layer.
+    input : (n, d)
+        Deep RFM: rows `x/‖x‖`. Network layer `h → σ(W h)` with `W = U S Vᵀ`: `h`.
+    projected : (n, r) or None
+        Deep RFM: `X M^{1/2}`. Network: `S Vᵀ h`.
+    output : (n, k)
+        Deep RFM: `Φ(X M^{1/2})`. Network: `σ(W h)`.
+    feature_matrix : (d, d) or None
+        Deep RFM: `M`. Network: `WᵀW`, the NFM.
+    agop : (d, d) or None
+        Deep RFM: AGOP of the layer's kernel machine, which is `M`. Network: AGOP with respect to `h` as this layer reads it.
 
+    Notes
+    -----
     A stage or matrix that a subject does not have is None. Source: Beaglehole et al. 2024 (arXiv 2402.13728), Sections 4, 5.
     """
 

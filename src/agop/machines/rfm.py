@@ -208,6 +208,8 @@ _PARAMETERS = r"""
 
     Attributes
     ----------
+    classes_ : array (C,)
+        Of a classifier: the labels, sorted.
     agop_ : Tensor (d, d)
         The feature matrix M of the predictor (scaled as `scale` says).
     history_ : list of dict
@@ -233,9 +235,6 @@ class RFMRegressor(_RFM, KernelRegressor):  # noqa: D101
 class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
     __doc__ = f"""Recursive Feature Machine for classification: ±1 one-hot targets, the largest output wins.
     {_PARAMETERS}
-    classes_ : array (C,)
-        The labels, sorted.
-
     Examples
     --------
     >>> from sklearn.datasets import load_iris
