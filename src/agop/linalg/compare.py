@@ -35,7 +35,7 @@ def matrix_correlation(A: Float[Tensor, "_ _"], B: Float[Tensor, "_ _"], *, cent
     Examples
     --------
     >>> import torch
-    >>> matrix_correlation(torch.eye(3), 2 * torch.eye(3))
+    >>> round(matrix_correlation(torch.eye(3), 2 * torch.eye(3)), 6)
     1.0
     """
     A = _checks.floating("A", A, ndim=2)

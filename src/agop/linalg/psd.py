@@ -85,8 +85,8 @@ def psd_power(M: Float[Tensor, "d _"], power: float | int, *, rtol: float | None
     --------
     >>> import torch
     >>> psd_power(torch.diag(torch.tensor([4.0, 9.0])), 0.5).matrix
-    tensor([[2., 0.],
-            [0., 3.]])
+    tensor([[2.0000, 0.0000],
+            [0.0000, 3.0000]])
     """
     M = _checks.floating("M", M, ndim=2)
     if M.shape[0] != M.shape[1]:

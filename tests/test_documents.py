@@ -1,0 +1,35 @@
+"""What the documents and docstrings show runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import agop
+
+ROOT = Path(__file__).parent.parent
+MODULES = [
+    info.name for info in pkgutil.walk_packages(agop.__path__, "agop.") if not info.name.endswith("__main__")
+]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_python_blocks_of_a_page_run_in_order(page):
+    blocks = BLOCK.findall((ROOT / page).read_text())
+    assert blocks
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), namespace)
