@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agop.cli import datasets, deep_rfm, network, profile, report
+from agop.cli import datasets, deep_rfm, network, profile, report, reproduce
 from agop.cli.exits import guarded
 
 HELP = """See what a model learned to look at, and how far each layer has collapsed.
@@ -19,6 +19,7 @@ HELP = """See what a model learned to look at, and how far each layer has collap
   agop deep-rfm --data mine.npz --layers 12 --out runs/mine
   agop network --out runs/mlp
   agop profile --model my_package.models:make --weights model.safetensors --data mine.npz
+  agop reproduce all --preset smoke
   agop report runs/digits runs/mine
   agop datasets
 
@@ -56,7 +57,7 @@ def _root(
     """The options that come before a verb."""
 
 
-for verb in (deep_rfm, network, profile, report, datasets):
+for verb in (deep_rfm, network, profile, reproduce, report, datasets):
     verb.register(app)
 
 

@@ -33,8 +33,11 @@ def report(
 ) -> None:
     """Write the figures and page of one run, or one page for all of them."""
     from agop.report import write_comparison, write_report
+    from agop.report.reproduction import is_reproduction, write_reproduction
 
-    if len(runs) == 1 and out is None:
+    if len(runs) == 1 and out is None and is_reproduction(runs[0]):
+        page = write_reproduction(runs[0])
+    elif len(runs) == 1 and out is None:
         page = write_report(runs[0])
     else:
         page = write_comparison(runs, out if out is not None else Path("report.html"))

@@ -35,6 +35,8 @@ class Claim:
     ----------
     id
         Of the paper ("C1.1"), beyond it ("B1"), or a control ("N1").
+    name
+        The claim in a few words.
     says
         The claim, in one sentence.
     experiment
@@ -54,6 +56,7 @@ class Claim:
     """
 
     id: str
+    name: str
     says: str
     experiment: Literal["deep-rfm", "networks", "theory"]
     tables: tuple[str, ...]
@@ -66,7 +69,17 @@ class Claim:
 
     def describe(self) -> dict[str, Any]:
         """Everything but the function, as plain values."""
-        names = ("id", "says", "experiment", "statistic", "relation", "threshold", "because", "expected")
+        names = (
+            "id",
+            "name",
+            "says",
+            "experiment",
+            "statistic",
+            "relation",
+            "threshold",
+            "because",
+            "expected",
+        )
         return {name: getattr(self, name) for name in names} | {"tables": list(self.tables)}
 
     def met_by(self, value: float) -> bool:

@@ -173,7 +173,19 @@ def _write_verdicts(verdicts: Sequence[Verdict], units: Sequence[Unit], out: Pat
             }
         )
     write_json(out / VERDICTS, {"verdicts": entries})
-    short = ("id", "data", "says", "statistic", "relation", "threshold", "mean", "std", "verdict", "expected")
+    short = (
+        "id",
+        "data",
+        "name",
+        "says",
+        "statistic",
+        "relation",
+        "threshold",
+        "mean",
+        "std",
+        "verdict",
+        "expected",
+    )
     table = pd.DataFrame([{name: entry[name] for name in short} for entry in entries], columns=list(short))
     write_text(out / "verdicts.csv", table.to_csv(index=False, lineterminator="\n"))
 
