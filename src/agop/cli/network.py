@@ -256,6 +256,8 @@ class _Board(NetworkListener):
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
+        if not self._console.is_terminal:
+            self._console.print()
 
     def planned(self, data: Dataset, text: str) -> None:
         self._console.print(data.source, highlight=False, markup=False)

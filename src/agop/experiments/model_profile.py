@@ -121,7 +121,7 @@ def _twin(config: ProfileConfig, model: nn.Module, notes: list[str]) -> nn.Modul
     fresh = user_model.make(config.model)
     if config.weights is not None and fresh is not model and not user_model.same_parameters(fresh, model):
         return fresh
-    twin, kept = user_model.untrained_copy(model, config.seed)
+    twin, kept = user_model.untrained_copy(model, config.seed + 1)
     if kept:
         shown = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if len(kept) > 5 else "")
         notes.append(f"the untrained copy keeps the values of {shown}: no module knows how to draw them")
