@@ -150,13 +150,13 @@ def _run(request: Request, out: Path, console: Console) -> int:
 
 
 def verdict_table(result: Reproduction) -> Table:
-    """Claim, number, threshold and verdict, a row per claim and data set."""
+    """Claim, number, threshold and verdict, a row per claim and data set; (!) marks a verdict against expectation."""
     from agop.report.reproduction import number
 
     several = len({verdict.data for verdict in result.verdicts}) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ["claim", *(["data"] if several else []), "what it says"]:
-        table.add_column(heading)
+    for heading in ["claim", *(["data"] if several else []), "about"]:
+        table.add_column(heading, no_wrap=True)
     table.add_column("number", justify="right", no_wrap=True)
     table.add_column("threshold", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -165,11 +165,11 @@ def verdict_table(result: Reproduction) -> Table:
         cells = [
             claim.id,
             *([verdict.data] if several else []),
-            claim.says,
+            claim.name,
             _number(verdict, number(None, None)),
         ]
         bound = f"{'≤' if claim.relation == '<=' else '≥'} {claim.threshold:g}"
-        note = " (unexpected)" if verdict.as_expected is False else ""
+        note = " (!)" if verdict.as_expected is False else ""
         colour = _COLOURS[verdict.verdict]
         table.add_row(*cells, bound, f"[{colour}]{verdict.verdict}[/{colour}]{note}")
     return table
