@@ -10,7 +10,7 @@ demo: $(VENV)/.core            ## Deep RFM on the bundled digits: a table, figur
 	$(BIN)/agop deep-rfm --data digits --out $(OUT)
 
 test: $(VENV)/.dev             ## the test suite without the long checks
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
 
 test-all: $(VENV)/.dev         ## every test, the long ones included
 	$(BIN)/python -m pytest
