@@ -130,8 +130,10 @@ class Profile:
         table = _frame(document["table"])
         table[list(measures)] = table[list(measures)].astype(float)
         layers = _frame(document["layers"]) if version > 1 else pd.DataFrame(columns=list(_NO_LAYERS))
-        for name in layers.columns.drop(["layer", "name", "kind", "follows"], errors="ignore"):
-            layers[name] = layers[name].astype(float)
+        for name in layers.columns.drop(["name", "kind", "follows"], errors="ignore"):
+            if layers[name].dtype == object:
+                # nothing but empty cells
+                layers[name] = layers[name].astype(float)
         return cls(table, document["subject"], measures, document["notes"], layers)
 
 
