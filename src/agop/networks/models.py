@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.networks.streams import stream
 
 ARCHITECTURES = ("mlp", "resnet18", "vgg11")
 """What `build` knows by name."""
@@ -60,7 +61,7 @@ class HeadedNetwork(nn.Module):
         _checks.integer("depth", depth, at_least=0)
         _checks.integer("n_classes", n_classes, at_least=1)
         gain = _checks.real("init_gain", init_gain, above=0)
-        generator = torch.Generator().manual_seed(_checks.integer("seed", seed, at_least=0))
+        generator = stream(seed, 0)
         self.backbone = backbone
         self.head = _head([features, *[width] * depth, n_classes], gain, generator)
 
@@ -199,7 +200,7 @@ def _image(image: Sequence[int]) -> tuple[int, int, int]:
 
 def _initialise(module: nn.Module, seed: int) -> None:
     """The initialisation of torchvision (He et al. 2015, fan out), from a generator of its own."""
-    generator = torch.Generator().manual_seed(_checks.integer("seed", seed, at_least=0) + 2**32)
+    generator = stream(seed, 1)
     module.to_empty(device="cpu")
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

@@ -18,6 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.networks.streams import stream
+
+_ORDER = 2
+"""The use of a run's seed that orders the samples; 0 and 1 initialise."""
 
 OPTIMISERS, SCHEDULES, LOSSES = ("sgd", "adam"), ("constant", "cosine", "step"), ("mse", "cross-entropy")
 
@@ -92,9 +96,7 @@ class Epoch:
 
 def order_of(seed: int, epoch: int, n: int) -> Int[Tensor, " n"]:
     """The order of n samples in an epoch: a function of the seed and the epoch only."""
-    # one stream of 2^32 epochs per seed
-    generator = torch.Generator().manual_seed((seed % 2**31) * 2**32 + epoch)
-    return torch.randperm(n, generator=generator)
+    return torch.randperm(n, generator=stream(seed, _ORDER, epoch))
 
 
 def loss_of(outputs: Float[Tensor, "n c"], labels: Int[Tensor, " n"], loss: str) -> Float[Tensor, ""]:
