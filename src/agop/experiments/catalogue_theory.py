@@ -62,7 +62,7 @@ def _path(classes: str, column: str) -> Any:
 
 THEORY = (
     Claim(
-        id="C5.1", name="exact features follow theory",
+        id="C5.1", name="exact features as in theory",
         says="A linear Deep RFM whose features realise G + λ_Φ I exactly follows the recursion of the theory.",
         experiment="theory", tables=("theory/linearised/curves",),
         statistic="largest relative error of NC1 (projected) while it is above 1e-12", measure=_exact,
@@ -91,7 +91,7 @@ THEORY = (
         relation="<=", threshold=0.05, because="at 0.05 the two share 99.9 % of their squared norm",
     ),
     Claim(
-        id="C5.5", name="wide features approach theory",
+        id="C5.5", name="wide features go to theory",
         says="Random features with noise approach the theory as they get wider.",
         experiment="theory", tables=("theory/linearised/wide",),
         statistic="slope of ln(median relative error of NC1) against ln(width), layers 2 to 4", measure=_width_slope,
@@ -122,7 +122,7 @@ THEORY = (
         because="data kernels start above 0.5; the value is matched to 1e-6, and the distance goes with its square root",
     ),
     Claim(
-        id="C6.2", name="lower bound is never undercut",
+        id="C6.2", name="lower bound holds",
         says="No kernel on the way is better than the collapsed one: the lower bound is never undercut.",
         experiment="theory", tables=("theory/kernel/path",),
         statistic="smallest relative gap of the objective to the lower bound",

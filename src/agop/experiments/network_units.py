@@ -11,13 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from agop.experiments import network
 from agop.experiments.files import read_json
 from agop.experiments.network_config import NetworkConfig
 from agop.experiments.rundir import RESULT
-from agop.experiments.units import Unit, write_table
+from agop.experiments.units import Unit, read_table, write_table
 
 RUN = "network"
 _TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "through_layers", "epochs")
@@ -32,6 +30,6 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
     )  # fmt: skip
     network.run(config, folder / RUN)
     for name in _TABLES:
-        table = pd.read_csv(folder / RUN / f"{name}.csv", float_precision="round_trip")
+        table = read_table(folder / RUN / f"{name}.csv")
         write_table(folder, name, table.drop(columns="seconds", errors="ignore"))
     return [str(note) for note in read_json(folder / RUN / RESULT).get("notes", ())]

@@ -29,7 +29,7 @@ from agop.experiments.files import read_json, write_json, write_text
 from agop.experiments.presets import EXPERIMENTS, PRESETS, chosen_experiments, plan
 from agop.experiments.rundir import RESULT, RunDirectory, identity
 from agop.experiments.runner import Report, run_units
-from agop.experiments.units import Outcome, Unit
+from agop.experiments.units import Outcome, Unit, read_table
 
 KIND = "reproduce"
 TABLES, VERDICTS = "tables", "verdicts.json"
@@ -122,7 +122,7 @@ def _gather(units: Sequence[Unit], out: Path) -> dict[str, dict[str, pd.DataFram
         if not unit.finished(out):
             continue
         for file in sorted((out / unit.folder).glob("*.csv")):
-            rows = pd.read_csv(file, float_precision="round_trip")
+            rows = read_table(file)
             rows.insert(0, "seed", unit.seed)
             parts.setdefault(unit.data.label, {}).setdefault(f"{unit.table}/{file.stem}", []).append(rows)
     return {

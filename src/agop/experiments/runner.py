@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from agop._checks import bad_value, integer
 from agop.experiments.units import Outcome, Unit, run_unit
+
+CONNECT_SECONDS = 10
+"""How long a Dask scheduler may take to answer."""
 
 Report = Callable[[int, int, Outcome], None]
 """Called after each unit with (how many are through, how many there are, how it ended)."""
@@ -64,7 +68,10 @@ def _in_processes(units: Sequence[Unit], out: Path, jobs: int, threads: int | No
     from joblib import Parallel, delayed
 
     work = Parallel(n_jobs=min(jobs, len(units)), return_as="generator_unordered", batch_size=1)
-    yield from work(delayed(run_unit)(unit, str(out), threads) for unit in units)
+    with warnings.catch_warnings():
+        # a worker that has grown is replaced by a fresh one, which is as well
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        yield from work(delayed(run_unit)(unit, str(out), threads) for unit in units)
 
 
 def _on_cluster(units: Sequence[Unit], out: Path, address: str, threads: int | None) -> Iterator[Outcome]:
@@ -75,7 +82,7 @@ def _on_cluster(units: Sequence[Unit], out: Path, address: str, threads: int | N
             "dask", "the package distributed", "none installed", "pip install 'agop[distributed]'"
         ) from None
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())[:200]
         raise bad_value(

@@ -79,6 +79,13 @@ class Outcome:
     reason: str = ""
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that `write_table` wrote, with every digit."""
+    if int(pd.__version__.split(".")[0]) < 3:  # later releases of pandas round-trip by themselves
+        return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path)
+
+
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Write a table of a unit as CSV, atomically; numbers keep all their digits."""
     write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
