@@ -29,7 +29,7 @@ def bits(model):
 
 def test_the_loss_is_the_mean_squared_distance_to_plus_and_minus_one(points):
     x, y = points
-    outputs = small()(x)
+    outputs = small()(x).detach()
     targets = 2.0 * torch.nn.functional.one_hot(y, 3) - 1
     assert float(loss_of(outputs, y, "mse")) == pytest.approx(float((outputs - targets).square().mean()))
     expected = nn.CrossEntropyLoss()(outputs, y)
@@ -79,8 +79,9 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(points, tmp_path, options):
 def test_it_learns(points):
     x, y = points
     net = small()
-    *_, last = train(net, x, y, Training(epochs=60, batch_size=16, lr=0.1))
-    assert last.accuracy > 0.9
+    first, *_, last = train(net, x, y, Training(epochs=60, batch_size=16, lr=0.1))
+    assert last.accuracy > 0.8 > first.accuracy
+    assert last.loss < 0.5 * first.loss
     loss, accuracy = evaluate(net, x, y, "mse", batch_size=7)
     assert loss == pytest.approx(float(loss_of(net(x), y, "mse")), rel=1e-5)
     assert accuracy == pytest.approx(float((net(x).argmax(1) == y).float().mean()))
@@ -107,7 +108,7 @@ def test_a_diverging_training_is_stopped_in_a_sentence(points):
     with pytest.raises(
         ValueError, match=r"lr: expected a training that converges, got a loss of (nan|inf) in epoch"
     ):
-        list(train(small(), x, y, Training(epochs=50, lr=1e6)))
+        list(train(mlp(5, 3, depth=0), x, y, Training(epochs=50, lr=1e6)))
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ class _Tables:
         """As metadata of a safetensors file."""
         return {
             "epochs": json.dumps(self.epochs),
-            "stages": json.dumps([frame.to_csv(index=False) for frame in self.stages]),
-            "layers": json.dumps([frame.to_csv(index=False) for frame in self.layers]),
+            "stages": json.dumps([frame.to_dict("list") for frame in self.stages]),
+            "layers": json.dumps([frame.to_dict("list") for frame in self.layers]),
             "notes": json.dumps(list(self.notes)),
         }
 
@@ -75,19 +75,10 @@ class _Tables:
         """From what `text` gave."""
         tables = cls()
         tables.epochs = json.loads(text["epochs"])
-        tables.stages = [_frame(csv) for csv in json.loads(text["stages"])]
-        tables.layers = [_frame(csv) for csv in json.loads(text["layers"])]
+        tables.stages = [pd.DataFrame(columns) for columns in json.loads(text["stages"])]
+        tables.layers = [pd.DataFrame(columns) for columns in json.loads(text["layers"])]
         tables.notes = dict.fromkeys(json.loads(text["notes"]))
         return tables
-
-
-def _frame(csv: str) -> pd.DataFrame:
-    from io import StringIO
-
-    # "" in `follows` is a value; numbers round-trip exactly
-    return pd.read_csv(StringIO(csv), float_precision="round_trip", keep_default_na=True).fillna(
-        {"follows": ""}
-    )
 
 
 def run(config: NetworkConfig, out: str | os.PathLike[str], listener: NetworkListener | None = None) -> bool:
