@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import agop
 from benchmarks._harness import matmul_rate, measure, record
-from benchmarks.gradients_layers import CLASSES, HIDDEN, N, WIDTH, D, data, mlp
+from benchmarks.gradients_layers import CLASSES, HIDDEN, WIDTH, D, N, data, mlp
 
 PEER_CHUNKS = (250, 1_000, N)
 
@@ -43,7 +43,9 @@ def main() -> None:
     ratios = {chunk: peer.median / fast.median for chunk, peer in peers.items()}
     print(
         f"agop at c={CLASSES}, n={N}: {fast.median:.2f} s, floor {floor:.2f} s ({fast.median / floor:.1f}×); "
-        + "; ".join(f"vmap(jacrev) in chunks of {c}: {peers[c].median:.2f} s, ratio {ratios[c]:.1f}" for c in peers)
+        + "; ".join(
+            f"vmap(jacrev) in chunks of {c}: {peers[c].median:.2f} s, ratio {ratios[c]:.1f}" for c in peers
+        )
         + f"; difference {error:.1e}"
     )
     record(

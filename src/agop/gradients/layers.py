@@ -232,7 +232,9 @@ def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
     for view in sweep.order:
         name, total = call_name(view.layer, view.index, calls[view.layer]), sweep.sums.pop(view)
         divisor = total.n_rows if positions == "mean" else sweep.n_samples
-        agops[name], errors[name] = total.agops(divisor, sweep.cotangents.replicate_sizes)
+        agops[name], errors[name] = total.agops(
+            divisor, sweep.cotangents.replicate_sizes, random=sweep.cotangents.random
+        )
         rows[name] = total.n_rows
     return LayerAGOPs(
         agops,

@@ -60,13 +60,15 @@ class LayerSum:
         else:
             add_outer(total, rows)
 
-    def agops(self, divisor: float, sizes: Sequence[int]) -> tuple[Float[Tensor, "d d"], float]:
+    def agops(
+        self, divisor: float | int, sizes: Sequence[int], *, random: bool
+    ) -> tuple[Float[Tensor, "d d"], float]:
         """The AGOP and its relative standard error, given the draws in each replicate."""
         draws = sum(sizes)
-        value = self._read(self.totals.sum(0)) / (divisor * draws)
-        if len(sizes) == 1:
-            return value, 0.0
+        if not random:
+            return self._read(self.totals[0]) / (divisor * draws), 0.0
         parts = [self._read(total) / (divisor * size) for total, size in zip(self.totals, sizes)]
+        value = torch.stack([part * (size / draws) for part, size in zip(parts, sizes)]).sum(0)
         return value, replicate_error(parts, sizes)
 
     def _read(self, total: Float[Tensor, "g s s"]) -> Float[Tensor, "d d"]:
