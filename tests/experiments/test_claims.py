@@ -48,6 +48,12 @@ def test_verdicts(values, relation, verdict, reason):
     assert list(found.values.values()) == pytest.approx(list(values), nan_ok=True)
 
 
+def test_an_inequality_does_not_weigh_the_spread():
+    strict = claim(relation=">=", threshold=0.0, weigh_spread=False)
+    assert decide(strict, {"t": table(1e-9, 5.0)}).verdict == HOLDS
+    assert decide(strict, {"t": table(-1e-9, 5.0)}).verdict == OPEN
+
+
 def test_a_missing_table_leaves_a_claim_open():
     found = decide(claim(tables=("t", "u")), {"t": table(1.0)})
     assert (found.verdict, found.as_expected) == (OPEN, None)

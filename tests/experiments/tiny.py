@@ -25,9 +25,7 @@ def tiny(out: Path, experiment: str = "all", seeds: tuple[int, ...] = (0,), **mo
 def numbers(out: Path) -> dict[str, bytes]:
     """Every table and verdict, with the bytes of the file."""
     files = [*out.rglob("*.csv"), *out.rglob("*.npz"), out / "verdicts.json"]
-    return {
-        str(file.relative_to(out)): file.read_bytes() for file in files if "network" not in file.parent.name
-    }
+    return {str(file.relative_to(out)): file.read_bytes() for file in files if file.parent.name != "network"}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from agop._checks import one_of
+from agop._checks import integer, one_of
 from agop.experiments.catalogue import claims_of
 from agop.experiments.claims import FAILS, HOLDS, OPEN, Claim, Verdict, decide_all
 from agop.experiments.files import read_json, write_json, write_text
@@ -51,6 +51,8 @@ class Request:
     def __post_init__(self) -> None:
         one_of("experiment", self.experiment, (*EXPERIMENTS, "all"))
         one_of("preset", self.preset, PRESETS)
+        if self.jobs is not None:
+            integer("jobs", self.jobs, at_least=1)
 
     @property
     def names(self) -> tuple[str, ...]:

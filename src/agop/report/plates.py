@@ -95,7 +95,7 @@ def _controls(tables: Tables, data: str) -> Iterator[Plate]:
     rows = _joined(tables, names)
     if len(rows):
         figure = series_figure(
-            rows, "layer", "nc1", "series", title=f"Something else in the place of M$^{1/2}$ on {data}",
+            rows, "layer", "nc1", "series", title=f"Something else in the place of M$^{{1/2}}$ on {data}",
             subtitle="NC1 of the projected stage", labels=("layer", "NC1"),
         )  # fmt: skip
         caption = "NC1 of the projected stage with the AGOP's square root, and with four other projections"

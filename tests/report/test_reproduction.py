@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from agop.experiments import presets
+from agop.report.reproduction import is_reproduction, number, write_reproduction
+from tests.experiments.tiny import TINY, tiny
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    saved = presets.PRESETS["smoke"], list(presets._WIDTHS), list(presets._SHIFTS)
+    out = tmp_path_factory.mktemp("page") / "run"
+    tiny(out, "theory", seeds=(0, 1))
+    presets.PRESETS["smoke"], presets._WIDTHS[:], presets._SHIFTS[:] = saved
+    assert TINY.data == ("digits",)
+    return write_reproduction(out)
+
+
+def test_every_verdict_is_on_the_page_with_its_reason_and_files(page):
+    text = page.read_text(encoding="utf-8")
+    entries = json.loads((page.parent / "verdicts.json").read_text())["verdicts"]
+    assert len(entries) > 8
+    for entry in entries:
+        assert f'<th scope="row">{entry["id"]}</th>' in text
+        assert entry["because"].split(";")[0][:30].replace("'", "&#39;") in text
+        assert number(entry["mean"], entry["std"]) in text
+    for link in re.findall(r'href="([^"#:]+)"', text):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_page_asks_no_network_for_anything(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+    assert "<script" not in text
+    assert all(uri.startswith("data:image/") for uri in re.findall(r'<img src="([^"]{0,20})', text))
+    assert text.count("<img") == text.count('alt="')
+
+
+def test_figures_come_in_all_formats_and_again_as_the_same_bytes(page):
+    folder = page.parent / "figures" / "digits"
+    stems = {path.stem for path in folder.iterdir()}
+    assert {
+        "linearised-toy",
+        "linearised-digits",
+        "linearised-rates",
+        "reach",
+        "kernel-distance",
+        "kernel-matrices",
+    } <= stems
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".pdf"}
+    before = page.read_bytes()
+    assert write_reproduction(page.parent).read_bytes() == before
+
+
+def test_other_directories_are_refused(tmp_path, page):
+    assert is_reproduction(page.parent)
+    assert not is_reproduction(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": "deep-rfm", "format": 1}')
+    with pytest.raises(ValueError, match="reproduc"):
+        write_reproduction(tmp_path)
+
+
+def test_numbers():
+    assert number(None, None) == "–"
+    assert number(0.5, None) == "0.5"
+    assert number(1.23456, 0.0123) == "1.23 ± 0.012"
