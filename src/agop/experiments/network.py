@@ -247,7 +247,7 @@ def _head_layers(model: HeadedNetwork) -> list[str]:
 
 def without_nc3(stages: pd.DataFrame) -> pd.DataFrame:
     """The table by layer and stage without NC3, which only the classifier has: no curve over layers."""
-    return stages.drop(columns=[name for name in stages if name.startswith("nc3")])
+    return stages.drop(columns=[name for name in stages if str(name).startswith("nc3")])
 
 
 def with_nc3(layers: pd.DataFrame, stages: pd.DataFrame) -> pd.DataFrame:

@@ -133,10 +133,10 @@ def vgg11(
         convolutions = (models.vgg11_bn() if batch_norm else models.vgg11()).features
         convolutions[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
     missing = [max(0, SMALLEST_VGG - side) for side in sides]
-    border = [edge for lack in reversed(missing) for edge in (lack // 2, lack - lack // 2)]
+    tall, broad = ((lack // 2, lack - lack // 2) for lack in missing)
     backbone = nn.Sequential()
-    if any(border):
-        backbone.append(nn.ZeroPad2d(tuple(border)))
+    if any(missing):
+        backbone.append(nn.ZeroPad2d((*broad, *tall)))
     _initialise(convolutions, seed)
     backbone.extend([convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten()])
     return HeadedNetwork(backbone, 512, n_classes, width=width, depth=depth, init_gain=init_gain, seed=seed)

@@ -8,6 +8,8 @@ columns that stay in the cache is all there is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,73 +35,48 @@ class StreamingMoments:
     """
 
     def __init__(self) -> None:
-        self._reference: Tensor | None = None
-        self._sums: Tensor | None = None
-        self._counts: Tensor | None = None
-        self._squares: Tensor | None = None
+        self._sums: _Sums | None = None
 
     def add(self, rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int) -> None:
         """Add rows with labels below `n_classes`, which may grow from batch to batch."""
         device = torch.device("cpu") if rows.device.type == "mps" else rows.device
         rows, labels = rows.detach().to(device), labels.to(device)
-        self._grow(n_classes, rows)
-        assert self._counts is not None
-        counts = torch.bincount(labels, minlength=n_classes).double()
-        new = (self._counts == 0) & (counts > 0)
+        sums = self._grown(n_classes, rows)
+        counts = torch.bincount(labels, minlength=len(sums.counts)).double()
+        new = (sums.counts == 0) & (counts > 0)
         step = _blocks.rows_per_block(rows.shape[1], len(rows) * 8, _PIECE_BYTES)
         for columns in _blocks.row_blocks(rows.shape[1], step):
-            self._add_columns(rows, labels, columns, counts, new)
-        self._counts += counts
+            sums.add_columns(rows, labels, columns, counts, new)
+        sums.counts += counts
 
-    def _grow(self, n_classes: int, rows: Tensor) -> None:
-        d = rows.shape[1]
-        kind = torch.float64 if d < WIDE else torch.promote_types(rows.dtype, torch.float32)
-        if self._reference is None:
-            self._reference = torch.zeros(0, d, dtype=kind, device=rows.device)
-            self._sums = torch.zeros(0, d, dtype=torch.float64, device=rows.device)
-            self._counts = torch.zeros(0, dtype=torch.float64, device=rows.device)
-            self._squares = torch.zeros(0, dtype=torch.float64, device=rows.device)
-        assert self._sums is not None and self._counts is not None and self._squares is not None
-        if d != self._reference.shape[1]:
+    def _grown(self, n_classes: int, rows: Tensor) -> _Sums:
+        if self._sums is None:
+            self._sums = _Sums.zeros(n_classes, rows)
+        sums = self._sums
+        if rows.shape[1] != sums.reference.shape[1]:
             raise _checks.bad_value(
                 "X",
-                f"samples of one size ({self._reference.shape[1]} features at this layer)",
-                f"a batch with {d}",
+                f"samples of one size ({sums.reference.shape[1]} features at this layer)",
+                f"a batch with {rows.shape[1]}",
                 "resize the samples, or use pool='mean'",
             )
-        more = n_classes - len(self._counts)
-        if more > 0:
-            grown = (self._reference, self._sums, self._counts, self._squares)
-            self._reference, self._sums, self._counts, self._squares = (
-                torch.cat([old, old.new_zeros(more, *old.shape[1:])]) for old in grown
-            )
-
-    def _add_columns(self, rows: Tensor, labels: Tensor, columns: slice, counts: Tensor, new: Tensor) -> None:
-        assert self._reference is not None and self._sums is not None and self._squares is not None
-        piece = rows[:, columns].to(self._reference.dtype)
-        if bool(new.any()):
-            means = _class_sums(piece, labels, len(counts)) / counts.clamp_min(1).unsqueeze(1)
-            self._reference[new, columns] = means[new].to(self._reference.dtype)
-        deviations = piece - self._reference[:, columns].index_select(0, labels)
-        self._sums[:, columns] += _class_sums(deviations, labels, len(counts))
-        squares = torch.linalg.vector_norm(deviations, dim=1).double().square_()
-        self._squares.index_add_(0, labels, squares)
+        if n_classes > len(sums.counts):
+            self._sums = sums = sums.with_classes(n_classes)
+        return sums
 
     def result(self, order: Int[Tensor, " c"] | None = None) -> ClassMoments:
         """The moments of all that was added, with the classes in this order."""
-        if self._reference is None or self._sums is None or self._counts is None or self._squares is None:
+        if self._sums is None:
             raise _checks.bad_value("X", "at least one batch", "none")
-        if not bool(torch.isfinite(self._squares).all()):
+        total = self._sums if order is None else self._sums.rows(order)
+        reference, sums, counts, squares = total.reference, total.sums, total.counts, total.squares
+        if not bool(torch.isfinite(squares).all()):
             raise _checks.bad_value(
                 "X",
                 "finite features at every layer",
                 "NaN or infinite ones",
                 "look at the weights and the data",
             )
-        reference, sums, counts, squares = self._reference, self._sums, self._counts, self._squares
-        if order is not None:
-            place = order.to(counts.device)
-            reference, sums, counts, squares = reference[place], sums[place], counts[place], squares[place]
         offset = sums / counts.clamp_min(1).unsqueeze(1)
         within = squares - counts * torch.linalg.vector_norm(offset, dim=1).square()
         reference = reference.double()
@@ -108,6 +85,48 @@ class StreamingMoments:
         virtual = means - reference
         residual = (reference - (means - virtual)) + (offset - virtual)
         return ClassMoments(counts, means, within.clamp_min(0), residual)
+
+
+@dataclass
+class _Sums:
+    """Rows are classes: counts, references, summed deviations from them, summed squares of these."""
+
+    counts: Float[Tensor, " c"]
+    reference: Float[Tensor, "c d"]
+    sums: Float[Tensor, "c d"]
+    squares: Float[Tensor, " c"]
+
+    @classmethod
+    def zeros(cls, n_classes: int, like: Tensor) -> _Sums:
+        d, device = like.shape[1], like.device
+        kind = torch.float64 if d < WIDE else torch.promote_types(like.dtype, torch.float32)
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        return cls(zeros(n_classes), zeros(n_classes, d, dtype=kind), zeros(n_classes, d), zeros(n_classes))
+
+    def with_classes(self, n_classes: int) -> _Sums:
+        more = n_classes - len(self.counts)
+        return _Sums(*(torch.cat([old, old.new_zeros(more, *old.shape[1:])]) for old in self._parts()))
+
+    def rows(self, order: Int[Tensor, " k"]) -> _Sums:
+        place = order.to(self.counts.device)
+        return _Sums(*(old[place] for old in self._parts()))
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.counts, self.reference, self.sums, self.squares
+
+    def add_columns(self, rows: Tensor, labels: Tensor, columns: slice, counts: Tensor, new: Tensor) -> None:
+        """Add some columns of a batch; classes that are `new` get their reference first."""
+        piece = rows[:, columns].to(self.reference.dtype)
+        if bool(new.any()):
+            means = _class_sums(piece, labels, len(counts)) / counts.clamp_min(1).unsqueeze(1)
+            self.reference[new, columns] = means[new].to(self.reference.dtype)
+        deviations = piece - self.reference[:, columns].index_select(0, labels)
+        self.sums[:, columns] += _class_sums(deviations, labels, len(counts))
+        squares = torch.linalg.vector_norm(deviations, dim=1).double().square_()
+        self.squares.index_add_(0, labels, squares)
 
 
 def _class_sums(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -135,11 +135,12 @@ def _agops(measuring: _Measuring, modules: dict[str, nn.Module], notes: list[str
     if pick is None and not isinstance(measuring.returned, Tensor):
         pick = tensor_in
         notes.append("AGOPs are of the first tensor that the model returns; choose another with output=")
-    outputs = options.outputs
+    outputs: Any = options.outputs
     if outputs == "auto":
         outputs = _affordable(measuring.returned, pick, notes)
     stream: Any = chain([first], measuring)
-    size, inputs = None, lambda item: item
+    size: int | None = None
+    inputs: Callable[[Any], Any] | None = _as_it_is
     if isinstance(measuring.whole, Tensor):
         # a tensor can be read twice, in blocks that the sweep chooses by the memory of its graph
         for _ in measuring:
@@ -156,6 +157,10 @@ def _agops(measuring: _Measuring, modules: dict[str, nn.Module], notes: list[str
         return None
     notes.extend(agops.notes)
     return agops
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _affordable(returned: Any, pick: calling.OutputPick, notes: list[str]) -> int | None:

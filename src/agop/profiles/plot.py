@@ -20,9 +20,9 @@ def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
     import matplotlib.pyplot as plt
 
     measure = _checks.one_of("measure", measure or profile.measures[0], profile.measures)
-    with_nfa = "nfa" in profile.layers and profile.layers["nfa"].notna().any()
+    with_nfa = "nfa" in profile.layers and bool(profile.layers["nfa"].notna().any())
     figure, axes = plt.subplots(
-        1 + with_nfa,
+        2 if with_nfa else 1,
         sharex=True,
         squeeze=False,
         layout="constrained",
@@ -39,6 +39,8 @@ def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
 
 
 def _stages(ax: Axes, profile: Profile, measure: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for stage in STAGES:
         rows = profile.table[profile.table["stage"] == stage].dropna(subset=measure)
         if len(rows):
@@ -49,5 +51,5 @@ def _stages(ax: Axes, profile: Profile, measure: str) -> None:
     ax.set_ylabel(measure.upper() if measure.startswith("nc") else measure)
     ax.set_title(profile.subject, loc="left", fontsize=10)
     ax.legend(frameon=False)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)

@@ -28,7 +28,7 @@ from agop.gradients.reads import _CHANNELS_FIRST, reads_of
 Pool = Literal["mean", "flatten", "none"]
 POOLS = ("mean", "flatten", "none")
 
-_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def is_linear_map(module: nn.Module) -> bool:
@@ -40,7 +40,7 @@ def is_linear_map(module: nn.Module) -> bool:
 
 def is_convolution(module: nn.Module) -> bool:
     """Whether `module` multiplies patches."""
-    return isinstance(module, tuple(_CONVOLUTIONS)) and is_linear_map(module)
+    return isinstance(module, _CONVOLUTIONS) and is_linear_map(module)
 
 
 def channel_axis(module: nn.Module, tensor: Tensor) -> int:
@@ -68,7 +68,7 @@ def pooled(x: Float[Tensor, "n *rest"], axis: int, pool: str) -> Float[Tensor, "
 
 def padded(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n c *t"]:
     """The input of a convolution with the padding that it will read; zeros unless `padding_mode` says other."""
-    assert isinstance(conv, tuple(_CONVOLUTIONS))
+    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     widths = [width for pair in reversed(_padding(conv)) for width in pair]
     if not any(widths):
         return x
@@ -91,7 +91,7 @@ def mean_patch(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n 
     Entry (c, i, j) sums the pixels of channel c that meet kernel entry (i, j): :math:`A x_c B^T` with A, B the 0/1
     matrices that say which rows and columns these are.
     """
-    assert isinstance(conv, tuple(_CONVOLUTIONS))
+    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     edges = _padding(conv)
     if conv.padding_mode != "zeros":
@@ -120,7 +120,7 @@ def _meetings(size: int, kernel: int, stride: int, dilation: int, edge: tuple[in
 
 def patches(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "m d"]:
     """Every patch that `conv` reads, a row each, positions of a sample one after the other."""
-    assert isinstance(conv, tuple(_CONVOLUTIONS))
+    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     x = padded(x, conv)
     axes = len(conv.kernel_size)
     for axis in range(axes):
