@@ -259,8 +259,13 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
 
 def _labelled(ax: Axes, x: pd.Series, curves: dict[str, tuple[pd.Series, str, str]]) -> None:
     for name, (values, colour, marker) in curves.items():
-        ax.plot(x, values, color=colour, marker=marker, markersize=4, label=name)
-    ax.legend(loc="center right", framealpha=0.92, edgecolor="none", fontsize=8.5)
+        ax.plot(x, values, color=colour, marker=marker, markersize=4)
+        end = float(values.iloc[-1])
+        # beside the end of its curve, on the side of the middle, where the other curve is not
+        ax.annotate(
+            name, (x.iloc[-1], end), xytext=(0, -11 if end > 0.5 else 11), textcoords="offset points",
+            ha="right", va="top" if end > 0.5 else "bottom", color=colour, fontsize=8.5, fontweight="bold",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
