@@ -57,6 +57,12 @@ PRESETS = {
 }  # fmt: skip
 """smoke: minutes on the bundled digits; small: well under an hour on two cores; paper: the paper's sizes."""
 
+_TRAINING = {
+    "depth": 5, "init_gain": 0.3, "lr": 0.05, "batch_size": 64, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 0.0,
+    "schedule": "constant", "loss": "mse", "pool": "mean",
+}  # fmt: skip
+"""Every option that decides a network's numbers, so that new defaults of `agop network` make no old unit look current."""
+
 _RULES = ("random", "pca", "identity", "shuffled")
 _SHIFTS = [[0.01, 0.1], [0.03, 0.1], [0.1, 0.1], [0.3, 0.1], [1.0, 0.1], [1.0, 1.0], [0.1, 1.0]]
 _WIDTHS = [500, 1000, 2000, 4000, 8000]
@@ -138,7 +144,11 @@ class _Maker:
 
     def _networks(self) -> list[Unit]:
         p = self.preset
-        options = {"width": p.network_width, "epochs": p.epochs, "measure_every": max(1, p.epochs // 20)}
+        options = _TRAINING | {
+            "width": p.network_width,
+            "epochs": p.epochs,
+            "measure_every": max(1, p.epochs // 20),
+        }
         return [
             self._unit("network", f"networks/{arch}", p.network_points, arch=arch, **options)
             for arch in p.architectures
