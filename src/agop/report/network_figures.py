@@ -214,7 +214,7 @@ def _ansatz_through(ax: Axes, through: pd.DataFrame) -> None:
 
 
 def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
-    """Three panels against the epoch: shares of variance at the last layer's input, loss, accuracy."""
+    """Three panels against the epoch: shares of variance between (B), within (W) classes, loss, accuracy."""
     last = through[(through["layer"] == through["layer"].max()) & (through["stage"] == "input")]
     last = last.sort_values("epoch")
     with mpl.rc_context(style.RC):
@@ -223,12 +223,12 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
         shares, loss, accuracy = figure.subplots(1, 3)
         _labelled(
             shares, last["epoch"],
-            {"between, tr Σ_B / tr Σ_T": (last["trace_between_share"], _PROJECTION, "o"),
-             "within, tr Σ_W / tr Σ_T": (last["trace_within_share"], style.STAGES["input"].colour, "s")},
+            {"tr Σ_B / tr Σ_T": (last["trace_between_share"], _PROJECTION, "o"),
+             "tr Σ_W / tr Σ_T": (last["trace_within_share"], style.STAGES["input"].colour, "s")},
         )  # fmt: skip
         shares.set(ylim=(-0.03, 1.03))
         shares.set_title(
-            "variance at the last layer's input", fontsize=9.5, fontweight="normal", color=style.MUTED
+            "variance between (B), within (W) classes", fontsize=9.5, fontweight="normal", color=style.MUTED
         )
         loss.plot(epochs["number"], epochs["loss"], color=_TRAINED, linewidth=1.5)
         if epochs["loss"].max() > 10 * epochs["loss"].min() > 0:
@@ -263,7 +263,7 @@ def _labelled(ax: Axes, x: pd.Series, curves: dict[str, tuple[pd.Series, str, st
         end = float(values.iloc[-1])
         # beside the end of its curve, on the side of the middle, where the other curve is not
         ax.annotate(
-            name, (x.iloc[-1], end), xytext=(0, -11 if end > 0.5 else 11), textcoords="offset points",
+            name, (x.iloc[-1], end), xytext=(0, -20 if end > 0.5 else 20), textcoords="offset points",
             ha="right", va="top" if end > 0.5 else "bottom", color=colour, fontsize=8.5, fontweight="bold",
         )  # fmt: skip
 
