@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import agop
-from agop.profiles import pooling
+from agop.profiles import network_views, pooling
 from agop.profiles.ansatz import layer_nfa, split
 from tests.oracles import profiles as slow
 from tests.tolerances import IDENTITY, MERGE, SINGLE
@@ -268,3 +268,36 @@ def test_streaming_moments_are_class_moments(generator, wide):
     torch.testing.assert_close(m.within, exact.within, rtol=rel, atol=0)
     torch.testing.assert_close(m.means, exact.means, rtol=rel, atol=0)
     assert float(agop.nc1(m)) == pytest.approx(float(agop.nc1(exact)), rel=rel)
+
+
+@pytest.mark.parametrize("pool", ["mean", "flatten", "none"])
+def test_views_hold_the_rows_that_a_profile_measures(images, pool):
+    x, y = images
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        net = nn.Sequential(
+            nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Conv2d(6, 9, 2), nn.Tanh(), nn.Flatten(), nn.Linear(270, 300),
+            nn.ReLU(), nn.Linear(300, 3),
+        ).double()  # fmt: skip
+    p = agop.profile(net, x, y, pool=pool, measures=["nc1", "nfa"])
+    views = list(network_views(net, x, pool=pool, batch_size=7))
+    assert [view.name for view in views] == p.layers["name"].tolist()
+    for number, view in enumerate(views, start=1):
+        for stage, rows in view.stages().items():
+            labels = y.repeat_interleave(len(rows) // len(y))
+            assert value(p, number, stage, "nc1") == pytest.approx(slow.nc1(rows, labels), rel=1e-8)
+        if view.agop is not None:
+            assert p.layers["nfa"][number - 1] == pytest.approx(agop.nfa(view), abs=1e-7)
+    assert [view.agop is not None for view in views] == [False, pool != "flatten", True, True]
+
+
+def test_the_projected_rows_of_a_view_are_those_of_the_decomposed_weights(points):
+    x, _ = points
+    net = mlp(7, 5, 9, 3)
+    h = x
+    for view, part in zip(network_views(net, x), net[::2], strict=True):
+        _, projected = slow.linear_stages(h, part.weight.detach())
+        torch.testing.assert_close(view.projected.abs(), projected.abs())
+        torch.testing.assert_close(view.projected @ view.projected.T, projected @ projected.T)
+        assert view.projected.shape[1] == min(part.weight.shape)
+        h = view.output

@@ -2,5 +2,6 @@
 
 from agop.profiles.profile import profile
 from agop.profiles.table import Profile
+from agop.profiles.views import network_views
 
-__all__ = ["Profile", "profile"]
+__all__ = ["Profile", "network_views", "profile"]

@@ -31,9 +31,8 @@ class Call:
     index: int
     module: nn.Module
     linear: bool
-    moments: dict[str, StreamingMoments] = field(default_factory=dict)
+    moments: dict[str, Any] = field(default_factory=dict)
     follows: str = ""
-    rows_per_sample: int = 1
     left_out: str = ""
 
 
@@ -51,8 +50,8 @@ class Reader:
         See `agop.profiles.pooling`.
     nonlinearity
         By layer name, instead of the rule of `agop.profiles.follow`.
-    find_module
-        Gives the module of a name, for `nonlinearity`.
+    keep
+        Makes what the rows of a stage are added to: moments, unless the rows themselves are wanted.
     """
 
     def __init__(
@@ -61,8 +60,10 @@ class Reader:
         modules: Mapping[str, nn.Module],
         pool: str,
         nonlinearity: Mapping[str, Nonlinearity],
+        keep: Callable[[], Any] = StreamingMoments,
     ) -> None:
         self.modules = dict(modules)
+        self._keep = keep
         self.pool = pool
         self.calls: dict[tuple[str, int], Call] = {}
         self.n_samples = 0
@@ -72,7 +73,7 @@ class Reader:
         self._waiting: dict[nn.Module, list[Call]] = {}
         self._labels = torch.zeros(0, dtype=torch.int64)
         self._n_classes = 0
-        self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], StreamingMoments]] = {}
+        self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], Any]] = {}
         self._added: set[int] = set()
 
     @contextmanager
@@ -202,7 +203,7 @@ class Reader:
         place = (id(tensor), tensor._version, *reading)
         owner = self._seen.get(place)
         same = owner[1] if owner is not None and owner[0]() is tensor else None
-        mine = call.moments.setdefault(stage, same or StreamingMoments())
+        mine = call.moments.setdefault(stage, same or self._keep())
         if mine is same:
             return
         if id(mine) in self._added:
