@@ -196,16 +196,16 @@ def layer_table(record: RunRecord) -> Table:
     import pandas as pd
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("\nlayer", no_wrap=True, overflow="ellipsis", min_width=10, ratio=1)
+    table.add_column("\nlayer", overflow="fold")  # the only column that may wrap: numbers are never cut
     for stage in ("input", "projected", "output"):
-        table.add_column(f"NC1\n{stage}", justify="right", no_wrap=True, min_width=9)
-    table.add_column("projection's\nshare of drop", justify="right", no_wrap=True, min_width=13)
+        table.add_column(f"NC1\n{stage}", justify="right", no_wrap=True)
+    table.add_column("projection's\nshare of drop", justify="right", no_wrap=True)
     if "nfa" in record.layers:
-        table.add_column("\nNFA", justify="right", no_wrap=True, min_width=5)
+        table.add_column("\nNFA", justify="right", no_wrap=True)
     twin_file = record.path / "untrained.csv"
     twin = pd.read_csv(twin_file).set_index(["layer", "stage"])["nc1"] if twin_file.exists() else None
     if twin is not None:
-        table.add_column("untrained:\nNC1 output", justify="right", no_wrap=True, min_width=10)
+        table.add_column("untrained:\nNC1 output", justify="right", no_wrap=True)
     nc1 = record.profile.set_index(["layer", "stage"])["nc1"]
     for _, row in record.layers.iterrows():
         layer = row["layer"]

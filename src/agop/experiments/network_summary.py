@@ -83,9 +83,9 @@ def profile_result(
 def headline(layers: pd.DataFrame) -> str:
     """One sentence with the paper's claim as this network shows it, or does not.
 
-    >>> p = pd.DataFrame({"layer": [1, 2], "drop_projection": [0.5, 0.9], "drop_nonlinearity": [0.1, -0.1]})
+    >>> p = pd.DataFrame({"layer": [1, 2], "drop_projection": [0.5, 0.9], "drop_nonlinearity": [0.1, -0.02]})
     >>> headline(p.assign(nfa=[0.9, 0.8]))
-    'NC1 falls 25× over all layers, 100 % of that (in log) at the projections; median NFA correlation 0.85.'
+    'NC1 falls 30× over all layers, 95 % of that (in log) at the projections; median NFA correlation 0.85.'
     """
     nfa = ""
     if "nfa" in layers and layers["nfa"].notna().any():
@@ -99,7 +99,10 @@ def headline(layers: pd.DataFrame) -> str:
         return f"NC1 does not fall through the layers{nfa}."
     times = 10**total
     fall = f"{times:.2g}" if times < 10 else f"{times:,.0f}" if times < 1e5 else f"{times:.1e}"
-    return f"NC1 falls {fall}× over all layers, {100 * projection / total:.0f} % of that (in log) at the projections{nfa}."
+    where = f"{100 * projection / total:.0f} % of that (in log) at the projections"
+    if rest < 0:
+        where = f"all of it at the projections, {-100 * rest / projection:.0f} % of whose work (in log) the nonlinearities undo"
+    return f"NC1 falls {fall}× over all layers, {where}{nfa}."
 
 
 def _time(seconds: float) -> str:

@@ -89,7 +89,8 @@ def drops(layers: pd.DataFrame, untrained: pd.DataFrame | None) -> Figure:
         for ax, (name, table) in zip(axes, panels, strict=True):
             _drop_bars(ax, table, name)
         axes[0].set_ylabel("orders of magnitude (log10) that NC1 falls")
-        axes[0].legend(loc="upper right", frameon=False, fontsize=9)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -106,11 +107,13 @@ def _drop_bars(ax: Axes, table: pd.DataFrame, name: str) -> None:
     ax.axhline(0, color=style.INK, linewidth=0.8)
     _layer_ticks(ax, rows)
     ax.grid(visible=False, axis="x")
-    total = rows["drop_projection"].sum() + rows["drop_nonlinearity"].sum()
-    share = rows["drop_projection"].sum() / total if total > 0 else np.nan
-    told = (
-        f"{100 * share:.0f} % of the drop is at the projection" if np.isfinite(share) else "NC1 does not fall"
-    )
+    projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
+    if projection + rest <= 0:
+        told = "NC1 does not fall"
+    elif rest >= 0:
+        told = f"{100 * projection / (projection + rest):.0f} % of the drop is at the projections"
+    else:
+        told = f"projections {projection:.2f}, nonlinearities −{-rest:.2f}"
     ax.set_title(f"{name}: {told}", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
 
 
@@ -210,7 +213,9 @@ def _ansatz_through(ax: Axes, through: pd.DataFrame) -> None:
     if len(layers) <= _MANY:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     ax.set_xlabel("epoch")
-    ax.set_title("through training", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    told = "through training" + ("" if len(layers) <= _MANY else ": first layers dark, last ones light")
+    ax.set_title(told, fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
 
 
 def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
