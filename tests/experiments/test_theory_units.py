@@ -47,9 +47,11 @@ def test_reach_starts_from_what_is_measured(tmp_path):
         curves["rollout"][0], rel=1e-9
     )  # the first layer is the same for both
     assert (
-        (curves[["measured", "step", "rollout"]] > 0) & np.isfinite(curves[["measured", "step", "rollout"]])
-    ).all(None)
-    assert (shifts[["lambda_k", "lambda_phi", "kernel_offset"]] >= 0).all(None)
+        ((curves[["measured", "step", "rollout"]] > 0) & np.isfinite(curves[["measured", "step", "rollout"]]))
+        .to_numpy()
+        .all()
+    )
+    assert (shifts[["lambda_k", "lambda_phi", "kernel_offset"]] >= 0).to_numpy().all()
     assert shifts["kernel_r2"].between(0, 1).all()
 
 
