@@ -7,6 +7,7 @@ s vectors of ±1/√s, drawn afresh for every sample, so that the noise averages
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -105,3 +106,14 @@ def _signs(rows: int, columns: int, generator: torch.Generator) -> Float[Tensor,
     bits = torch.randint(2**32, (words, 1), generator=generator, device=generator.device)
     bits = (bits >> torch.arange(32, device=generator.device)) & 1
     return bits.flatten()[: rows * columns].reshape(rows, columns).float().mul_(2).sub_(1)
+
+
+def replicate_error(estimates: Sequence[Tensor], sizes: Sequence[int]) -> float:
+    """Relative standard error of the mean of independent estimates made of `sizes` draws each."""
+    if len(estimates) < 2:
+        return math.nan
+    draws = sum(sizes)
+    mean = sum(estimate * (size / draws) for estimate, size in zip(estimates, sizes))
+    assert isinstance(mean, Tensor)
+    scatter = sum(size * float((estimate - mean).norm()) ** 2 for estimate, size in zip(estimates, sizes))
+    return math.sqrt(scatter / ((len(estimates) - 1) * draws)) / max(float(mean.norm()), 1e-300)

@@ -18,7 +18,7 @@ from torch import Tensor
 from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
-from agop.gradients.cotangents import Cotangents
+from agop.gradients.cotangents import Cotangents, replicate_error
 from agop.gradients.inputs import Batches, Passes, sweep_inputs
 
 
@@ -290,14 +290,3 @@ class AGOPMoments:
         if self._totals is None:
             raise _checks.bad_value("AGOPMoments", "at least one sample", "none", "call update first")
         return self._totals, sum(self._cotangents.replicate_sizes)
-
-
-def replicate_error(estimates: Sequence[Tensor], sizes: Sequence[int]) -> float:
-    """Relative standard error of the mean of independent estimates made of `sizes` draws each."""
-    if len(estimates) < 2:
-        return math.nan
-    draws = sum(sizes)
-    mean = sum(estimate * (size / draws) for estimate, size in zip(estimates, sizes))
-    assert isinstance(mean, Tensor)
-    scatter = sum(size * float((estimate - mean).norm()) ** 2 for estimate, size in zip(estimates, sizes))
-    return math.sqrt(scatter / ((len(estimates) - 1) * draws)) / max(float(mean.norm()), 1e-300)

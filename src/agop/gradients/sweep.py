@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
-from agop.gradients.cotangents import Cotangents
-from agop.gradients.outer import replicate_error
+from agop.gradients.cotangents import Cotangents, replicate_error
 from agop.gradients.probe import Probe, probe
 from agop.gradients.pullback import pull_back
 from agop.gradients.reads import Read
