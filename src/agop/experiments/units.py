@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,13 @@ class Unit:
 
     @property
     def id(self) -> str:
-        """The content hash of everything that decides the numbers."""
-        decisive = {"seed": self.seed, "n_train": self.data.n_train, "options": dict(self.options)}
+        """The content hash of everything that decides the numbers, the version of agop among it."""
+        decisive = {
+            "seed": self.seed,
+            "n_train": self.data.n_train,
+            "options": dict(self.options),
+            "version": version("agop"),
+        }
         return identity(f"{KIND}/{self.kind}", decisive, self.data.fingerprint)
 
     @property
