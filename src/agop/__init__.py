@@ -43,5 +43,5 @@ from agop.machines import (
 )
 
 # both worlds
-from agop.profiles import Profile, profile
+from agop.profiles import Profile, network_views, profile
 from agop.view import LayerView
