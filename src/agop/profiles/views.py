@@ -44,7 +44,7 @@ def network_views(
     agops: bool = True,
     batch_size: int = 256,
 ) -> Iterator[LayerView]:
-    r"""The layers of `model` on the samples `X` as `LayerView`s, in the order of their calls.
+    r"""The layers of `model` on the samples `X` as records of type `LayerView`, in the order of their calls.
 
     The projected stage is :math:`U^T (y - b) = S V^T h`, from the singular value decomposition :math:`W = U S V^T` and what the layer
     gave, y. All stages of all layers are kept in memory at once; `agop.profile` on the model itself needs only class moments.
