@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,20 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from agop.cli.options import (
+    MACHINE,
+    MODEL,
+    Data,
+    DataRoot,
+    Device,
+    Download,
+    Dtype,
+    NTest,
+    NTrain,
+    Seed,
+    Subset,
+    complete,
+)
 from agop.datasets import Dataset
 from agop.experiments.config import DeepRFMConfig
 from agop.experiments.listener import Listener
@@ -37,21 +51,8 @@ HELP = """Fit a Deep RFM, measure every layer, and write figures and a report.
 A run that was cut off continues from its last finished layer; a finished one is not run again.
 """
 
-DATA, MODEL, MACHINE = "Data", "Model", "Machine"
 _FEATURE_MAPS = ("relu", "fourier", "fourier-gaussian", "fourier-laplace", "fourier-laplace-l1", "identity")
 _DEFAULT = DeepRFMConfig()
-
-
-def _complete(*values: str) -> Callable[[str], list[str]]:
-    """Shell completion from a list; whether a value is right is decided where it is used."""
-    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
-
-
-def _data_sets(incomplete: str) -> list[str]:
-    from agop.datasets import available
-
-    here = sorted(str(path) for path in Path().glob("*.npz"))
-    return [name for name in (*(source.name for source in available()), *here) if name.startswith(incomplete)]
 
 
 def register(app: typer.Typer) -> None:
@@ -60,40 +61,15 @@ def register(app: typer.Typer) -> None:
 
 
 def deep_rfm(
-    data: Annotated[
-        str,
-        typer.Option(
-            help="A name that `agop datasets` lists, or an .npz file.",
-            autocompletion=_data_sets,
-            rich_help_panel=DATA,
-        ),
-    ] = _DEFAULT.data,
+    data: Data = _DEFAULT.data,
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run.", show_default="runs/deep-rfm-DATA")
     ] = None,
-    n_train: Annotated[
-        int | None, typer.Option(help="Training points.", show_default="all", rich_help_panel=DATA)
-    ] = None,
-    n_test: Annotated[
-        int | None, typer.Option(help="Test points.", show_default="all", rich_help_panel=DATA)
-    ] = None,
-    subset: Annotated[
-        str,
-        typer.Option(
-            help="Which points: first (file order) or random (by --seed).",
-            autocompletion=_complete("first", "random"),
-            rich_help_panel=DATA,
-        ),
-    ] = _DEFAULT.subset,
-    data_root: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of torchvision's files.", show_default="~/.cache/agop", rich_help_panel=DATA
-        ),
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch torchvision's files if missing.", rich_help_panel=DATA)
-    ] = False,
+    n_train: NTrain = None,
+    n_test: NTest = None,
+    subset: Subset = _DEFAULT.subset,
+    data_root: DataRoot = None,
+    download: Download = False,
     layers: Annotated[int, typer.Option(help="Layers.", rich_help_panel=MODEL)] = _DEFAULT.layers,
     width: Annotated[
         int, typer.Option(help="Random features a layer.", rich_help_panel=MODEL)
@@ -102,7 +78,7 @@ def deep_rfm(
         str,
         typer.Option(
             help=", ".join(_FEATURE_MAPS[:-1]) + " or " + _FEATURE_MAPS[-1] + ".",
-            autocompletion=_complete(*_FEATURE_MAPS),
+            autocompletion=complete(*_FEATURE_MAPS),
             rich_help_panel=MODEL,
         ),
     ] = _DEFAULT.feature_map,
@@ -113,7 +89,7 @@ def deep_rfm(
         str,
         typer.Option(
             help="laplace or gaussian.",
-            autocompletion=_complete("laplace", "gaussian"),
+            autocompletion=complete("laplace", "gaussian"),
             rich_help_panel=MODEL,
         ),
     ] = _DEFAULT.kernel,
@@ -123,23 +99,14 @@ def deep_rfm(
     ridge: Annotated[
         float, typer.Option(help="Added to the kernel's diagonal.", rich_help_panel=MODEL)
     ] = _DEFAULT.ridge,
-    seed: Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=MODEL)] = _DEFAULT.seed,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, …", rich_help_panel=MACHINE)
-    ] = _DEFAULT.device,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="float32 or float64.",
-            autocompletion=_complete("float32", "float64"),
-            rich_help_panel=MACHINE,
-        ),
-    ] = _DEFAULT.dtype,
+    seed: Seed = _DEFAULT.seed,
+    device: Device = _DEFAULT.device,
+    dtype: Dtype = _DEFAULT.dtype,
     precision: Annotated[
         str,
         typer.Option(
             help="mixed (distances in float64) or native.",
-            autocompletion=_complete("mixed", "native"),
+            autocompletion=complete("mixed", "native"),
             rich_help_panel=MACHINE,
         ),
     ] = _DEFAULT.precision,

@@ -19,7 +19,19 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from agop.cli.deep_rfm import DATA, MACHINE, MODEL, _complete, _data_sets
+from agop.cli.options import (
+    MODEL,
+    Data,
+    DataRoot,
+    Device,
+    Download,
+    Dtype,
+    NTest,
+    NTrain,
+    Seed,
+    Subset,
+    complete,
+)
 from agop.datasets import Dataset
 from agop.experiments.network_listener import NetworkListener
 from agop.networks.training import Epoch
@@ -51,44 +63,19 @@ def network(
         str,
         typer.Option(
             help="mlp, resnet18 or vgg11.",
-            autocompletion=_complete("mlp", "resnet18", "vgg11"),
+            autocompletion=complete("mlp", "resnet18", "vgg11"),
             rich_help_panel=MODEL,
         ),
     ] = "mlp",
-    data: Annotated[
-        str,
-        typer.Option(
-            help="A name that `agop datasets` lists, or an .npz file.",
-            autocompletion=_data_sets,
-            rich_help_panel=DATA,
-        ),
-    ] = "digits",
+    data: Data = "digits",
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run.", show_default="runs/ARCH-DATA")
     ] = None,
-    n_train: Annotated[
-        int | None, typer.Option(help="Training points.", show_default="all", rich_help_panel=DATA)
-    ] = None,
-    n_test: Annotated[
-        int | None, typer.Option(help="Test points.", show_default="all", rich_help_panel=DATA)
-    ] = None,
-    subset: Annotated[
-        str,
-        typer.Option(
-            help="Which points: first (file order) or random (by --seed).",
-            autocompletion=_complete("first", "random"),
-            rich_help_panel=DATA,
-        ),
-    ] = "first",
-    data_root: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of torchvision's files.", show_default="~/.cache/agop", rich_help_panel=DATA
-        ),
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch torchvision's files if missing.", rich_help_panel=DATA)
-    ] = False,
+    n_train: NTrain = None,
+    n_test: NTest = None,
+    subset: Subset = "first",
+    data_root: DataRoot = None,
+    download: Download = False,
     width: Annotated[
         int, typer.Option(help="Of the hidden layers of the head.", rich_help_panel=MODEL)
     ] = 256,
@@ -102,7 +89,7 @@ def network(
     batch_size: Annotated[int, typer.Option(help="Samples per step.", rich_help_panel=TRAINING)] = 64,
     optimiser: Annotated[
         str,
-        typer.Option(help="sgd or adam.", autocompletion=_complete("sgd", "adam"), rich_help_panel=TRAINING),
+        typer.Option(help="sgd or adam.", autocompletion=complete("sgd", "adam"), rich_help_panel=TRAINING),
     ] = "sgd",
     momentum: Annotated[float, typer.Option(help="Of SGD.", rich_help_panel=TRAINING)] = 0.9,
     weight_decay: Annotated[float, typer.Option(help="Weight decay.", rich_help_panel=TRAINING)] = 0.0,
@@ -110,7 +97,7 @@ def network(
         str,
         typer.Option(
             help="constant, cosine or step.",
-            autocompletion=_complete("constant", "cosine", "step"),
+            autocompletion=complete("constant", "cosine", "step"),
             rich_help_panel=TRAINING,
         ),
     ] = "constant",
@@ -118,7 +105,7 @@ def network(
         str,
         typer.Option(
             help="mse (to targets of ±1) or cross-entropy.",
-            autocompletion=_complete("mse", "cross-entropy"),
+            autocompletion=complete("mse", "cross-entropy"),
             rich_help_panel=TRAINING,
         ),
     ] = "mse",
@@ -129,7 +116,7 @@ def network(
         str,
         typer.Option(
             help="Which layers: head, or all (also the convolutions).",
-            autocompletion=_complete("head", "all"),
+            autocompletion=complete("head", "all"),
             rich_help_panel=MEASURING,
         ),
     ] = "head",
@@ -137,7 +124,7 @@ def network(
         str,
         typer.Option(
             help="Positions of convolutions: mean, flatten or none.",
-            autocompletion=_complete("mean", "flatten", "none"),
+            autocompletion=complete("mean", "flatten", "none"),
             rich_help_panel=MEASURING,
         ),
     ] = "mean",
@@ -149,16 +136,9 @@ def network(
             rich_help_panel=MEASURING,
         ),
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=MODEL)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", rich_help_panel=MACHINE)] = "cpu",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="float32 or float64.",
-            autocompletion=_complete("float32", "float64"),
-            rich_help_panel=MACHINE,
-        ),
-    ] = "float32",
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
 ) -> None:
     """Run what the options ask for, or what is left of it, and show the tables."""
     options = dict(locals())

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from agop.cli.deep_rfm import DATA, MACHINE, MODEL, _complete, _data_sets
 from agop.cli.network import MEASURING, show
+from agop.cli.options import DATA, MODEL, Data, DataRoot, Device, Download, Subset, complete
 
 HELP = """Measure every layer of your own model on labelled data, and write figures and a report.
 
@@ -44,42 +44,21 @@ def profile(
             "--trust-pickle", help="Unpickle weights that are no safetensors file.", rich_help_panel=MODEL
         ),
     ] = False,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="A name that `agop datasets` lists, or an .npz file.",
-            autocompletion=_data_sets,
-            rich_help_panel=DATA,
-        ),
-    ] = "digits",
+    data: Data = "digits",
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run.", show_default="runs/profile-FACTORY-DATA")
     ] = None,
     n_train: Annotated[
         int | None, typer.Option(help="Points to measure on.", show_default="all", rich_help_panel=DATA)
     ] = None,
-    subset: Annotated[
-        str,
-        typer.Option(
-            help="Which points: first (file order) or random (by --seed).",
-            autocompletion=_complete("first", "random"),
-            rich_help_panel=DATA,
-        ),
-    ] = "first",
-    data_root: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of torchvision's files.", show_default="~/.cache/agop", rich_help_panel=DATA
-        ),
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch torchvision's files if missing.", rich_help_panel=DATA)
-    ] = False,
+    subset: Subset = "first",
+    data_root: DataRoot = None,
+    download: Download = False,
     points: Annotated[
         str,
         typer.Option(
             help="How the model takes points: images, rows, or auto (images if it has convolutions).",
-            autocompletion=_complete("auto", "images", "rows"),
+            autocompletion=complete("auto", "images", "rows"),
             rich_help_panel=DATA,
         ),
     ] = "auto",
@@ -99,7 +78,7 @@ def profile(
         str,
         typer.Option(
             help="Positions of convolutions and tokens: mean, flatten or none.",
-            autocompletion=_complete("mean", "flatten", "none"),
+            autocompletion=complete("mean", "flatten", "none"),
             rich_help_panel=MEASURING,
         ),
     ] = "mean",
@@ -122,7 +101,7 @@ def profile(
     seed: Annotated[
         int, typer.Option(help="Of the untrained copy and random points.", rich_help_panel=MODEL)
     ] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", rich_help_panel=MACHINE)] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Measure what the options ask for and show the table."""
     options = dict(locals())
