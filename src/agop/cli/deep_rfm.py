@@ -32,6 +32,7 @@ from agop.cli.options import (
     Subset,
     complete,
 )
+from agop.cli.outcome import number, show
 from agop.datasets import Dataset
 from agop.experiments.config import DeepRFMConfig
 from agop.experiments.listener import Listener
@@ -123,23 +124,10 @@ def deep_rfm(
 
 def _run(config: DeepRFMConfig, place: Path, console: Console) -> None:
     from agop.experiments.deep_rfm import run
-    from agop.report import RunRecord, write_report
-    from agop.report.write import PAGE
 
     with _Bar(console) as bar:
         worked = run(config, place, bar)
-    if not worked:
-        console.print(f"{place} holds this run already, finished; nothing was run again.", highlight=False)
-    page = place / PAGE
-    if worked or not page.exists():
-        with console.status("drawing figures and writing the report"):
-            write_report(place)
-    record = RunRecord.load(place)
-    console.print(layer_table(record))
-    for note in record.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    console.print(record.headline, highlight=False, style="bold", markup=False)
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    show(place, worked, console, layer_table)
 
 
 def layer_table(record: RunRecord) -> Table:
@@ -158,15 +146,9 @@ def layer_table(record: RunRecord) -> Table:
     for _, row in record.layers.iterrows():
         layer = int(row["layer"])
         values = [by_stage[measure].get((layer, stage), float("nan")) for measure, stage in columns]
-        cells = [_number(value, ".3g") for value in values] + [
-            _number(row[name], ".3f") for name in accuracies
-        ]
+        cells = [number(value, ".3g") for value in values] + [number(row[name], ".3f") for name in accuracies]
         table.add_row(str(layer), *cells)
     return table
-
-
-def _number(value: Any, form: str) -> str:
-    return "–" if value != value else format(float(value), form)
 
 
 class _Bar(Listener):

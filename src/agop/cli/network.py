@@ -32,6 +32,7 @@ from agop.cli.options import (
     Subset,
     complete,
 )
+from agop.cli.outcome import number, show
 from agop.datasets import Dataset
 from agop.experiments.network_listener import NetworkListener
 from agop.networks.training import Epoch
@@ -149,26 +150,7 @@ def network(
     config, console = NetworkConfig(**options), Console()
     with _Board(console) as board:
         worked = run(config, place, board)
-    show(place, worked, console)
-
-
-def show(place: Path, worked: bool, console: Console) -> None:
-    """Write the page if there is none, and print the table, the notes and the headline of a finished run."""
-    from agop.report import RunRecord, write_report
-    from agop.report.write import PAGE
-
-    if not worked:
-        console.print(f"{place} holds this run already, finished; nothing was run again.", highlight=False)
-    page = place / PAGE
-    if worked or not page.exists():
-        with console.status("drawing figures and writing the report"):
-            write_report(place)
-    record = RunRecord.load(place)
-    console.print(layer_table(record))
-    for note in record.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    console.print(record.headline, highlight=False, style="bold", markup=False)
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    show(place, worked, console, layer_table)
 
 
 def layer_table(record: RunRecord) -> Table:
@@ -191,22 +173,18 @@ def layer_table(record: RunRecord) -> Table:
         layer = row["layer"]
         cells = [
             f"{layer} {row['name']}",
-            *(_number(nc1.get((layer, s)), ".3g") for s in ("input", "projected", "output")),
+            *(number(nc1.get((layer, s)), ".3g") for s in ("input", "projected", "output")),
         ]
         share = row.get("share_projection", float("nan"))
         cells.append(
-            _number(None if share != share else 100 * share, ".0f") + (" %" if share == share else "")
+            number(None if share != share else 100 * share, ".0f") + (" %" if share == share else "")
         )
         if "nfa" in record.layers:
-            cells.append(_number(row["nfa"], ".2f"))
+            cells.append(number(row["nfa"], ".2f"))
         if twin is not None:
-            cells.append(_number(twin.get((layer, "output")), ".3g"))
+            cells.append(number(twin.get((layer, "output")), ".3g"))
         table.add_row(*cells)
     return table
-
-
-def _number(value: Any, form: str) -> str:
-    return "–" if value is None or value != value else format(float(value), form)
 
 
 class _Board(NetworkListener):
@@ -255,7 +233,7 @@ class _Board(NetworkListener):
 
     def measured(self, row: Mapping[str, float]) -> None:
         forms = {"loss": ".4g", "accuracy": ".3f", "test_accuracy": ".3f", "nc1": ".3g", "nfa": ".2f"}
-        cells = [_number(row[name], form) for name, form in forms.items()]
+        cells = [number(row[name], form) for name, form in forms.items()]
         self._table.add_row(f"{int(row['epoch'])}", *cells)
 
     def finishing(self) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from agop.cli.network import MEASURING, show
+from agop.cli.network import MEASURING, layer_table
 from agop.cli.options import DATA, MODEL, Data, DataRoot, Device, Download, Subset, complete
+from agop.cli.outcome import show
 
 HELP = """Measure every layer of your own model on labelled data, and write figures and a report.
 
@@ -113,4 +114,4 @@ def profile(
     config, console = ProfileConfig(**options), Console()
     with console.status("measuring"):
         worked = run(config, place)
-    show(place, worked, console)
+    show(place, worked, console, layer_table)
