@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,11 @@ from agop.kernels.distance import Points, working_dtype
 from agop.kernels.gram import fill_kernel_matrix
 from agop.linalg.ridge import RidgeFactor, SingularSystemError
 from agop.machines.memory import fits_twice
+
+StepHook = Callable[[str, float], None]
+"""Called with a step of a fit, one of `STEPS`, and the share of it that is done; may raise to stop the fit."""
+
+STEPS = ("kernel", "factor", "solve", "agop")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +69,7 @@ def fit_kernel_machine(
     with_agop: bool = True,
     max_memory: int | None = None,
     computed: bool = False,
+    on_step: StepHook | None = None,
 ) -> MachineFit:
     r"""Fit :math:`A = (K + \mu I)^{-1} Y` and form the AGOP of the predictor on its centres.
 
@@ -81,6 +88,8 @@ def fit_kernel_machine(
 
     computed
         `X` comes out of earlier arithmetic (see `agop.kernels.distance.Points`).
+    on_step
+        Hears how the fit gets on, several times in a long step.
 
     Raises
     ------
@@ -90,6 +99,7 @@ def fit_kernel_machine(
     points = Points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
     n, d, c = *X.shape, Y.shape[1]
     notes: list[str] = []
+    tell = on_step or _silent
     share = with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device)
     weights = X.new_empty(n, n) if share else None
     solve_dtype = X.dtype
@@ -98,26 +108,29 @@ def fit_kernel_machine(
     try:
         K = X.new_empty(n, n)
         fill_kernel_matrix(kernel, points, values=K, weights=weights)
-        factor = _factor(K, ridge, sample_weight)
+        tell("kernel", 1.0)
+        factor = _factor(K, ridge, sample_weight, tell)
     except SingularSystemError:
         if precision == "native" or X.dtype == torch.float64:
             raise
         solve_dtype = torch.float64
         K = X.new_empty(n, n, dtype=solve_dtype)
         fill_kernel_matrix(kernel, points, values=K)
-        factor = _factor(K, ridge, sample_weight)
+        factor = _factor(K, ridge, sample_weight, tell)
         notes.append(f"the ridge system is singular in {str(X.dtype)[6:]}: it was solved in float64")
     A = factor.solve(Y.to(solve_dtype))
     damped = A * factor.ridge if sample_weight is None else A * (ridge / sample_weight.to(A.dtype))[:, None]
     fitted = (Y.to(solve_dtype) - damped).to(X.dtype)
     pivot_ratio = factor.pivot_ratio
     del K, factor
+    tell("solve", 1.0)
     A = A.to(X.dtype)
     agop: KernelAGOP | None = None
     if with_agop:
         agop = kernel_agop(
             kernel, points, A, cells=_worthwhile(cells, n, c), sample_weight=sample_weight, weights=weights
         )
+        tell("agop", 1.0)
     report = {
         "solver": "cholesky",
         "solve_dtype": str(solve_dtype)[6:],
@@ -140,10 +153,19 @@ def _refuse_duplicates(X: Float[Tensor, "n d"]) -> None:
         )
 
 
-def _factor(K: Float[Tensor, "n n"], ridge: float, sample_weight: Float[Tensor, " n"] | None) -> RidgeFactor:
+def _silent(step: str, share: float) -> None:
+    """Nobody listens."""
+
+
+def _factor(
+    K: Float[Tensor, "n n"], ridge: float, sample_weight: Float[Tensor, " n"] | None, tell: StepHook
+) -> RidgeFactor:
     if sample_weight is not None:
         K.diagonal().add_(ridge * (1 / sample_weight.to(K.dtype) - 1))
-    return RidgeFactor.of(K, ridge, overwrite=True)
+    # the share of the n³/3 operations that lie behind a row
+    return RidgeFactor.of(
+        K, ridge, overwrite=True, on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3)
+    )
 
 
 def _worthwhile(cells: Int[Tensor, " n"] | None, n: int, c: int) -> Int[Tensor, " n"] | None:
