@@ -8,7 +8,10 @@ from jaxtyping import install_import_hook
 import tests.typechecking  # noqa: F401 - the hook finds it as an attribute of the package
 
 with install_import_hook("agop", "tests.typechecking.check"):
-    import agop  # noqa: F401
+    import agop
+
+    for name in agop.__all__:  # imported on first use: here, while the hook is on
+        getattr(agop, name)
 
 import torch
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from agop.cli.options import (
@@ -33,9 +24,6 @@ from agop.cli.options import (
     complete,
 )
 from agop.cli.outcome import number, show
-from agop.datasets import Dataset
-from agop.experiments.config import DeepRFMConfig
-from agop.experiments.listener import Listener
 
 if TYPE_CHECKING:
     from agop.report import RunRecord
@@ -53,7 +41,6 @@ A run that was cut off continues from its last finished layer; a finished one is
 """
 
 _FEATURE_MAPS = ("relu", "fourier", "fourier-gaussian", "fourier-laplace", "fourier-laplace-l1", "identity")
-_DEFAULT = DeepRFMConfig()
 
 
 def register(app: typer.Typer) -> None:
@@ -62,19 +49,17 @@ def register(app: typer.Typer) -> None:
 
 
 def deep_rfm(
-    data: Data = _DEFAULT.data,
+    data: Data = "digits",
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run.", show_default="runs/deep-rfm-DATA")
     ] = None,
     n_train: NTrain = None,
     n_test: NTest = None,
-    subset: Subset = _DEFAULT.subset,
+    subset: Subset = "first",
     data_root: DataRoot = None,
     download: Download = False,
-    layers: Annotated[int, typer.Option(help="Layers.", rich_help_panel=MODEL)] = _DEFAULT.layers,
-    width: Annotated[
-        int, typer.Option(help="Random features a layer.", rich_help_panel=MODEL)
-    ] = _DEFAULT.width,
+    layers: Annotated[int, typer.Option(help="Layers.", rich_help_panel=MODEL)] = 8,
+    width: Annotated[int, typer.Option(help="Random features a layer.", rich_help_panel=MODEL)] = 1024,
     feature_map: Annotated[
         str,
         typer.Option(
@@ -82,10 +67,10 @@ def deep_rfm(
             autocompletion=complete(*_FEATURE_MAPS),
             rich_help_panel=MODEL,
         ),
-    ] = _DEFAULT.feature_map,
+    ] = "relu",
     feature_bandwidth: Annotated[
         float, typer.Option(help="Bandwidth of Fourier features.", rich_help_panel=MODEL)
-    ] = _DEFAULT.feature_bandwidth,
+    ] = 20.0,
     kernel: Annotated[
         str,
         typer.Option(
@@ -93,16 +78,16 @@ def deep_rfm(
             autocompletion=complete("laplace", "gaussian"),
             rich_help_panel=MODEL,
         ),
-    ] = _DEFAULT.kernel,
+    ] = "laplace",
     bandwidth: Annotated[
         float, typer.Option(help="Bandwidth of the kernel, on rows of unit norm.", rich_help_panel=MODEL)
-    ] = _DEFAULT.bandwidth,
+    ] = 2.0,
     ridge: Annotated[
         float, typer.Option(help="Added to the kernel's diagonal.", rich_help_panel=MODEL)
-    ] = _DEFAULT.ridge,
-    seed: Seed = _DEFAULT.seed,
-    device: Device = _DEFAULT.device,
-    dtype: Dtype = _DEFAULT.dtype,
+    ] = 1e-3,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     precision: Annotated[
         str,
         typer.Option(
@@ -110,22 +95,20 @@ def deep_rfm(
             autocompletion=complete("mixed", "native"),
             rich_help_panel=MACHINE,
         ),
-    ] = _DEFAULT.precision,
+    ] = "mixed",
     max_memory: Annotated[
         str | None, typer.Option(help="Such as 8GB.", show_default="what is free", rich_help_panel=MACHINE)
     ] = None,
 ) -> None:
     """Run what the options ask for, or what is left of it, and show the table."""
     options = dict(locals())
-    place = options.pop("out") or Path("runs", f"deep-rfm-{Path(data).stem or 'data'}")
-    config = DeepRFMConfig(**options)
-    _run(config, place, Console())
-
-
-def _run(config: DeepRFMConfig, place: Path, console: Console) -> None:
+    from agop.cli.progress import Bar
+    from agop.experiments.config import DeepRFMConfig
     from agop.experiments.deep_rfm import run
 
-    with _Bar(console) as bar:
+    place = options.pop("out") or Path("runs", f"deep-rfm-{Path(data).stem or 'data'}")
+    config, console = DeepRFMConfig(**options), Console()
+    with Bar(console) as bar:
         worked = run(config, place, bar)
     show(place, worked, console, layer_table)
 
@@ -149,43 +132,3 @@ def layer_table(record: RunRecord) -> Table:
         cells = [number(value, ".3g") for value in values] + [number(row[name], ".3f") for name in accuracies]
         table.add_row(str(layer), *cells)
     return table
-
-
-class _Bar(Listener):
-    """A listener that draws one bar over the layers, with elapsed and remaining time."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("remaining"),
-            console=console,
-        )
-        self._task: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def planned(self, data: Dataset, memory: str) -> None:
-        self._console.print(data.source, highlight=False, markup=False)
-        self._console.print(f"memory: about {memory}", highlight=False, markup=False)
-
-    def started(self, done: int, total: int) -> None:
-        if done:
-            self._console.print(f"continuing after layer {done} of {total}", highlight=False)
-        self._progress.start()
-        self._task = self._progress.add_task("layers", total=total, completed=done)
-
-    def layer(self, done: int, total: int, entry: Mapping[str, Any]) -> None:
-        self._progress.update(self._task, completed=done, total=total)
-
-    def measuring(self) -> None:
-        self._progress.update(self._task, description="measuring")

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console
 from rich.table import Table
 
 from agop.cli.options import (
@@ -33,9 +23,6 @@ from agop.cli.options import (
     complete,
 )
 from agop.cli.outcome import number, show
-from agop.datasets import Dataset
-from agop.experiments.network_listener import NetworkListener
-from agop.networks.training import Epoch
 
 if TYPE_CHECKING:
     from agop.report import RunRecord
@@ -143,12 +130,13 @@ def network(
 ) -> None:
     """Run what the options ask for, or what is left of it, and show the tables."""
     options = dict(locals())
+    from agop.cli.progress import Board
     from agop.experiments.network import run
     from agop.experiments.network_config import NetworkConfig
 
     place = options.pop("out") or Path("runs", f"{arch}-{Path(data).stem or 'data'}")
     config, console = NetworkConfig(**options), Console()
-    with _Board(console) as board:
+    with Board(console) as board:
         worked = run(config, place, board)
     show(place, worked, console, layer_table)
 
@@ -185,56 +173,3 @@ def layer_table(record: RunRecord) -> Table:
             cells.append(number(twin.get((layer, "output")), ".3g"))
         table.add_row(*cells)
     return table
-
-
-class _Board(NetworkListener):
-    """A bar over the epochs, and a table that grows with every measurement."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("remaining"),
-            TextColumn("{task.fields[now]}"),
-            console=console,
-        )
-        self._table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("epoch", "loss", "accuracy", "test acc.", "NC1, last layer", "NFA, median"):
-            self._table.add_column(heading, justify="right")
-        self._live = Live(Group(self._table, self._progress), console=console, refresh_per_second=4)
-        self._task: Any = None
-
-    def __enter__(self) -> _Board:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._live.stop()
-        if not self._console.is_terminal:
-            self._console.print()
-
-    def planned(self, data: Dataset, text: str) -> None:
-        self._console.print(data.source, highlight=False, markup=False)
-        self._console.print(text, highlight=False, markup=False)
-
-    def started(self, done: int, total: int) -> None:
-        if done:
-            self._console.print(f"continuing after epoch {done} of {total}", highlight=False)
-        self._live.start()
-        self._task = self._progress.add_task("training", total=total, completed=done, now="")
-
-    def epoch(self, epoch: Epoch) -> None:
-        now = f"loss {epoch.loss:.4g}, accuracy {epoch.accuracy:.3f}"
-        self._progress.update(self._task, completed=epoch.number, now=now)
-
-    def measured(self, row: Mapping[str, float]) -> None:
-        forms = {"loss": ".4g", "accuracy": ".3f", "test_accuracy": ".3f", "nc1": ".3g", "nfa": ".2f"}
-        cells = [number(row[name], form) for name, form in forms.items()]
-        self._table.add_row(f"{int(row['epoch'])}", *cells)
-
-    def finishing(self) -> None:
-        self._progress.update(self._task, description="measuring", now="")

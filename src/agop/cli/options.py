@@ -11,6 +11,9 @@ import typer
 DATA, MODEL, MACHINE = "Data", "Model", "Machine"
 """Panels of the help."""
 
+_DATA_SETS = ("digits", "mnist", "fashion-mnist", "cifar10", "svhn")
+"""Their names as `agop.datasets` knows them, here because a completion must not wait for its imports."""
+
 
 def complete(*values: str) -> Callable[[str], list[str]]:
     """Shell completion from a list; whether a value is right is decided where it is used."""
@@ -19,10 +22,8 @@ def complete(*values: str) -> Callable[[str], list[str]]:
 
 def data_sets(incomplete: str) -> list[str]:
     """Shell completion of data sets: their names, and the .npz files of this folder."""
-    from agop.datasets import available
-
     here = sorted(str(path) for path in Path().glob("*.npz"))
-    return [name for name in (*(source.name for source in available()), *here) if name.startswith(incomplete)]
+    return [name for name in (*_DATA_SETS, *here) if name.startswith(incomplete)]
 
 
 Data = Annotated[

@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from agop._checks import bad_value
-
 if TYPE_CHECKING:
     from agop.experiments.claims import Verdict
     from agop.experiments.reproduce import Reproduction, Request
@@ -93,6 +91,8 @@ def reproduce(
 
 def _words(words: Sequence[str], seeds: Sequence[str] | None) -> tuple[str, tuple[int, ...]]:
     """The experiment and the seeds; `--seeds 0 1 2` leaves 1 and 2 among the words."""
+    from agop._checks import bad_value
+
     experiments = [word for word in words if not _is_number(word)]
     given = (
         " ".join([*(seeds or []), *(word for word in words if _is_number(word))]).replace(",", " ").split()

@@ -1,0 +1,110 @@
+"""Help, version and completion come at once, and completion knows what there is."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agop
+from agop.cli import options
+from agop.cli.deep_rfm import deep_rfm
+from agop.datasets import available
+from agop.experiments.config import DeepRFMConfig
+
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "plotly", "torchmetrics"}
+
+
+def fresh(code, **environment):
+    """What a new process prints and which heavy packages it imported."""
+    code += f"\nimport sys; print('HEAVY', *sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    text, _, heavy = done.stdout.rpartition("HEAVY")
+    return text, heavy.split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        *([verb, "--help"] for verb in ("deep-rfm", "network", "reproduce", "profile")),
+    ],
+    ids=" ".join,
+)
+def test_help_and_version_import_nothing_heavy(words):
+    code = f"from agop.cli import main\ntry:\n    main({words!r})\nexcept SystemExit as end:\n    assert not end.code"
+    text, heavy = fresh(code)
+    assert text.strip()
+    assert not heavy
+
+
+def test_the_package_imports_its_rooms_on_first_use():
+    text, heavy = fresh("import agop; print(sorted(set(dir(agop)) & {'agop', 'nc1', 'collapse', 'torch'}))")
+    assert text.strip() == "['agop', 'collapse', 'nc1']"
+    assert not heavy
+    text, _ = fresh("import agop; print(agop.Laplace.__name__, agop.collapse.MEASURES.__class__.__name__)")
+    assert text.startswith("Laplace")
+
+
+def test_public_names_are_those_that_type_checkers_see():
+    tree = ast.parse(Path(agop.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert sorted(seen) == agop.__all__
+    for name, module in seen.items():
+        assert module.split(".")[1] == agop._HOMES[name]
+        assert getattr(agop, name) is getattr(sys.modules[module], name)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        agop.nonsense  # noqa: B018
+
+
+def test_deep_rfm_has_the_defaults_of_its_configuration():
+    given = {n: p.default for n, p in inspect.signature(deep_rfm).parameters.items() if n != "out"}
+    assert given == {name: field.default for name, field in DeepRFMConfig.__dataclass_fields__.items()}
+
+
+def complete(line, shell="bash"):
+    """What the shell is offered after `line`."""
+    words = line.split(" ")
+    environment = {
+        "_AGOP_COMPLETE": f"complete_{shell}", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1),
+        "_TYPER_COMPLETE_ARGS": line,
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from agop.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    assert not done.stderr
+    return done.stdout.split("\n")[:-1] if shell == "bash" else done.stdout
+
+
+def test_completion_offers_verbs_options_and_values(tmp_path, monkeypatch):
+    assert complete("agop ") == ["deep-rfm", "network", "profile", "reproduce", "report", "datasets"]
+    assert complete("agop deep-rfm --ker") == ["--kernel"]
+    assert complete("agop deep-rfm --kernel ") == ["laplace", "gaussian"]
+    (tmp_path / "mine.npz").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert complete("agop deep-rfm --data m") == ["mnist", "mine.npz"]
+    assert "fashion-mnist" in complete("agop network --data ", "zsh")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_can_be_shown(shell):
+    environment = os.environ | {"_AGOP_COMPLETE": f"source_{shell}"}
+    command = [sys.executable, "-c", "from agop.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "_AGOP_COMPLETE" in done.stdout
+    assert "agop" in done.stdout
+
+
+def test_completion_knows_every_data_set():
+    assert options._DATA_SETS == tuple(source.name for source in available())
