@@ -13,6 +13,10 @@ ROOT = Path(agop.__file__).parent
 ORDER = [
     "_checks",
     "_blocks",
+    "_files",
+    "_store",
+    "ranks",
+    "launch",
     "view",
     "linalg",
     "gradients",

@@ -1,0 +1,222 @@
+"""Several processes that share one fit: the only place that touches `torch.distributed`.
+
+A *rank* is one of the processes that `torchrun` started. All ranks hold the same points and run the same code; where work can be
+shared, each does its share and the contributions are summed, so that every rank goes on with the same numbers. Nothing is shared
+unless the program says so: inside `with launched():`, `current()` is the ranks of the launch, everywhere else it is `ALONE`.
+
+How the ranks find each other is in `agop.launch`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+T = TypeVar("T")
+
+_QUOTED = 60
+"""Characters of a value up to which `agree` quotes it."""
+
+
+class RanksError(ValueError):
+    """What every rank knows and raises, so that rank 0 alone can say it."""
+
+
+class RankLost(ConnectionError):
+    """Another rank ended, or did not answer within the time limit."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share a fit, as one of them sees them.
+
+    Every method but the properties, `share` and `deal` is collective: all ranks must call it, in the same order. One rank alone
+    does nothing in it.
+
+    Attributes
+    ----------
+    rank
+        This process, 0 to size − 1.
+    size
+        How many there are.
+    timeout
+        Seconds that a rank waits for the others before it raises `RankLost`.
+    group
+        The process group of `torch.distributed`; None is the default one.
+    """
+
+    rank: int = 0
+    size: int = 1
+    timeout: float = 300.0
+    group: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the one that writes files and speaks."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to share with."""
+        return self.size == 1
+
+    def share(self, total: int) -> slice:
+        """The part of `range(total)` of this rank: contiguous; sizes differ by at most one.
+
+        >>> Ranks(1, 2).share(5)
+        slice(2, 5, None)
+        """
+        return slice(total * self.rank // self.size, total * (self.rank + 1) // self.size)
+
+    def deal(self, items: Sequence[T], cost: Callable[[T], float] = lambda item: 1.0) -> list[T]:
+        """The part of `items` of this rank, in their order, such that the parts cost about the same.
+
+        The dearest item goes first, always to the rank with least so far; the same on every rank without asking.
+
+        >>> [Ranks(rank, 2).deal([3, 1, 1, 1], cost=float) for rank in range(2)]
+        [[3], [1, 1, 1]]
+        """
+        costs = [cost(item) for item in items]
+        load, mine = [0.0] * self.size, []
+        for index in sorted(range(len(items)), key=lambda index: -costs[index]):
+            least = load.index(min(load))
+            load[least] += costs[index]
+            if least == self.rank:
+                mine.append(index)
+        return [items[index] for index in sorted(mine)]
+
+    def sum_(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """Overwrite `tensor` with its sum over ranks, the same bits on every rank, and return it."""
+        return self._each(tensor, "all_reduce")
+
+    def from_main_(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """Overwrite `tensor` with that of rank 0 and return it.
+
+        For what decides how the ranks go on (when an iteration stops, say): unlike machines round unlike, and ranks that
+        decide each for itself would wait for each other in vain.
+        """
+        return self._each(tensor, "broadcast", 0)
+
+    def gather(self, text: str) -> list[str]:
+        """The texts of all ranks, in their order."""
+        if self.alone:
+            return [text]
+        data = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        lengths = torch.zeros(self.size, dtype=torch.int64)
+        lengths[self.rank] = len(data)
+        rows = torch.zeros(self.size, max(1, int(self.sum_(lengths).max())), dtype=torch.int64)
+        rows[self.rank, : len(data)] = data
+        self.sum_(rows)
+        return [
+            bytes(row[:length].tolist()).decode() for row, length in zip(rows, lengths.tolist(), strict=True)
+        ]
+
+    def agree(self, name: str, value: str, remedy: str = "") -> None:
+        """Raise `RanksError`, one sentence that names the ranks that differ, unless `value` is the same on all."""
+        if self.alone:
+            return
+        shown = value if len(value) <= _QUOTED else ""
+        digest = hashlib.blake2b(value.encode(), digest_size=16).hexdigest()
+        check_same(name, [(text[:32], text[32:]) for text in self.gather(digest + shown)], remedy)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do `work` on every rank; if users' input stops it on one, every rank raises the same sentence.
+
+        Raises
+        ------
+        RanksError
+            With the rank's number, if `work` raised ValueError, TypeError, OSError or MemoryError on some rank.
+        """
+        if self.alone:
+            return work()
+        result, failure, cause = None, "", None
+        try:
+            result = work()
+        except (ValueError, TypeError, OSError, MemoryError) as error:
+            failure, cause = " ".join(str(error).split()) or type(error).__name__, error
+        failures = self.gather(failure)
+        failed = [rank for rank, text in enumerate(failures) if text]
+        if failed:
+            who = f"{_named(failed)}: " if len(failed) < self.size else ""
+            raise RanksError(who + failures[failed[0]]) from cause
+        return result  # type: ignore[return-value]
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.sum_(torch.zeros(1))
+
+    def _each(self, tensor: Tensor, operation: str, *arguments: int) -> Tensor:
+        if self.alone:
+            return tensor
+        import torch.distributed as dist
+
+        dense = tensor.detach().contiguous()
+        try:
+            getattr(dist, operation)(dense, *arguments, group=self.group)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0][:120]
+            raise RankLost(
+                f"rank {self.rank} lost another one, which ended or took longer than {self.timeout:g} s ({reason}); "
+                f"the same command continues from the last finished layer, and torchrun --max-restarts gives it by itself"
+            ) from error
+        if dense.data_ptr() != tensor.data_ptr():
+            tensor.copy_(dense)
+        return tensor
+
+
+ALONE = Ranks()
+"""One process that shares with nobody."""
+
+_CURRENT: ContextVar[Ranks] = ContextVar("ranks", default=ALONE)
+
+
+def current() -> Ranks:
+    """The ranks that share the work of this block: those of the innermost `launched()` or `sharing(...)`, else `ALONE`."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def sharing(ranks: Ranks) -> Iterator[Ranks]:
+    """Let `current()` be `ranks` inside the block; `sharing(ALONE)` is for work that one rank does by itself."""
+    token = _CURRENT.set(ranks)
+    try:
+        yield ranks
+    finally:
+        _CURRENT.reset(token)
+
+
+def check_same(name: str, values: Sequence[tuple[str, str]], remedy: str = "") -> None:
+    """Raise `RanksError` unless the first items of all pairs (what to compare, what to show) are equal."""
+    counts = Counter(key for key, _ in values)
+    if len(counts) == 1:
+        return
+    usual = max(counts, key=lambda key: (counts[key], key == values[0][0]))
+    others = [rank for rank, (key, _) in enumerate(values) if key != usual]
+    expected = next(shown for key, shown in values if key == usual)
+    got = values[others[0]][1]
+    seen = (
+        f"{got} on {_named(others)} and {expected} elsewhere"
+        if got and expected
+        else f"another on {_named(others)}"
+    )
+    ending = f"; {remedy}." if remedy else "."
+    raise RanksError(f"{name}: expected the same on all {len(values)} ranks, got {seen}{ending}")
+
+
+def _named(ranks: Sequence[int]) -> str:
+    """Ranks in words.
+
+    >>> _named([1]), _named([1, 3])
+    ('rank 1', 'ranks 1, 3')
+    """
+    listed = ", ".join(map(str, ranks[:8])) + (", …" if len(ranks) > 8 else "")
+    return f"rank{'s' if len(ranks) > 1 else ''} {listed}"
