@@ -1,82 +1,82 @@
-"""Estimators as safetensors files with a JSON header: no pickle, written atomically, checked when read."""
+"""Estimators as safetensors files with a JSON header: no pickle, written atomically, checked when read.
+
+The header holds the constructor's arguments, the kernel, and everything that a fit left behind as a number, a
+text or a list; the tensors are the feature matrices, the coefficients and the points that the machines are
+centred on.
+"""
 
 from __future__ import annotations
 
-import json
-import os
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from agop import _checks
+from agop import _checks, _store
 from agop.kernels import Kernel
-from agop.machines import _inputs
 from agop.machines._base import KernelEstimator
-from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMLayer, DeepRFMRegressor, placed
-from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
-from agop.machines.kernel_ridge import KernelMachine
-from agop.machines.rfm import RFMClassifier, RFMRegressor
+from agop.machines.restoring import OTHERWISE, Damaged, restored
 
 FORMAT_VERSION = 1
-_ESTIMATORS = {
-    cls.__name__: cls for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier)
-}
-_MAPS = {cls.__name__: cls for cls in (ReLUFeatures, FourierFeatures, IdentityFeatures)}
+_KIND, _REMEDY = "estimator", "save the estimator again"
 
 
-def save(estimator: KernelEstimator, path: str | Path) -> None:
+def save(estimator: KernelEstimator, path: str | Path, centers: str | None = None) -> None:
     """Write a fitted estimator; a file of that name is replaced only when the new one is complete."""
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(estimator)
+    _checks.one_of("centers", centers, (None, "float16"))
     header: dict[str, Any] = {
-        "format": "agop.estimator",
-        "version": FORMAT_VERSION,
         "class": type(estimator).__name__,
         "parameters": {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": {
-            name: getattr(estimator, name)
-            for name in (
-                "n_features_in_",
-                "_one_axis_",
-                "seed_",
-                "device_",
-                "dtype_",
-                "history_",
-                "_n_features_out",
-            )
-            if hasattr(estimator, name)
+            name: _text(name, value) for name, value in vars(estimator).items() if _is_text(name, estimator)
         },
+        "kernel": _plain("kernel", estimator.machine_.kernel),
     }
     if hasattr(estimator, "feature_names_in_"):
         header["feature_names"] = [str(name) for name in estimator.feature_names_in_]
     if hasattr(estimator, "classes_"):
-        header["classes"] = {"dtype": estimator.classes_.dtype.str, "values": estimator.classes_.tolist()}
-    tensors = (
-        _deep_tensors(estimator, header) if hasattr(estimator, "layers_") else _rfm_tensors(estimator, header)
-    )
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise _checks.bad_value(
-            "path", "a file in an existing folder", f"{str(path)!r}", "create the folder first"
-        )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        header["classes"] = _classes(estimator.classes_)
+    is_deep = hasattr(estimator, "layers_")
+    tensors = _deep_tensors(estimator, header) if is_deep else _rfm_tensors(estimator)
+    if centers is not None:
+        name = "training_points" if is_deep else "centers"
+        tensors[name], header["centers_exponent"] = _halved(tensors[name])
+    _store.write(path, _KIND, FORMAT_VERSION, header, tensors)
+
+
+def load(path: str | Path, *, device: Any = None) -> Any:
+    """Read an estimator that `save` wrote; `device` is where it will compute (None: the CPU)."""
+    place = _checks.device("device", device)
+    header, tensors = _store.read(path, _KIND, FORMAT_VERSION, _REMEDY)
     try:
-        cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(cpu, str(partial), metadata={"agop": json.dumps(header)})
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        return restored(header, tensors, place)
+    except (Damaged, KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
+        raise _store.unreadable(Path(path), _KIND, error, _REMEDY) from None
+
+
+def _is_text(name: str, estimator: KernelEstimator) -> bool:
+    fitted = name.endswith("_") or name == "_n_features_out"
+    return fitted and name not in OTHERWISE and name not in estimator.get_params(deep=False)
+
+
+def _text(name: str, value: Any) -> Any:
+    """A fitted attribute as JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): _text(name, entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_text(name, entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise _checks.bad_type(name, "numbers and texts, which can be saved", type(value).__name__)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -96,8 +96,18 @@ def _plain(name: str, value: Any) -> Any:
     )
 
 
-def _rfm_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
-    header["kernel"] = _plain("kernel", estimator.machine_.kernel)
+def _classes(classes: np.ndarray) -> dict[str, Any]:
+    values = classes.tolist()
+    kinds = {type(value) for value in values}
+    if not kinds <= {str, int, float, bool}:
+        got = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise _checks.bad_value(
+            "y", "labels that are texts or numbers, which can be saved", got, "fit to such labels"
+        )
+    return {"dtype": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": values}
+
+
+def _rfm_tensors(estimator: Any) -> dict[str, Tensor]:
     machine = estimator.machine_
     return {
         "agop": estimator.agop_,
@@ -108,7 +118,6 @@ def _rfm_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _deep_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
-    header["kernel"] = _plain("kernel", estimator.machine_.kernel)
     header["maps"] = []
     tensors = {"training_points": estimator.X_fit_}
     for index, layer in enumerate(estimator.layers_):
@@ -123,93 +132,8 @@ def _deep_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def load(path: str | Path, *, device: Any = None) -> Any:
-    """Read an estimator that `save` wrote; `device` is where it will compute (None: the CPU)."""
-    path = Path(path)
-    if not path.is_file():
-        raise _checks.bad_value("path", "a file written by save", f"{str(path)!r}, which is not there")
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as stored:
-            header = json.loads((stored.metadata() or {})["agop"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise _unreadable(path, str(error)) from None
-    if not isinstance(header, dict) or header.get("format") != "agop.estimator":
-        raise _unreadable(path, "it is not an estimator")
-    if header.get("version") != FORMAT_VERSION:
-        raise _checks.bad_value(
-            "path",
-            f"a file of format version {FORMAT_VERSION}",
-            f"version {header.get('version')!r}",
-            "read it with the release of agop that wrote it",
-        )
-    try:
-        return _restore(header, tensors, _checks.device("device", device))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise _unreadable(path, str(error)) from None
-
-
-def _unreadable(path: Path, reason: str) -> ValueError:
-    return _checks.bad_value(
-        "path",
-        "a complete file written by save",
-        f"{path.name!r} ({reason[:200]})",
-        "save the estimator again",
-    )
-
-
-def _restore(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> Any:
-    estimator: Any = _ESTIMATORS[header["class"]](**{k: _object(v) for k, v in header["parameters"].items()})
-    for name, value in header["fitted"].items():
-        setattr(estimator, name, value)
-    estimator.device_ = str(device)
-    if "feature_names" in header:
-        estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
-    if "classes" in header:
-        estimator.classes_ = np.array(header["classes"]["values"], dtype=np.dtype(header["classes"]["dtype"]))
-    tensors = {name: value.to(device) for name, value in tensors.items()}
-    for name, value in tensors.items():
-        if not bool(torch.isfinite(value).all()):
-            raise _checks.bad_value(name, "finite values", "NaN or infinite entries")
-    kernel = _object(header["kernel"])
-    if "maps" in header:
-        _restore_layers(estimator, header["maps"], tensors, kernel)
-    else:
-        estimator.kernel_ = kernel
-        estimator.agop_, estimator.coordinates_ = tensors["agop"], tensors["coordinates"]
-        estimator.machine_ = KernelMachine(
-            kernel, tensors["centers"], tensors["coefficients"], estimator.precision
-        )
-    return estimator
-
-
-def _restore_layers(estimator: Any, maps: list[str], tensors: dict[str, Tensor], kernel: Kernel) -> None:
-    from agop.machines.deep_rfm import unit_rows
-
-    points = estimator.X_fit_ = tensors["training_points"]
-    estimator.layers_ = []
-    for index, kind in enumerate(maps):
-        prefix = f"{index}.map."
-        drawn = {
-            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
-        }
-        layer = DeepRFMLayer(
-            tensors[f"{index}.agop"],
-            tensors[f"{index}.root"],
-            tensors[f"{index}.coefficients"],
-            placed(_MAPS[kind](**drawn), points),
-        )
-        estimator.layers_.append(layer)
-        centers = unit_rows(points)
-        points = layer.feature_map(layer.project(centers))
-    estimator.machine_ = KernelMachine(
-        kernel, centers, estimator.layers_[-1].coefficients, estimator.precision
-    )
-
-
-def _object(value: Any) -> Any:
-    """A JSON value as the constructor argument it was."""
-    if isinstance(value, dict):
-        value = dict(value)
-        return _inputs.KERNELS[value.pop("kernel")](**value)
-    return value
+def _halved(points: Tensor) -> tuple[Tensor, int]:
+    """Points in half precision, divided by a power of two that makes the largest fit; and its exponent."""
+    array = points.detach().cpu().numpy()
+    exponent = math.frexp(float(np.abs(array).max()))[1] - 15
+    return torch.from_numpy(np.ldexp(array, -exponent).astype(np.float16)), exponent

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from agop import _checks
+from agop import _store
 from agop.view import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT_VERSION = 2
-
+FORMAT_VERSION = 1
+_REMEDY = "save the profile again"
 _NO_LAYERS = ("layer", "name")
 
 
@@ -100,45 +101,65 @@ class Profile:
         return "\n".join([f"Profile of {self.subject}", text, *(f"note: {note}" for note in self.notes)])
 
     def save(self, path: str | Path) -> None:
-        """Write the profile as one JSON document (see `load`)."""
-        document = {
-            "format": "agop.Profile",
-            "version": FORMAT_VERSION,
+        """Write the profile to a safetensors file, atomically, with every digit; see `load`."""
+        tensors: dict[str, Tensor] = {}
+        header = {
             "subject": self.subject,
             "measures": list(self.measures),
-            "notes": self.notes,
-            "table": json.loads(self.table.to_json(orient="split", double_precision=15)),
-            "layers": json.loads(self.layers.to_json(orient="split", double_precision=15)),
+            "notes": list(self.notes),
+            "table": _columns(self.table, "table", tensors),
+            "layers": _columns(self.layers, "layers", tensors),
         }
-        Path(path).write_text(json.dumps(document, indent=1))
+        _store.write(path, "profile", FORMAT_VERSION, header, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:
         """Read a profile that `save` wrote; raises `ValueError` with one sentence for any other file."""
+        header, tensors = _store.read(path, "profile", FORMAT_VERSION, _REMEDY)
         try:
-            document = json.loads(Path(path).read_text())
-            version = document["version"] if document["format"] == "agop.Profile" else None
-        except (ValueError, KeyError, TypeError):
-            raise _checks.bad_value(
-                "path", "a profile written by Profile.save", f"another file ({path})"
-            ) from None
-        if version not in (1, FORMAT_VERSION):
-            raise _checks.bad_value(
-                "path", f"a profile of format version {FORMAT_VERSION}", f"version {version!r}"
+            table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
+            measures, notes = _texts(header["measures"]), _texts(header["notes"])
+            if not {"layer", "name", "stage", *measures} <= set(table.columns) or tensors:
+                raise ValueError("a table without its columns, or more than the tables")
+            return cls(table, _texts([header["subject"]])[0], tuple(measures), notes, layers)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
+
+
+def _columns(frame: pd.DataFrame, prefix: str, tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """A table as JSON; its columns of numbers go among the tensors."""
+    columns: list[dict[str, Any]] = []
+    for number, name in enumerate(frame):
+        values = frame[name]
+        entry: dict[str, Any] = {"name": str(name)}
+        if len(values) and values.dtype.kind in "if":
+            tensors[f"{prefix}.{number}"] = torch.from_numpy(
+                np.array(values, dtype=np.int64 if values.dtype.kind == "i" else np.float64)
             )
-        measures = tuple(document["measures"])
-        table = _frame(document["table"])
-        table[list(measures)] = table[list(measures)].astype(float)
-        layers = _frame(document["layers"]) if version > 1 else pd.DataFrame(columns=list(_NO_LAYERS))
-        for name in layers.columns.drop(["name", "kind", "follows"], errors="ignore"):
-            if layers[name].dtype == object:
-                # nothing but empty cells
-                layers[name] = layers[name].astype(float)
-        return cls(table, document["subject"], measures, document["notes"], layers)
+        else:
+            entry["texts"] = [None if pd.isna(value) else str(value) for value in values]
+        columns.append(entry)
+    return columns
 
 
-def _frame(split: dict[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame(split["data"], columns=split["columns"])
+def _frame(columns: Any, prefix: str, tensors: dict[str, Tensor]) -> pd.DataFrame:
+    """The table that `_columns` took apart; its tensors are taken out of `tensors`."""
+    found: dict[str, Any] = {}
+    for number, column in enumerate(columns):
+        (name,) = _texts([column["name"]])
+        if name in found:
+            raise ValueError(f"a column twice in {prefix}")
+        if "texts" in column:
+            found[name] = [None if text is None else _texts([text])[0] for text in column["texts"]]
+        else:
+            found[name] = tensors.pop(f"{prefix}.{number}").numpy()
+    return pd.DataFrame(found)
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("texts that are none")
+    return values
 
 
 def with_drops(layers: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

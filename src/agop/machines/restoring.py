@@ -1,0 +1,251 @@
+"""An estimator out of a header and tensors that may be anybody's: every name, type and shape is checked."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from agop.kernels import Kernel
+from agop.machines import _inputs
+from agop.machines._base import KernelClassifier
+from agop.machines.deep_rfm import (
+    DeepRFMClassifier,
+    DeepRFMLayer,
+    DeepRFMRegressor,
+    placed,
+    unit_rows,
+)
+from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
+from agop.machines.kernel_ridge import KernelMachine
+from agop.machines.rfm import PRECISIONS, RFMClassifier, RFMRegressor
+
+_ESTIMATORS = {
+    cls.__name__: cls for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier)
+}
+_MAPS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "ReLUFeatures": (ReLUFeatures, ("weight",)),
+    "FourierFeatures": (FourierFeatures, ("frequencies", "phases")),
+    "IdentityFeatures": (IdentityFeatures, ()),
+}
+_LABELS = re.compile(r"str|object|bool|u?int(8|16|32|64)|float(16|32|64)")
+OTHERWISE = (
+    "machine_",
+    "layers_",
+    "X_fit_",
+    "agop_",
+    "coordinates_",
+    "kernel_",
+    "classes_",
+    "feature_names_in_",
+)
+"""What a fit leaves behind that is stored as tensors or in a form of its own, not as plain text."""
+
+T = TypeVar("T")
+
+
+class Damaged(Exception):
+    """What is wrong with a file, in words."""
+
+
+def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> Any:
+    """The estimator, computing on `device`.
+
+    Raises
+    ------
+    Damaged
+        If header and tensors don't make an estimator; other exceptions of arithmetic and types may come, too.
+    """
+    name = _of_type(header, "class", str)
+    if name not in _ESTIMATORS:
+        raise Damaged(f"class {name!r} is none of agop's estimators")
+    estimator = _constructed(_ESTIMATORS[name], _of_type(header, "parameters", dict))
+    _set_fitted(estimator, _of_type(header, "fitted", dict))
+    estimator.device_ = str(device)
+    dtype = _dtype(estimator)
+    points = "training_points" if "maps" in header else "centers"
+    if "centers_exponent" in header:
+        tensors[points] = _widened(tensors[points], _of_type(header, "centers_exponent", int), dtype)
+    for key, value in tensors.items():
+        if value.dtype != dtype or not bool(torch.isfinite(value).all()):
+            raise Damaged(f"tensor {key!r} is not made of finite numbers in {estimator.dtype_}")
+    tensors = {key: value.to(device) for key, value in tensors.items()}
+    kernel = _kernel(_of_type(header, "kernel", dict))
+    if "maps" in header:
+        _restore_layers(estimator, _of_type(header, "maps", list), tensors, kernel)
+    else:
+        _restore_machine(estimator, tensors, kernel)
+    outputs = estimator.machine_.coefficients.shape[1]
+    _set_names(estimator, header)
+    _set_classes(estimator, header, outputs)
+    return estimator
+
+
+def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
+    value = header.get(name)
+    if type(value) is not kind:
+        raise Damaged(f"{name} is {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
+    """The estimator with its constructor's arguments; `fit` checks their values, as it does for everybody's."""
+    known = inspect.signature(cls).parameters
+    for name, value in parameters.items():
+        if name not in known:
+            raise Damaged(f"{cls.__name__} has no parameter {name!r}")
+        default = known[name].default
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Damaged(f"parameter {name!r} is not finite")
+        if isinstance(value, list) or (isinstance(value, dict) and name != "kernel"):
+            raise Damaged(f"parameter {name!r} is {type(value).__name__}")
+        if isinstance(default, bool) and not isinstance(value, bool | int):
+            raise Damaged(f"parameter {name!r} is neither true nor false")
+    estimator = cls(**{k: _kernel(v) if isinstance(v, dict) else v for k, v in parameters.items()})
+    if estimator.precision not in PRECISIONS:
+        raise Damaged("parameter 'precision' is none of " + ", ".join(PRECISIONS))
+    return estimator
+
+
+def _kernel(value: dict[str, Any]) -> Kernel:
+    arguments = dict(value)
+    name = arguments.pop("kernel", None)
+    if not isinstance(name, str) or name not in _inputs.KERNELS:
+        raise Damaged(f"the kernel is none of {', '.join(_inputs.KERNELS)}")
+    return _inputs.KERNELS[name](**arguments)
+
+
+def _set_fitted(estimator: Any, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        fitted = name.isidentifier() and (name.endswith("_") or name == "_n_features_out")
+        if not fitted or name.startswith("__") or name in OTHERWISE or hasattr(type(estimator), name):
+            raise Damaged(f"{name[:40]!r} is no fitted attribute")
+        setattr(estimator, name, value)
+    n_features, history = getattr(estimator, "n_features_in_", None), getattr(estimator, "history_", None)
+    if type(n_features) is not int:
+        raise Damaged("n_features_in_ is no integer")
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise Damaged("history_ is no list of entries")
+    seed = getattr(estimator, "seed_", 0)
+    if type(seed) is not int or seed < 0:
+        raise Damaged("seed_ is no seed")
+
+
+def _dtype(estimator: Any) -> torch.dtype:
+    name = getattr(estimator, "dtype_", None)
+    if name not in ("float32", "float64"):
+        raise Damaged("dtype_ is neither float32 nor float64")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _widened(points: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
+    """Points that were stored in half precision, in the dtype of the estimator."""
+    if points.dtype != torch.float16 or not -1100 < exponent < 1100:
+        raise Damaged("centres in half precision without their scale")
+    return torch.from_numpy(np.ldexp(points.to(dtype).numpy(), exponent))
+
+
+def _shapes(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
+    """Exactly the expected tensors, of these shapes."""
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise Damaged(f"no tensor {name!r}")
+        if tuple(tensors[name].shape) != shape:
+            raise Damaged(f"tensor {name!r} of shape {tuple(tensors[name].shape)} instead of {shape}")
+    extra = [name for name in tensors if name not in expected]
+    if extra:
+        raise Damaged(f"tensor {extra[0][:40]!r} is unknown")
+
+
+def _matrix(tensors: dict[str, Tensor], name: str) -> Tensor:
+    if name not in tensors or tensors[name].ndim != 2:
+        raise Damaged(f"no matrix {name!r}")
+    return tensors[name]
+
+
+def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel) -> None:
+    d = estimator.n_features_in_
+    r = _matrix(tensors, "coordinates").shape[1]
+    n, c = _matrix(tensors, "coefficients").shape
+    _shapes(tensors, {"agop": (d, d), "coordinates": (d, r), "centers": (n, r), "coefficients": (n, c)})
+    estimator.kernel_ = kernel
+    estimator.agop_, estimator.coordinates_ = tensors["agop"], tensors["coordinates"]
+    estimator.machine_ = KernelMachine(
+        kernel, tensors["centers"], tensors["coefficients"], estimator.precision
+    )
+
+
+def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor], kernel: Kernel) -> None:
+    points = _matrix(tensors, "training_points")
+    n, d = points.shape
+    c = _matrix(tensors, "0.coefficients").shape[1]
+    expected: dict[str, tuple[int, ...]] = {"training_points": (n, estimator.n_features_in_)}
+    widths: list[int] = []
+    for index, kind in enumerate(maps):
+        if not isinstance(kind, str) or kind not in _MAPS:
+            raise Damaged(f"the feature map of layer {index + 1} is unknown")
+        drawn = _MAPS[kind][1]
+        k = _matrix(tensors, f"{index}.map.{drawn[0]}").shape[0] if drawn else d
+        expected |= {f"{index}.{name}": (d, d) for name in ("agop", "root")}
+        expected |= {f"{index}.coefficients": (n, c)}
+        expected |= {f"{index}.map.{name}": (k,) if name == "phases" else (k, d) for name in drawn}
+        widths.append(k)
+        d = k
+    _shapes(tensors, expected)
+    if not maps or estimator._n_features_out != d or len(estimator.history_) != len(maps):
+        raise Damaged("layers that do not belong together")
+    if 4 * n * max(widths) * points.element_size() > psutil.virtual_memory().available:
+        raise Damaged(f"{n:,} centres with {max(widths):,} features do not fit into the free memory")
+    estimator.X_fit_, estimator.layers_ = points, []
+    for index, kind in enumerate(maps):
+        cls, drawn = _MAPS[kind]
+        layer = DeepRFMLayer(
+            tensors[f"{index}.agop"],
+            tensors[f"{index}.root"],
+            tensors[f"{index}.coefficients"],
+            placed(cls(*(tensors[f"{index}.map.{name}"] for name in drawn)), points),
+        )
+        estimator.layers_.append(layer)
+        centers = unit_rows(points)
+        points = layer.feature_map(layer.project(centers))
+    estimator.machine_ = KernelMachine(
+        kernel, centers, estimator.layers_[-1].coefficients, estimator.precision
+    )
+
+
+def _set_names(estimator: Any, header: dict[str, Any]) -> None:
+    if "feature_names" not in header:
+        return
+    names = _of_type(header, "feature_names", list)
+    if len(names) != estimator.n_features_in_ or not all(isinstance(name, str) for name in names):
+        raise Damaged("feature_names are not one text per feature")
+    estimator.feature_names_in_ = np.array(names, dtype=object)
+
+
+def _set_classes(estimator: Any, header: dict[str, Any], outputs: int) -> None:
+    if not isinstance(estimator, KernelClassifier):
+        if type(getattr(estimator, "_one_axis_", None)) is not bool or (
+            estimator._one_axis_ and outputs != 1
+        ):
+            raise Damaged("targets that are no vector")
+        return
+    stored = _of_type(header, "classes", dict)
+    kind, values = _of_type(stored, "dtype", str), _of_type(stored, "values", list)
+    if not _LABELS.fullmatch(kind) or not all(type(value) in (str, int, float, bool) for value in values):
+        raise Damaged("labels that are neither texts nor numbers")
+    if any(type(value) is float and not math.isfinite(value) for value in values):
+        raise Damaged("labels that are not finite")
+    if len(values) != outputs:
+        raise Damaged(f"{len(values)} labels for {outputs} outputs")
+    if kind == "str" and not all(isinstance(value, str) for value in values):
+        raise Damaged("labels of several kinds")
+    estimator.classes_ = np.array(values, dtype=np.dtype(kind))
+    if not np.array_equal(np.unique(estimator.classes_), estimator.classes_):
+        raise Damaged("labels that are not sorted")
