@@ -59,6 +59,17 @@ class Ranks:
     timeout: float = 300.0
     group: Any = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def of(cls, group: Any = None) -> Ranks:
+        """The ranks of a process group of `torch.distributed`; None: those of `current()`, else of the default group if there is one."""
+        import torch.distributed as dist
+
+        if isinstance(group, Ranks):
+            return group
+        if (group is None and not current().alone) or not (dist.is_available() and dist.is_initialized()):
+            return current()
+        return cls(dist.get_rank(group), dist.get_world_size(group), group=group)
+
     @property
     def is_main(self) -> bool:
         """Whether this is rank 0, the one that writes files and speaks."""
@@ -104,16 +115,17 @@ class Ranks:
         For what decides how the ranks go on (when an iteration stops, say): unlike machines round unlike, and ranks that
         decide each for itself would wait for each other in vain.
         """
-        return self._each(tensor, "broadcast", 0)
+        return self._each(tensor, "broadcast", group_src=0)
 
     def gather(self, text: str) -> list[str]:
         """The texts of all ranks, in their order."""
         if self.alone:
             return [text]
-        data = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        lengths = torch.zeros(self.size, dtype=torch.int64)
+        place = self._home()
+        data = torch.tensor(list(text.encode()), dtype=torch.int64, device=place)
+        lengths = torch.zeros(self.size, dtype=torch.int64, device=place)
         lengths[self.rank] = len(data)
-        rows = torch.zeros(self.size, max(1, int(self.sum_(lengths).max())), dtype=torch.int64)
+        rows = data.new_zeros(self.size, max(1, int(self.sum_(lengths).max())))
         rows[self.rank, : len(data)] = data
         self.sum_(rows)
         return [
@@ -152,16 +164,23 @@ class Ranks:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        self.sum_(torch.zeros(1))
+        if not self.alone:
+            self.sum_(torch.zeros(1, device=self._home()))
 
-    def _each(self, tensor: Tensor, operation: str, *arguments: int) -> Tensor:
+    def _home(self) -> str:
+        """Where small tensors must lie for this group."""
+        import torch.distributed as dist
+
+        return "cuda" if dist.get_backend(self.group) == "nccl" else "cpu"
+
+    def _each(self, tensor: Tensor, operation: str, **options: int) -> Tensor:
         if self.alone:
             return tensor
         import torch.distributed as dist
 
         dense = tensor.detach().contiguous()
         try:
-            getattr(dist, operation)(dense, *arguments, group=self.group)
+            getattr(dist, operation)(dense, group=self.group, **options)
         except RuntimeError as error:
             reason = str(error).splitlines()[0][:120]
             raise RankLost(

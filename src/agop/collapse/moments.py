@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Integer
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from agop._checks import bad_type, bad_value, floating, integer, one_of, same_length
 from agop.collapse._accumulate import Sums, class_sums, mean_difference, merge
+from agop.collapse._across import merged
 from agop.collapse.spectrum import BetweenSpectrum, between_spectrum
+from agop.ranks import Ranks
 
 Weighting = Literal["class", "sample"]
 _T = TypeVar("_T")
@@ -144,6 +146,20 @@ class ClassMoments:
             weight = (a.counts * b.counts / sums.counts.clamp_min(1)).sqrt()
             shift = mean_difference(a, b) * weight.unsqueeze(1)
             matrix = (self.scatter + other.scatter.to(device)).addmm_(shift.T, shift)
+        return ClassMoments(sums.counts, sums.means, sums.within, sums.residual, matrix)
+
+    def all_reduce(self, group: Any = None) -> ClassMoments:
+        """Moments of the samples of all processes of a `torch.distributed` group, the same on each; the processes hold disjoint samples.
+
+        `group` is a process group or an `agop.ranks.Ranks`; None: that of `agop.launch.launched`, else the default group. Every
+        process must call it; one without samples has `ClassMoments.empty(n_classes, d)`.
+        """
+        ranks = Ranks.of(group)
+        if ranks.alone:
+            return self
+        kept = "with" if self.scatter is not None else "without"
+        ranks.agree("moments", f"{self.n_classes} classes in {self.d} dimensions {kept} scatter")
+        sums, matrix = merged(ranks, self._sums(), self.scatter)
         return ClassMoments(sums.counts, sums.means, sums.within, sums.residual, matrix)
 
     def to(self, device: torch.device | str) -> ClassMoments:

@@ -26,6 +26,7 @@ from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
 from agop.gradients.taps import Layers, call_name, named_exactly, select_layers
+from agop.ranks import Ranks
 
 
 class LayerAGOPs(dict[str, Tensor]):
@@ -91,12 +92,11 @@ class LayerAGOPs(dict[str, Tensor]):
         )
 
     def all_reduce(self, group: Any = None) -> LayerAGOPs:
-        """Merge the results of all processes of a `torch.distributed` group; each of them gets the whole."""
-        import torch.distributed as dist
+        """Merge the results of all processes of a `torch.distributed` group (see `Ranks.of`); each of them gets the whole."""
+        ranks = Ranks.of(group)
 
         def total(values: list[float], like: Tensor) -> list[float]:
-            summed = torch.tensor(values, dtype=torch.float64, device=like.device)
-            dist.all_reduce(summed, group=group)
+            summed = ranks.sum_(torch.tensor(values, dtype=torch.float64, device=like.device))
             return [float(value) for value in summed]
 
         names, like = list(self), next(iter(self.values()))
@@ -106,8 +106,7 @@ class LayerAGOPs(dict[str, Tensor]):
         for name in names:
             share = self._weights()[name] / weights[name]
             squares.append((share * self.standard_error[name] * float(self[name].norm())) ** 2)
-            agops[name] = self[name] * share
-            dist.all_reduce(agops[name], group=group)
+            agops[name] = ranks.sum_(self[name] * share)
         errors = {
             name: math.sqrt(square) / max(float(agops[name].norm()), 1e-300)
             for name, square in zip(names, total(squares, like))

@@ -20,6 +20,7 @@ from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
 from agop.gradients.cotangents import Cotangents, replicate_error
 from agop.gradients.inputs import Batches, Passes, sweep_inputs
+from agop.ranks import Ranks
 
 
 def agop(
@@ -245,22 +246,19 @@ class AGOPMoments:
             )
 
     def all_reduce(self, group: Any = None) -> AGOPMoments:
-        """Merge the statistics of all processes of a `torch.distributed` group, in place on each of them."""
-        import torch.distributed as dist
-
+        """Merge the statistics of all processes of a `torch.distributed` group (see `Ranks.of`), in place on each of them."""
+        ranks = Ranks.of(group)
         assert self._totals is not None, "update before all_reduce"
         mine = self.n_samples
-        count = torch.tensor(float(mine), dtype=torch.float64, device=self._totals.device)
-        dist.all_reduce(count, group=group)
+        count = ranks.sum_(torch.tensor(float(mine), dtype=torch.float64, device=self._totals.device))
         if self._mean is not None:
-            mean = self._mean * (mine / float(count))
-            dist.all_reduce(mean, group=group)
+            mean = ranks.sum_(self._mean * (mine / float(count)))
             scaled = (self._mean - mean) * math.sqrt(mine)
             replicates = self._totals.shape[0]
             for replicate in range(replicates):
                 add_outer(self._totals[replicate], scaled[replicate::replicates])
             self._mean = mean
-        dist.all_reduce(self._totals, group=group)
+        ranks.sum_(self._totals)
         self.n_samples = int(count)
         return self
 
