@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agop.collapse import ClassMoments
 from agop.ranks import ALONE, Ranks, RanksError, check_same, current, sharing
-from tests.launching import script, start
+from tests.launching import start
 from tests.tolerances import MERGE, relative_error
 
 PROGRAM = """
@@ -67,12 +67,12 @@ print(json.dumps(seen))
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    done = start(script(tmp_path_factory.mktemp("ranks"), PROGRAM))
+def both():
+    done = start(PROGRAM)
     for process in done:
-        assert process.returncode == 0, process.stderr
-        assert not process.stderr
-    return [json.loads(process.stdout) for process in done]
+        assert process.code == 0, process.err
+        assert not process.err
+    return [json.loads(process.out) for process in done]
 
 
 def test_both_ranks_see_the_same(both):
