@@ -53,7 +53,10 @@ def real(
     expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise bad_type(name, expected, f"{value!r} ({type(value).__name__})", remedy)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floats
+        number = float("inf")
     within = (
         (above is None or number > above)
         and (at_least is None or number >= at_least)

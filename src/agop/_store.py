@@ -92,7 +92,7 @@ def read(path: str | Path, kind: str, version: int, remedy: str) -> tuple[dict[s
 
 def unreadable(path: Path, kind: str, error: Exception, remedy: str) -> ValueError:
     """The sentence about a damaged file; of what was found in it, only short printable text is repeated."""
-    reason = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
+    reason = " ".join(str(error).split())[:200].encode("unicode_escape").decode()
     got = f"{str(path)!r} ({reason or type(error).__name__})"
     return _checks.bad_value("path", f"a complete file with a saved {kind}", got, remedy)
 

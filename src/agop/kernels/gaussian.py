@@ -35,7 +35,7 @@ class Gaussian(Kernel):
     bandwidth: float = 1.0
 
     def __post_init__(self) -> None:
-        _checks.real("bandwidth", self.bandwidth, above=0)
+        object.__setattr__(self, "bandwidth", _checks.real("bandwidth", self.bandwidth, above=0))
 
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True

@@ -39,8 +39,8 @@ class Laplace(Kernel):
     exponent: float = 1.0
 
     def __post_init__(self) -> None:
-        _checks.real("bandwidth", self.bandwidth, above=0)
-        _checks.real("exponent", self.exponent, above=0, at_most=2)
+        object.__setattr__(self, "bandwidth", _checks.real("bandwidth", self.bandwidth, above=0))
+        object.__setattr__(self, "exponent", _checks.real("exponent", self.exponent, above=0, at_most=2))
 
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _REMEDY = "save the profile again"
 _NO_LAYERS = ("layer", "name")
+_TEXTS = ["name", "stage", "kind", "follows"]
+"""The columns that hold no numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +121,9 @@ class Profile:
         try:
             table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
             measures, notes = _texts(header["measures"]), _texts(header["notes"])
-            if not {"layer", "name", "stage", *measures} <= set(table.columns) or tensors:
-                raise ValueError("a table without its columns, or more than the tables")
+            _check_tables(table, layers, measures)
+            if tensors:
+                raise ValueError("more tensors than columns")
             return cls(table, _texts([header["subject"]])[0], tuple(measures), notes, layers)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
@@ -154,6 +157,20 @@ def _frame(columns: Any, prefix: str, tensors: dict[str, Tensor]) -> pd.DataFram
         else:
             found[name] = tensors.pop(f"{prefix}.{number}").numpy()
     return pd.DataFrame(found)
+
+
+def _check_tables(table: pd.DataFrame, layers: pd.DataFrame, measures: list[str]) -> None:
+    """One row a layer and stage with numbers for measures, and one row a layer."""
+    if not {"layer", "name", "stage"} <= set(table) or not set(_NO_LAYERS) <= set(layers):
+        raise ValueError("tables without their first columns")
+    if table.duplicated(["layer", "stage"]).any() or layers.duplicated("layer").any():
+        raise ValueError("a layer twice")
+    if not set(measures) <= set(table) - {"layer", "name", "stage"} or len(set(measures)) < len(measures):
+        raise ValueError("measures that are not in the table")
+    for frame in (table, layers):
+        for name in frame.columns.drop(_TEXTS, errors="ignore"):
+            if len(frame) and frame[name].dtype.kind not in "if":
+                raise ValueError(f"{name} is no column of numbers")
 
 
 def _texts(values: Any) -> list[str]:
