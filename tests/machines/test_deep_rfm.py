@@ -86,7 +86,7 @@ def test_warm_start_adds_the_missing_layers(blobs):
     grown.set_params(n_layers=4).fit(X, y)
     np.testing.assert_array_equal(grown.decision_function(X), whole.decision_function(X))
     assert [entry["layer"] for entry in grown.history_] == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="X: expected the training points of the last fit"):
+    with pytest.raises(ValueError, match="X, y: expected the training data of the fit that warm_start=True continues"):
         grown.fit(X + 1, y)
 
 

@@ -16,32 +16,144 @@ from torch import Tensor
 from agop import _checks
 from agop.machines import _inputs
 from agop.machines._inputs import Place
+from agop.machines.progress import Bar, ProgressHook
+from agop.machines.samples import Samples
 
 Callback = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration or layer with (index from 0, how many in all, its history entry); may raise to stop the fit."""
 
+_MAY_CHANGE = frozenset(
+    ("n_iter", "n_layers", "solver", "max_memory", "warm_start", "verbose", "device", "dtype", "random_state")
+)
+"""Parameters that a warm start need not share with the fit it continues."""
+
+_ANEW = "set warm_start=False to begin anew"
 
 E = TypeVar("E", bound="KernelEstimator")
 # PEP 673's Self would say the same; the run-time checks of the tests cannot resolve it in single methods
 
 
 class KernelEstimator(BaseEstimator):
-    """Shared ground of the four estimators; a subclass gives `_fit_targets` and `_decision`."""
+    """Shared ground of the four estimators; a subclass gives `_fit_samples`, `_decision` and `_targets`."""
 
-    def _fit_targets(
+    def _fit_samples(
         self,
-        X: Float[Tensor, "n d"],
-        Y: Float[Tensor, "n c"],
-        place: Place,
-        *,
-        labels: Int[Tensor, " n"] | None,
-        sample_weight: Float[Tensor, " n"] | None,
+        samples: Samples,
+        validation: Samples | None,
         callback: Callback | None,
+        progress: ProgressHook | None,
     ) -> None:
         raise TypeError("a subclass fits")
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         raise TypeError("a subclass predicts")
+
+    def _targets(
+        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any]
+    ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
+        """Targets (n, c) and labels (or None) of `n` rows; what `fit` learns of them is in `learned`, which is empty at first."""
+        raise TypeError("a subclass reads targets")
+
+    def fit(
+        self: E,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        callback: Callback | None = None,
+        progress: ProgressHook | None = None,
+    ) -> E:
+        """Fit to `y`: targets (n,) or (n, c) of a regressor, labels (n,) of any kind of a classifier.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Training samples, (n, d), their targets, and how much each counts (None: equally).
+        X_val, y_val, sample_weight_val
+            Samples to validate on, instead of a share held out by the parameter `validation`.
+        callback
+            Called after each iteration or layer with (index from 0, how many in all, its entry of `history_`).
+        progress
+            Called many times in an iteration or layer with (operations done, operations predicted, what is being done).
+
+        Notes
+        -----
+        Ctrl-C, or an exception that `callback` or `progress` raises, stops the fit. The estimator then holds what was finished, it
+        predicts with that, and with `warm_start=True` a further `fit` on the same data goes on from there.
+        """
+        if not (self.warm_start and self.__sklearn_is_fitted__()):
+            self._forget()
+        X, place = _inputs.check_X(
+            self, X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype
+        )
+        learned: dict[str, Any] = {}
+        Y, labels = self._targets("y", y, len(X), place, learned)
+        weight = _inputs.check_weight("sample_weight", sample_weight, len(X), place)
+        samples = Samples(X, Y, labels, weight).that_count()
+        validation = self._given(X_val, y_val, sample_weight_val, place, learned)
+        self._continue(samples, validation)
+        learned |= {"device_": str(place.device), "dtype_": str(place.dtype).removeprefix("torch.")}
+        self.__dict__.update(learned)
+        if self.validation is not None and validation is None:
+            samples, validation = samples.split(self._share(), self.seed_)
+        if not self.verbose:
+            self._fit_samples(samples, validation, callback, progress)
+            return self
+        with Bar() as bar:
+            self._fit_samples(samples, validation, callback, _both(bar, progress))
+        return self
+
+    def _given(
+        self, X: Any, y: Any, sample_weight: Any, place: Place, learned: dict[str, Any]
+    ) -> Samples | None:
+        """The validation samples that were passed to `fit`."""
+        if X is None and y is None and sample_weight is None:
+            return None
+        if X is None or y is None:
+            raise _checks.bad_value("X_val, y_val", "both", "one of them", "pass samples and their targets")
+        X, _ = _inputs.check_X(self, X, reset=False, device=place.device, dtype=place.dtype)
+        Y, labels = self._targets("y_val", y, len(X), place, learned)
+        weight = _inputs.check_weight("sample_weight_val", sample_weight, len(X), place)
+        return Samples(X, Y, labels, weight).that_count()
+
+    def _share(self) -> float:
+        remedy = "pass samples of your own to fit as X_val and y_val"
+        share = _checks.real("validation", self.validation, above=0, remedy=remedy)
+        if share >= 1:
+            raise _checks.bad_value("validation", "a share of the samples below 1", f"{share:g}", remedy)
+        return share
+
+    def _continue(self, samples: Samples, validation: Samples | None) -> None:
+        """Begin a fit, with its seed; or check that a warm start has the data and the parameters of the fit it continues."""
+        digest = samples.fingerprint() + ("" if validation is None else validation.fingerprint())
+        settings = {
+            name: repr(value.item() if isinstance(value, np.generic) else value)
+            for name, value in self.get_params(deep=False).items()
+            if name not in _MAY_CHANGE
+        }
+        if not hasattr(self, "seed_"):
+            self.seed_ = _inputs.seed_from(self.random_state)
+            self.data_digest_, self.settings_ = digest, settings
+        for name, was in self.settings_.items():
+            if settings[name] != was:
+                raise _checks.bad_value(
+                    name, f"{was} as in the fit that warm_start=True continues", settings[name], _ANEW
+                )
+        if self.data_digest_ != digest:
+            raise _checks.bad_value(
+                "X, y", "the training data of the fit that warm_start=True continues", "other data", _ANEW
+            )
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit learned, so that one that fails or is stopped leaves nothing of it behind."""
+        for name in [name for name in vars(self) if name.endswith("_") or name == "_n_features_out"]:
+            delattr(self, name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "machine_")
 
     def _checked(self, X: Any) -> tuple[Float[Tensor, "m d"], Place]:
         """New samples for a fitted estimator, where and in what it computes."""
@@ -49,37 +161,40 @@ class KernelEstimator(BaseEstimator):
         X, place = _inputs.check_X(self, X, reset=False, device=self.device_, dtype=self.dtype_)
         return X, place
 
-    def _begin(self, X: Any) -> tuple[Float[Tensor, "n d"], Place]:
-        X, place = _inputs.check_X(self, X, reset=True, device=self.device, dtype=self.dtype)
-        self.device_, self.dtype_ = str(place.device), str(place.dtype).removeprefix("torch.")
-        return X, place
+    def save(self, path: str | Path, centers: str | None = None) -> None:
+        """Write the fitted estimator to a safetensors file, atomically and without pickle; see `load`.
 
-    def _fit(
-        self: E,
-        X: Float[Tensor, "n d"],
-        Y: Float[Tensor, "n c"],
-        place: Place,
-        labels: Int[Tensor, " n"] | None,
-        sample_weight: Any,
-        callback: Callback | None,
-    ) -> E:
-        weight = _inputs.check_weight(sample_weight, X, len(X), place)
-        if weight is not None and bool((weight == 0).any()):
-            kept = weight > 0  # a sample of weight zero is a sample that is not there
-            X, Y, weight = X[kept], Y[kept], weight[kept]
-            labels = None if labels is None else labels[kept.cpu()]
-        self._fit_targets(X, Y, place, labels=labels, sample_weight=weight, callback=callback)
-        return self
+        The file needs no training data beside it: it holds the points that the kernel machines are centred on, which are the training
+        points.
 
-    def save(self, path: str | Path) -> None:
-        """Write the fitted estimator to a safetensors file (no pickle); see `load`."""
+        Parameters
+        ----------
+        path
+            The file; one of that name is replaced once the new one is complete.
+        centers : None or "float16"
+            None stores the centres as they are, and what is loaded predicts the same to the last bit. "float16" stores them with 11 bits,
+            in half or a quarter of the space. Predictions are then those of the same coefficients at slightly moved centres: on the
+            digits they move by less than 0.4 % of their size and no label changes; where close points have far targets they move more.
+            Compare predictions before the original is deleted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the labels can't be stored without pickle (a callable feature map), or the folder does not exist.
+        OSError
+            If the system can't write; a file of that name stays as it was.
+        """
         from agop.machines.persistence import save
 
-        save(self, path)
+        save(self, path, centers)
 
     @classmethod
     def load(cls: type[E], path: str | Path, *, device: Any = None) -> E:
-        """Read an estimator that `save` wrote; raises `ValueError` with one sentence for any other file."""
+        """Read an estimator that `save` wrote, to compute on `device` (None: the CPU).
+
+        Nothing in the file is executed. A file that is damaged, of another class or of another format version raises `ValueError` with
+        one sentence.
+        """
         from agop.machines.persistence import load
 
         estimator = load(path, device=device)
@@ -91,11 +206,15 @@ class KernelEstimator(BaseEstimator):
 class KernelRegressor(RegressorMixin, KernelEstimator):
     """The regression side: targets with one or two axes."""
 
-    def fit(self: E, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None) -> E:
-        """Fit to targets `y`, (n,) or (n, c); see the class for `callback`."""
-        X, place = self._begin(X)
-        Y, self._one_axis_ = _inputs.check_targets(y, len(X), place)
-        return self._fit(X, Y, place, None, sample_weight, callback)
+    def _targets(
+        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any]
+    ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
+        Y, one_axis = _inputs.check_targets(name, y, n, place)
+        known = learned.setdefault("n_outputs_", Y.shape[1])
+        learned.setdefault("_one_axis_", one_axis)
+        if Y.shape[1] != known:
+            raise _checks.bad_value(name, f"{known} columns like y", f"{Y.shape[1]}")
+        return Y, None
 
     def predict(self, X: Any) -> Any:
         """Predicted targets, with as many axes as `y` had in `fit`."""
@@ -115,12 +234,12 @@ class KernelRegressor(RegressorMixin, KernelEstimator):
 class KernelClassifier(ClassifierMixin, KernelEstimator):
     """The classification side: labels of any kind, fitted as ±1 one-hot targets."""
 
-    def fit(self: E, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None) -> E:
-        """Fit to labels `y` (n,), numbers or strings, of at least two classes; see the class for `callback`."""
-        X, place = self._begin(X)
-        self.classes_, index = _inputs.check_labels(y, len(X))
-        Y = _inputs.signed_one_hot(index, len(self.classes_), place)
-        return self._fit(X, Y, place, index, sample_weight, callback)
+    def _targets(
+        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any]
+    ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
+        classes, index = _inputs.check_labels(name, y, n, learned.get("classes_"))
+        learned["classes_"] = classes
+        return _inputs.signed_one_hot(index, len(classes), place), index
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of the largest predicted target, (m,)."""
@@ -148,3 +267,14 @@ class KernelClassifier(ClassifierMixin, KernelEstimator):
 
     def _as_labels(self, values: Float[Tensor, "m c"]) -> np.ndarray:
         return self.classes_[values.argmax(1).cpu().numpy()]
+
+
+def _both(first: ProgressHook, second: ProgressHook | None) -> ProgressHook:
+    """One hook that calls two."""
+
+    def hook(done: float, total: float, text: str) -> None:
+        first(done, total, text)
+        if second is not None:
+            second(done, total, text)
+
+    return hook

@@ -100,22 +100,24 @@ def _no_targets() -> ValueError:
     )
 
 
-def check_targets(y: Any, n: int, place: Place) -> tuple[Float[Tensor, "n c"], bool]:
+def check_targets(name: str, y: Any, n: int, place: Place) -> tuple[Float[Tensor, "n c"], bool]:
     """Regression targets as an (n, c) tensor, and whether they came with one axis."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if y is None:
         raise _no_targets()
-    array = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", allow_nd=False)
+    array = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=False)
     if array.ndim not in (1, 2):
-        raise _checks.bad_value("y", "one or two axes", f"shape {array.shape}")
-    _checks.same_length("X", n, "y", len(array))
+        raise _checks.bad_value(name, "one or two axes", f"shape {array.shape}")
+    _checks.same_length("X" + name[1:], n, name, len(array))
     targets = torch.from_numpy(np.array(array)).to(place.device, place.dtype)
     return targets.reshape(n, -1), array.ndim == 1
 
 
-def check_labels(y: Any, n: int) -> tuple[np.ndarray, Int[Tensor, " n"]]:
-    """The sorted classes, and the index of each label among them."""
+def check_labels(
+    name: str, y: Any, n: int, known: np.ndarray | None = None
+) -> tuple[np.ndarray, Int[Tensor, " n"]]:
+    """The sorted classes (the `known` ones if given), and the index of each label among them."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if y is None:
@@ -124,17 +126,25 @@ def check_labels(y: Any, n: int) -> tuple[np.ndarray, Int[Tensor, " n"]]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = column_or_1d(array, warn=True)
     if array.ndim != 1:
-        raise _checks.bad_value("y", "labels with one axis", f"shape {array.shape}", "pass one label per row")
-    _checks.same_length("X", n, "y", len(array))
+        raise _checks.bad_value(
+            name, "labels with one axis", f"shape {array.shape}", "pass one label per row"
+        )
+    _checks.same_length("X" + name[1:], n, name, len(array))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _checks.bad_value(
-            "y", "labels", "NaN or infinite entries (Input contains NaN)", "drop those rows"
+            name, "labels", "NaN or infinite entries (Input contains NaN)", "drop those rows"
         )
     check_classification_targets(array)
+    if known is not None:
+        index = np.searchsorted(known, array).clip(max=len(known) - 1)
+        if not (known[index] == array).all():
+            unseen = array[known[index] != array][0]
+            raise _checks.bad_value(name, "labels that occur in y", repr(unseen), "leave those samples out")
+        return known, torch.from_numpy(index.astype(np.int64))
     classes, index = np.unique(array, return_inverse=True)
     if len(classes) < 2:
         raise _checks.bad_value(
-            "y", "at least 2 classes", f"1 class ({classes[0]!r})", "pass samples of another class too"
+            name, "at least 2 classes", f"1 class ({classes[0]!r})", "pass samples of another class too"
         )
     return classes, torch.from_numpy(index.astype(np.int64))
 
@@ -145,7 +155,7 @@ def signed_one_hot(index: Int[Tensor, " n"], n_classes: int, place: Place) -> Fl
     return hot.scatter_(1, index.to(place.device)[:, None], 1.0)
 
 
-def check_weight(sample_weight: Any, X: Any, n: int, place: Place) -> Float[Tensor, " n"] | None:
+def check_weight(name: str, sample_weight: Any, n: int, place: Place) -> Float[Tensor, " n"] | None:
     """Sample weights, finite and not negative, or None."""
     if sample_weight is None:
         return None
@@ -155,8 +165,24 @@ def check_weight(sample_weight: Any, X: Any, n: int, place: Place) -> Float[Tens
         sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True
     )
     if not weights.sum() > 0:
-        raise _checks.bad_value("sample_weight", "some positive weight", "none", "weight at least one sample")
+        raise _checks.bad_value(name, "some positive weight", "none", "weight at least one sample")
     return torch.from_numpy(weights).to(place.device, place.dtype)
+
+
+def make_kernels(kernel: Any, bandwidth: Any, X: Float[Tensor, "n d"]) -> list[Kernel]:
+    """The kernel an estimator was asked for; with a list of bandwidths, one kernel for each that is different."""
+    if not isinstance(bandwidth, list | tuple | np.ndarray):
+        return [make_kernel(kernel, bandwidth, X)]
+    if isinstance(kernel, Kernel):
+        raise _checks.bad_value(
+            "bandwidth",
+            "a number beside a kernel object",
+            f"{len(bandwidth)} of them",
+            "pass the kernel's name",
+        )
+    if len(bandwidth) == 0:
+        raise _checks.bad_value("bandwidth", "at least one candidate", "none", "pass a number")
+    return list(dict.fromkeys(make_kernel(kernel, candidate, X) for candidate in bandwidth))
 
 
 def make_kernel(kernel: Any, bandwidth: Any, X: Float[Tensor, "n d"]) -> Kernel:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 
@@ -21,11 +21,12 @@ from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import row_basis
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
-from agop.machines._inputs import Place
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
-from agop.machines.kernel_ridge import KernelMachine, fit_kernel_machine
+from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
 from agop.machines.memory import check_fits, estimate_memory, parse_memory
-from agop.machines.rfm import PRECISIONS, SOLVERS, _training_score
+from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.rfm import PRECISIONS, SOLVERS
+from agop.machines.samples import Samples
 from agop.view import LayerView
 
 
@@ -76,6 +77,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         solver: Any = "auto",
         precision: Any = "mixed",
         max_memory: Any = None,
+        validation: Any = None,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -93,22 +95,39 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         self.solver = solver
         self.precision = precision
         self.max_memory = max_memory
+        self.validation = validation
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
 
-    def _fit_targets(
+    def _fit_samples(
         self,
-        X: Float[Tensor, "n d"],
-        Y: Float[Tensor, "n c"],
-        place: Place,
-        *,
-        labels: Int[Tensor, " n"] | None,
-        sample_weight: Float[Tensor, " n"] | None,
+        samples: Samples,
+        validation: Samples | None,
         callback: Callback | None,
+        progress: ProgressHook | None,
     ) -> None:
+        n_layers = self._check_parameters(samples)
+        n, d, c = *samples.X.shape, samples.Y.shape[1]
+        if not hasattr(self, "layers_"):
+            self.X_fit_ = samples.X
+            self.layers_: list[DeepRFMLayer] = []
+            self.history_: list[dict[str, Any]] = []
+        X, X_val = samples.X, None if validation is None else validation.X
+        for layer in self.layers_:
+            X, X_val = layer(X), None if X_val is None else layer(X_val)
+        wide = self.width if isinstance(self.feature_map, str) and self.feature_map != "identity" else d
+        widths = [d, *[wide] * (n_layers - 1)]
+        fits = [predicted_operations(n, min(width, n), c, width=wide) for width in widths]
+        meter = Progress("layer", fits, progress)
+        for index in range(len(self.layers_), n_layers):
+            X, X_val = self._add_layer(replace(samples, X=X), X_val, validation, meter.during(index))
+            if callback is not None:
+                callback(index, n_layers, self.history_[-1])
+
+    def _check_parameters(self, samples: Samples) -> int:
         n_layers = _checks.integer("n_layers", self.n_layers, at_least=1)
         width = _checks.integer("width", self.width, at_least=1)
         _checks.real("ridge", self.ridge, at_least=0)
@@ -116,79 +135,63 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         _checks.real("feature_bandwidth", self.feature_bandwidth, above=0)
         _checks.one_of("solver", self.solver, SOLVERS)
         _checks.one_of("precision", self.precision, PRECISIONS)
-        memory = parse_memory("max_memory", self.max_memory)
-        estimate = estimate_memory(
-            len(X), X.shape[1], Y.shape[1], width=width, n_layers=n_layers, dtype=X.dtype
-        )
-        check_fits(estimate, memory, X.device)
-        self._begin_stack(X, n_layers)
-        for layer in self.layers_:
-            X = layer(X)
-        cells = None if labels is None else labels.to(X.device)
-        for index in range(len(self.layers_), n_layers):
-            start = time.perf_counter()
-            zero_rows = int((X.norm(dim=1) == 0).sum())
-            X = unit_rows(X)
-            kernel = _inputs.make_kernel(self.kernel, self.bandwidth, X)
-            basis = row_basis(X) if X.device.type != "mps" else None
-            fit = fit_kernel_machine(
-                kernel,
-                X if basis is None else X @ basis.to(X.dtype),
-                Y,
-                self.ridge,
-                cells=cells,
-                sample_weight=sample_weight,
-                precision=self.precision,
-                max_memory=memory,
-                computed=True,
+        n, d, c = *samples.X.shape, samples.Y.shape[1]
+        estimate = estimate_memory(n, d, c, width=width, n_layers=n_layers, dtype=samples.X.dtype)
+        check_fits(estimate, parse_memory("max_memory", self.max_memory), samples.X.device)
+        done = len(getattr(self, "layers_", ()))
+        if n_layers < done:
+            raise _checks.bad_value(
+                "n_layers", f">= {done}, the layers already fitted", f"{n_layers}", "set warm_start=False"
             )
-            assert fit.agop is not None
-            raised = psd_power(fit.agop, self.power)
-            features = self._draw(index, X.shape[1], width, kernel, X)
-            coefficients = fit.machine.coefficients
-            layer = DeepRFMLayer(
-                _lifted(fit.agop, basis, X), _lifted(raised.matrix, basis, X), coefficients, features
-            )
-            if zero_rows:
-                fit.report["notes"].append(f"{zero_rows} rows are zero at this layer's input and stay zero")
-            entry = {
-                "layer": index + 1,
-                **_training_score(fit.fitted, Y, labels),
-                **fit.report,
-                "rank": raised.rank,
-                "clipped": raised.clipped,
-            }
-            self.machine_ = KernelMachine(kernel, X, coefficients, self.precision)
-            self.layers_.append(layer)
-            X = layer.feature_map(layer.project(X))
-            entry["seconds"] = time.perf_counter() - start
-            self.history_.append(entry)
-            if callback is not None:
-                callback(index, n_layers, entry)
-        self._n_features_out = X.shape[1]
+        return n_layers
 
-    def _begin_stack(self, X: Float[Tensor, "n d"], n_layers: int) -> None:
-        """Start with no layers, or with those of the last fit on the same points if `warm_start` is set."""
-        if self.warm_start and hasattr(self, "layers_"):
-            if self.X_fit_.shape != X.shape or not torch.equal(self.X_fit_.to(X), X):
-                raise _checks.bad_value(
-                    "X",
-                    "the training points of the last fit (warm_start=True continues it)",
-                    "other points",
-                    "set warm_start=False",
-                )
-            if n_layers < len(self.layers_):
-                raise _checks.bad_value(
-                    "n_layers",
-                    f">= {len(self.layers_)}, the layers already fitted",
-                    f"{n_layers}",
-                    "set warm_start=False",
-                )
-            return
-        self.X_fit_ = X
-        self.seed_ = _inputs.seed_from(self.random_state)
-        self.layers_: list[DeepRFMLayer] = []
-        self.history_: list[dict[str, Any]] = []
+    def _add_layer(
+        self, samples: Samples, X_val: Tensor | None, validation: Samples | None, tell: StepHook
+    ) -> tuple[Float[Tensor, "n k"], Tensor | None]:
+        """Fit one more layer to what comes out of the last; nothing of it is kept unless all of it is done."""
+        start = time.perf_counter()
+        zero_rows = int((samples.X.norm(dim=1) == 0).sum())
+        X = unit_rows(samples.X)
+        kernel = _inputs.make_kernel(self.kernel, self.bandwidth, X)
+        basis = row_basis(X) if X.device.type != "mps" else None
+        fit = fit_kernel_machine(
+            kernel,
+            X if basis is None else X @ basis.to(X.dtype),
+            samples.Y,
+            self.ridge,
+            cells=samples.cells,
+            sample_weight=samples.weight,
+            precision=self.precision,
+            max_memory=parse_memory("max_memory", self.max_memory),
+            computed=True,
+            on_step=tell,
+        )
+        assert fit.agop is not None
+        raised = psd_power(fit.agop, self.power)
+        tell("root", 1.0)
+        index, coefficients = len(self.layers_), fit.machine.coefficients
+        features = self._draw(index, X.shape[1], self.width, kernel, X)
+        layer = DeepRFMLayer(
+            _lifted(fit.agop, basis, X), _lifted(raised.matrix, basis, X), coefficients, features
+        )
+        if zero_rows:
+            fit.report["notes"].append(f"{zero_rows} rows are zero at this layer's input and stay zero")
+        entry = {"layer": index + 1, **samples.training_score(fit.fitted), **fit.report}
+        entry |= {"rank": raised.rank, "clipped": raised.clipped}
+        machine = KernelMachine(kernel, X, coefficients, self.precision)
+        learned: dict[str, Any] = {"machine_": machine, "best_layer_": index}
+        if validation is not None and X_val is not None:
+            score = validation.score(machine.predict(unit_rows(X_val)))
+            entry["validation_score"] = learned["validation_score_"] = score
+            if index and not score > self.validation_score_:
+                learned = {}
+            X_val = layer(X_val)
+        X = layer.feature_map(layer.project(X))
+        tell("features", 1.0)
+        entry["seconds"] = time.perf_counter() - start
+        learned |= {"layers_": [*self.layers_, layer], "history_": [*self.history_, entry]}
+        self.__dict__.update(learned, _n_features_out=X.shape[1])  # in one go: Ctrl-C must not part them
+        return X, X_val
 
     def _draw(self, index: int, d: int, width: int, kernel: Any, X: Float[Tensor, "n d"]) -> FeatureMap:
         """The random features of one layer: they depend on the seed and the layer only, not on device or dtype."""
@@ -207,11 +210,11 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
 
     @property
     def agop_(self) -> Float[Tensor, "d d"]:
-        """AGOP of the last layer's kernel machine with respect to that layer's input."""
-        return self.layers_[-1].agop
+        """AGOP of the machine that predicts, with respect to its layer's input."""
+        return self.layers_[self.best_layer_].agop
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        for layer in self.layers_[:-1]:
+        for layer in self.layers_[: self.best_layer_]:
             X = layer(X)
         return self.machine_.predict(unit_rows(X))
 
@@ -271,7 +274,8 @@ def placed(feature_map: FeatureMap, like: Tensor) -> FeatureMap:
 _PARAMETERS = r"""
     For each of `n_layers` layers: normalise rows, :math:`x \leftarrow x/\|x\|`; fit kernel ridge regression,
     :math:`A = (k(X, X) + \mu I)^{-1} Y`; take the AGOP :math:`M` of the predictor; map
-    :math:`X \leftarrow \Phi(X M^p)` with random, untrained features :math:`\Phi`. The predictor is the kernel machine of the last layer.
+    :math:`X \leftarrow \Phi(X M^p)` with random, untrained features :math:`\Phi`. The predictor is the kernel machine of the last layer
+    (of the best one with validation samples).
 
     Parameters
     ----------
@@ -300,10 +304,15 @@ _PARAMETERS = r"""
     max_memory : int, str or None
         Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so before it
         starts.
+    validation : float, optional
+        A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the kernel machine of
+        the layer with the best score on it, accuracy or :math:`R^2`, weighted by `sample_weight`; of equal ones the first. Samples of
+        your own go to `fit` as `X_val` and `y_val`.
     warm_start : bool
-        A further `fit` on the same points keeps the finished layers and adds those that are missing.
+        A further `fit` on the same data keeps the finished layers and adds those that are missing: of a fit that was stopped, or with a
+        larger `n_layers`.
     verbose : bool
-        Show a progress bar.
+        Show a bar with elapsed and remaining time on standard error.
     device, dtype : optional
         Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype.
     random_state : int, RandomState, torch.Generator or None
@@ -313,14 +322,13 @@ _PARAMETERS = r"""
     ----------
     layers_ : list of DeepRFMLayer
         Feature matrix, its power, feature map and kernel coefficients of each layer. Training points are kept once, and the
-        centres of the last layer's machine.
+        centres of the machine that predicts.
+    best_layer_, validation_score_
+        The layer whose kernel machine predicts, counted from 0 (the last one without validation), and its validation score.
     history_ : list of dict
-        One entry a layer: training score, solver, dtype of the solution, smallest pivot, AGOP route, rank and clipped eigenvalues,
+        One entry a layer: training and validation score, solver, dtype of the solution, smallest pivot, AGOP route, rank and clipped
+        eigenvalues,
         seconds, notes on every fallback.
-
-    Notes
-    -----
-    `fit(X, y, sample_weight=None, callback=None)`: the callback is called after each layer with (index, count, history entry).
 """
 
 

@@ -89,6 +89,8 @@ def _plain(name: str, value: Any) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if name == "bandwidth" and isinstance(value, list | tuple | np.ndarray):
+        return [_plain(name, candidate) for candidate in value]
     if name == "random_state":
         return None  # a generator has moved on; the seed that was drawn from it is saved
     raise _checks.bad_value(
@@ -109,12 +111,17 @@ def _classes(classes: np.ndarray) -> dict[str, Any]:
 
 def _rfm_tensors(estimator: Any) -> dict[str, Tensor]:
     machine = estimator.machine_
-    return {
+    tensors = {
         "agop": estimator.agop_,
         "coordinates": estimator.coordinates_,
         "centers": machine.centers,
         "coefficients": machine.coefficients,
     }
+    for index, chain in enumerate(estimator._chains_):
+        predicts = (chain.kernel, chain.iteration) == (estimator.kernel_, estimator.best_iteration_)
+        if chain.history and not predicts:
+            tensors[f"{index}.next"] = chain.matrix.to(estimator.agop_.dtype)
+    return tensors
 
 
 def _deep_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from agop.machines.deep_rfm import (
 )
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
 from agop.machines.kernel_ridge import KernelMachine
-from agop.machines.rfm import PRECISIONS, RFMClassifier, RFMRegressor
+from agop.machines.rfm import PRECISIONS, Chain, RFMClassifier, RFMRegressor
 
 _ESTIMATORS = {
     cls.__name__: cls for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier)
@@ -42,6 +42,7 @@ OTHERWISE = (
     "agop_",
     "coordinates_",
     "kernel_",
+    "_chains_",
     "classes_",
     "feature_names_in_",
 )
@@ -103,7 +104,9 @@ def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
         default = known[name].default
         if isinstance(value, float) and not math.isfinite(value):
             raise Damaged(f"parameter {name!r} is not finite")
-        if isinstance(value, list) or (isinstance(value, dict) and name != "kernel"):
+        if (isinstance(value, list) and name != "bandwidth") or (
+            isinstance(value, dict) and name != "kernel"
+        ):
             raise Damaged(f"parameter {name!r} is {type(value).__name__}")
         if isinstance(default, bool) and not isinstance(value, bool | int):
             raise Damaged(f"parameter {name!r} is neither true nor false")
@@ -174,12 +177,41 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
     d = estimator.n_features_in_
     r = _matrix(tensors, "coordinates").shape[1]
     n, c = _matrix(tensors, "coefficients").shape
-    _shapes(tensors, {"agop": (d, d), "coordinates": (d, r), "centers": (n, r), "coefficients": (n, c)})
+    following: dict[str, tuple[int, ...]] = {
+        name: (d, d) for name in tensors if re.fullmatch(r"\d+\.next", name)
+    }
+    machine = {"agop": (d, d), "coordinates": (d, r), "centers": (n, r), "coefficients": (n, c)}
+    _shapes(tensors, following | machine)
+    _index(estimator, "best_iteration_", len(estimator.history_))
     estimator.kernel_ = kernel
     estimator.agop_, estimator.coordinates_ = tensors["agop"], tensors["coordinates"]
     estimator.machine_ = KernelMachine(
         kernel, tensors["centers"], tensors["coefficients"], estimator.precision
     )
+    estimator._chains_ = _chains(estimator.history_, kernel, tensors)
+
+
+def _chains(history: list[dict[str, Any]], kernel: Kernel, tensors: dict[str, Tensor]) -> tuple[Chain, ...]:
+    """Where the recursion stood with each bandwidth: its entries, and the matrix it goes on from."""
+    entries: dict[Any, list[dict[str, Any]]] = {}
+    for entry in history:
+        entries.setdefault(entry["bandwidth"], []).append(entry)
+    chains = []
+    for index, (bandwidth, own) in enumerate(entries.items()):
+        if [entry["iteration"] for entry in own] != list(range(len(own))):
+            raise Damaged("iterations that do not follow each other")
+        own_kernel = kernel if bandwidth is None else type(kernel)(**{**vars(kernel), "bandwidth": bandwidth})
+        matrix = tensors.get(f"{index}.next", tensors["agop"])
+        chains.append(Chain(own_kernel, matrix, len(own) - (own[-1]["agop_route"] is None), tuple(own)))
+    return tuple(chains)
+
+
+def _index(estimator: Any, name: str, count: int) -> int:
+    """A fitted attribute that counts something from 0."""
+    value = getattr(estimator, name, None)
+    if type(value) is not int or not 0 <= value < count:
+        raise Damaged(f"{name} is not a whole number from 0 to {count - 1}")
+    return value
 
 
 def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor], kernel: Kernel) -> None:
@@ -203,6 +235,7 @@ def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor],
         raise Damaged("layers that do not belong together")
     if 4 * n * max(widths) * points.element_size() > psutil.virtual_memory().available:
         raise Damaged(f"{n:,} centres with {max(widths):,} features do not fit into the free memory")
+    best = _index(estimator, "best_layer_", len(maps))
     estimator.X_fit_, estimator.layers_ = points, []
     for index, kind in enumerate(maps):
         cls, drawn = _MAPS[kind]
@@ -214,10 +247,9 @@ def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor],
         )
         estimator.layers_.append(layer)
         centers = unit_rows(points)
+        if index == best:
+            estimator.machine_ = KernelMachine(kernel, centers, layer.coefficients, estimator.precision)
         points = layer.feature_map(layer.project(centers))
-    estimator.machine_ = KernelMachine(
-        kernel, centers, estimator.layers_[-1].coefficients, estimator.precision
-    )
 
 
 def _set_names(estimator: Any, header: dict[str, Any]) -> None:

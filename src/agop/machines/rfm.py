@@ -7,23 +7,40 @@ backpropagation-free machine learning models*, Science 383; the procedure as in 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.linalg.psd import PSDPower, psd_power
+from agop.kernels import Kernel
+from agop.linalg.psd import psd_power
+from agop.linalg.rowspace import numerical_row_space
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
-from agop.machines._inputs import Place
-from agop.machines.kernel_ridge import MachineFit, fit_kernel_machine
+from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import check_fits, estimate_memory, parse_memory
+from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.samples import Samples
 
 SOLVERS = ("auto", "cholesky")
 PRECISIONS = ("mixed", "native")
 SCALES = ("max", "trace", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The recursion with one kernel as far as it got: `matrix` is the M of `iteration`, the next fit.
+
+    The fit with the last M forms no AGOP, so its iteration stays: it is done again if more iterations are wanted later.
+    """
+
+    kernel: Kernel
+    matrix: Float[Tensor, "d d"]
+    iteration: int = 0
+    history: tuple[dict[str, Any], ...] = ()
 
 
 class _RFM(KernelEstimator):
@@ -42,6 +59,9 @@ class _RFM(KernelEstimator):
         solver: Any = "auto",
         precision: Any = "mixed",
         max_memory: Any = None,
+        validation: Any = None,
+        warm_start: Any = False,
+        verbose: Any = False,
         device: Any = None,
         dtype: Any = None,
         random_state: Any = None,
@@ -56,60 +76,119 @@ class _RFM(KernelEstimator):
         self.solver = solver
         self.precision = precision
         self.max_memory = max_memory
+        self.validation = validation
+        self.warm_start = warm_start
+        self.verbose = verbose
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
 
-    def _fit_targets(
+    def _fit_samples(
         self,
-        X: Float[Tensor, "n d"],
-        Y: Float[Tensor, "n c"],
-        place: Place,
-        *,
-        labels: Int[Tensor, " n"] | None,
-        sample_weight: Float[Tensor, " n"] | None,
+        samples: Samples,
+        validation: Samples | None,
         callback: Callback | None,
+        progress: ProgressHook | None,
     ) -> None:
+        n_iter = self._check_parameters(samples)
+        kernels = _inputs.make_kernels(self.kernel, self.bandwidth, samples.X)
+        if len(kernels) > 1 and validation is None:
+            raise _checks.bad_value(
+                "bandwidth",
+                "one number, or validation samples to choose among several with",
+                f"{len(kernels)} candidates and none",
+                "set validation=0.2, or pass X_val and y_val to fit",
+            )
+        n, d, c = *samples.X.shape, samples.Y.shape[1]
+        if not hasattr(self, "_chains_"):
+            identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
+            self._chains_ = tuple(Chain(kernel, identity) for kernel in kernels)
+        done = max(len(chain.history) for chain in self._chains_) - 1
+        if done > n_iter:
+            raise _checks.bad_value(
+                "n_iter", f">= {done}, the iterations already done", f"{n_iter}", "set warm_start=False"
+            )
+        fits = [predicted_operations(n, d, c, learns=i < n_iter) for _ in kernels for i in range(n_iter + 1)]
+        meter = Progress("iteration" if len(kernels) == 1 else "fit", fits, progress)
+        for place in range(len(self._chains_)):
+            while len(self._chains_[place].history) <= n_iter:
+                index = place * (n_iter + 1) + self._chains_[place].iteration
+                entry = self._iterate(place, samples, validation, meter.during(index))
+                if callback is not None:
+                    callback(index, len(fits), entry)
+
+    def _check_parameters(self, samples: Samples) -> int:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
-        ridge = _checks.real("ridge", self.ridge, at_least=0)
-        power = _checks.real("power", self.power, above=0)
+        _checks.real("ridge", self.ridge, at_least=0)
+        _checks.real("power", self.power, above=0)
         _checks.one_of("solver", self.solver, SOLVERS)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
-        memory = parse_memory("max_memory", self.max_memory)
-        check_fits(estimate_memory(len(X), X.shape[1], Y.shape[1], dtype=X.dtype), memory, X.device)
-        self.kernel_ = _inputs.make_kernel(self.kernel, self.bandwidth, X)
-        self.history_: list[dict[str, Any]] = []
-        M = coordinates = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
-        left_out = 0.0
-        for iteration in range(n_iter + 1):
-            start = time.perf_counter()
-            learns = iteration < n_iter
-            fit = fit_kernel_machine(
-                self.kernel_,
-                X if iteration == 0 else X @ coordinates,
-                Y,
-                ridge,
-                cells=None if labels is None else labels.to(X.device),
-                sample_weight=sample_weight,
-                precision=self.precision,
-                with_agop=learns,
-                max_memory=memory,
-                computed=iteration > 0,
-            )
-            entry = {"iteration": iteration, **_training_score(fit.fitted, Y, labels), **fit.report}
-            entry |= {"dimensions": coordinates.shape[1], "left_out": left_out}
-            self.machine_, self.coordinates_, self.agop_ = fit.machine, coordinates, M
-            if learns:
-                M = self._next_matrix(fit, coordinates, M)
-                raised = psd_power(M, power)
-                entry |= {"rank": raised.rank, "clipped": raised.clipped}
-                coordinates, left_out = numerical_row_space(X, raised, labels)
-                M, coordinates = M.to(X.dtype), coordinates.to(X.dtype)
-            entry["seconds"] = time.perf_counter() - start
-            self.history_.append(entry)
-            if callback is not None:
-                callback(iteration, n_iter + 1, entry)
+        needed = estimate_memory(len(samples), samples.X.shape[1], samples.Y.shape[1], dtype=samples.X.dtype)
+        check_fits(needed, parse_memory("max_memory", self.max_memory), samples.X.device)
+        return n_iter
+
+    def _iterate(
+        self, place: int, samples: Samples, validation: Samples | None, tell: StepHook
+    ) -> dict[str, Any]:
+        """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
+        start = time.perf_counter()
+        chain, X = self._chains_[place], samples.X
+        coordinates, facts = self._coordinates(chain, samples)
+        learns = chain.iteration < self.n_iter
+        fit = fit_kernel_machine(
+            chain.kernel,
+            X @ coordinates if chain.iteration else X,
+            samples.Y,
+            float(self.ridge),
+            cells=samples.cells,
+            sample_weight=samples.weight,
+            precision=self.precision,
+            with_agop=learns,
+            max_memory=parse_memory("max_memory", self.max_memory),
+            computed=chain.iteration > 0,
+            on_step=tell,
+        )
+        entry = {"iteration": chain.iteration, "bandwidth": getattr(chain.kernel, "bandwidth", None)}
+        entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
+        learned = {
+            "machine_": fit.machine,
+            "kernel_": chain.kernel,
+            "bandwidth_": entry["bandwidth"],
+            "coordinates_": coordinates,
+            "agop_": chain.matrix.to(X.dtype),
+            "best_iteration_": chain.iteration,
+        }
+        if validation is not None:
+            points = validation.X @ coordinates if chain.iteration else validation.X
+            score = validation.score(fit.machine.predict(points))
+            entry["validation_score"] = learned["validation_score_"] = score
+            learned = learned if self._is_best(place, chain.iteration, score) else {}
+        matrix = self._next_matrix(fit, coordinates, chain.matrix) if learns else chain.matrix
+        entry["seconds"] = time.perf_counter() - start
+        history = (*chain.history[: chain.iteration], entry)
+        chains = list(self._chains_)
+        chains[place] = Chain(chain.kernel, matrix, chain.iteration + learns, history)
+        learned |= {"_chains_": tuple(chains), "history_": [e for link in chains for e in link.history]}
+        self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
+        return entry
+
+    def _coordinates(self, chain: Chain, samples: Samples) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
+        """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""
+        if not chain.iteration:
+            return chain.matrix.clone(), {"dimensions": len(chain.matrix), "left_out": 0.0}
+        raised = psd_power(chain.matrix, self.power)
+        coordinates, left_out = numerical_row_space(samples.X, raised, samples.labels)
+        facts: dict[str, Any] = {"rank": raised.rank, "clipped": raised.clipped}
+        facts |= {"dimensions": coordinates.shape[1], "left_out": left_out}
+        return coordinates.to(samples.X.dtype), facts
+
+    def _is_best(self, place: int, iteration: int, score: float) -> bool:
+        """Whether no fit so far has this validation score; of equal ones the first bandwidth, then the first iteration."""
+        if not hasattr(self, "machine_"):
+            return True
+        best = [chain.kernel for chain in self._chains_].index(self.kernel_)
+        return (score, -place, -iteration) > (self.validation_score_, -best, -self.best_iteration_)
 
     def _next_matrix(
         self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
@@ -130,46 +209,7 @@ class _RFM(KernelEstimator):
         return M
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return self.machine_.predict(X @ self.coordinates_ if self.n_iter else X)
-
-
-def numerical_row_space(
-    X: Float[Tensor, "n d"], raised: PSDPower, labels: Int[Tensor, " n"] | None
-) -> tuple[Float[Tensor, "d r"], float]:
-    r"""Coordinates of :math:`X M^p` in the eigenbasis of M, without those that rounding hides; and the share left out.
-
-    Distances do not change under the rotation. A coordinate is left out while all that are left out together carry at
-    most the machine epsilon of X's dtype of the scatter of the points, and of their scatter about class means.
-    """
-    coordinates = raised.coordinates
-    Z = X.to(coordinates.dtype) @ coordinates
-    shares = [_scatter(Z - Z.mean(0))]
-    if labels is not None:
-        index = labels.to(Z.device)
-        sums = Z.new_zeros(int(index.max()) + 1, Z.shape[1]).index_add_(0, index, Z)
-        counts = torch.bincount(index).clamp_min(1)[:, None]
-        shares.append(_scatter(Z - (sums / counts)[index]))
-    share = torch.stack(shares).max(0).values
-    order = share.argsort()
-    left_out = share[order].cumsum(0)
-    dropped = min(int((left_out <= torch.finfo(X.dtype).eps).sum()), len(order) - 1)
-    kept = order[dropped:].sort().values
-    return coordinates[:, kept], float(left_out[dropped - 1]) if dropped else 0.0
-
-
-def _scatter(deviations: Float[Tensor, "n r"]) -> Float[Tensor, " r"]:
-    """Each column's share of the sum of squares (zero where there is none)."""
-    squares = deviations.square().sum(0)
-    return squares / squares.sum().clamp_min(torch.finfo(squares.dtype).tiny)
-
-
-def _training_score(
-    fitted: Float[Tensor, "n c"], Y: Float[Tensor, "n c"], labels: Int[Tensor, " n"] | None
-) -> dict[str, float]:
-    """Training accuracy for labels, training mean squared error for targets."""
-    if labels is not None:
-        return {"train_accuracy": float((fitted.argmax(1) == labels.to(fitted.device)).double().mean())}
-    return {"train_mse": float((fitted - Y).double().square().mean())}
+        return self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
 
 
 _PARAMETERS = r"""
@@ -181,8 +221,9 @@ _PARAMETERS = r"""
     ----------
     kernel : "laplace", "gaussian" or an `agop.kernels.Kernel`
         A kernel object brings its own bandwidth; a name takes `bandwidth`.
-    bandwidth : float or "median"
-        In the units of the distance; "median" is the median distance between training points.
+    bandwidth : float, "median", or a list of these
+        In the units of the distance; "median" is the median distance between training points (of at most 1,000 of them, evenly
+        chosen; equal points left out). Of a list, such as `[5, 10, "median"]`, the one with the best validation score.
     ridge : float
         :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n).
     n_iter : int
@@ -201,10 +242,19 @@ _PARAMETERS = r"""
     max_memory : int, str or None
         Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so
         before it starts.
+    validation : float, optional
+        A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the fit, over all
+        bandwidths and iterations, with the best score on it: accuracy or :math:`R^2`, weighted by `sample_weight`. Of equal scores the
+        first bandwidth's, then the earliest iteration's. There is no refit on all samples: for that, fit once more with
+        `bandwidth=bandwidth_` and `n_iter=best_iteration_`. Samples of your own go to `fit` as `X_val` and `y_val`.
+    warm_start : bool
+        A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
+    verbose : bool
+        Show a bar with elapsed and remaining time on standard error.
     device, dtype : optional
         Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype.
     random_state : int, RandomState, torch.Generator or None
-        Unused by the direct solver, kept so that all estimators are seeded alike.
+        Seeds the choice of the samples that `validation` holds out. Global generators are left alone.
 
     Attributes
     ----------
@@ -212,18 +262,17 @@ _PARAMETERS = r"""
         Of a classifier: the labels, sorted.
     agop_ : Tensor (d, d)
         The feature matrix M of the predictor (scaled as `scale` says).
+    best_iteration_, bandwidth_, validation_score_
+        The iteration that the predictor is from (the last one without validation; 0 is kernel ridge regression), its bandwidth, and its
+        validation score.
     history_ : list of dict
-        One entry a fit: training score, solver, dtype of the solution, smallest pivot, AGOP route, rank and clipped eigenvalues, seconds,
-        notes on every fallback.
+        One entry a fit: iteration, bandwidth, training and validation score, solver, dtype of the solution, smallest pivot, AGOP route,
+        rank and clipped eigenvalues of the M it used, seconds, notes on every fallback.
     coordinates_ : Tensor (d, r)
         Maps points to :math:`X M^p` in the eigenbasis of M; directions that rounding hides are left out (`left_out` in `history_` is
         their share of the scatter, at most the machine epsilon).
     machine_ : KernelMachine
-        The last fit, in these coordinates.
-
-    Notes
-    -----
-    `fit(X, y, sample_weight=None, callback=None)`: the callback is called after each fit with (index, count, history entry).
+        The fit that predicts, in these coordinates.
 """
 
 
