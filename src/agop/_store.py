@@ -52,7 +52,11 @@ def write(
         raise _checks.bad_value(
             kind, "names, classes and notes below 8 MiB", got, "shorten names of features or classes"
         )
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        whole = value.detach().cpu().contiguous()
+        shared = any(whole.data_ptr() == other.data_ptr() for other in plain.values())
+        plain[name] = whole.clone() if shared else whole  # the format has no tensors with two names
     with atomic(path) as partial:
         partial.touch()
         permissions = (

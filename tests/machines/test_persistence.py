@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -75,3 +76,64 @@ def test_damaged_files_are_one_sentence(damage, blobs, tmp_path):
     with pytest.raises(ValueError, match=r"^path: expected a .*, got ") as caught:
         agop.DeepRFMClassifier.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_centres_in_half_precision_by_choice(name, blobs, tmp_path):
+    X, y = blobs
+    model = MODELS[name].fit(X, y)
+    model.save(tmp_path / "whole")
+    model.save(tmp_path / "half", centers="float16")
+    again = type(model).load(tmp_path / "half")
+    assert again.machine_.centers.dtype == model.machine_.centers.dtype
+    exact, rounded = (m.predict(X).astype(float) for m in (model, again))
+    # 11 bits of every coordinate, through a kernel with gradients of order one
+    np.testing.assert_allclose(rounded, exact, atol=0.02 * np.abs(exact).max())
+    assert (tmp_path / "half").stat().st_size < (tmp_path / "whole").stat().st_size
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_half_precision_has_the_range_of_the_points(scale, blobs, tmp_path):
+    X, y = scale * blobs[0], blobs[1]
+    model = agop.RFMRegressor(bandwidth=3.0 * scale, n_iter=0).fit(X, y)
+    model.save(tmp_path / "m", centers="float16")
+    again = agop.RFMRegressor.load(tmp_path / "m")
+    error = (again.machine_.centers - model.machine_.centers).abs()
+    assert (error <= model.machine_.centers.abs() * 2**-11 + 1e-9 * scale).all()
+    with pytest.raises(ValueError, match="centers: expected one of None, 'float16', got 'int8'"):
+        model.save(tmp_path / "m", centers="int8")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_everything_a_fit_left_behind_comes_back(name, blobs, tmp_path):
+    """Whatever attributes a fit sets: a new one is saved too, or this test says that it is not."""
+    X, y = blobs
+    labels = np.array(["a", "b", "c"])[y] if "Classifier" in name else y.astype(float)
+    model = MODELS[name].fit(pd.DataFrame(X, columns=list("abcdef")), labels)
+    model.save(tmp_path / "m")
+    again = type(model).load(tmp_path / "m")
+    assert set(vars(again)) == set(vars(model))
+    for attribute, value in vars(model).items():
+        found = getattr(again, attribute)
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(found, value)
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(found, value)
+        elif attribute not in (
+            "machine_",
+            "layers_",
+            "_chains_",
+        ):  # compared by their tensors, and by continuing
+            assert found == value, attribute
+
+
+@pytest.mark.parametrize("labels", ["str", "object", "int8", "uint64", "bool", "float32"])
+def test_labels_keep_their_kind(labels, blobs, tmp_path):
+    X, y = blobs
+    model = agop.RFMClassifier(n_iter=0).fit(
+        X, (y == 1).astype(labels) if labels != "object" else y.astype(str).astype(object)
+    )
+    model.save(tmp_path / "m")
+    again = agop.RFMClassifier.load(tmp_path / "m")
+    assert again.classes_.dtype == model.classes_.dtype
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
