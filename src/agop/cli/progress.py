@@ -21,31 +21,22 @@ from agop.cli.outcome import number
 from agop.datasets import Dataset
 from agop.experiments.listener import Listener
 from agop.experiments.network_listener import NetworkListener
+from agop.machines import progress
 from agop.networks.training import Epoch
 
 
 class Bar(Listener):
-    """A listener that draws one bar over the layers, with elapsed and remaining time."""
+    """A listener that draws one bar over all layers and their steps, with elapsed and remaining time."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("remaining"),
-            console=console,
-        )
-        self._task: Any = None
+        self._bar = progress.Bar(console)
 
     def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        self._bar.__exit__(*exception)
 
     def planned(self, data: Dataset, memory: str) -> None:
         self._console.print(data.source, highlight=False, markup=False)
@@ -54,14 +45,12 @@ class Bar(Listener):
     def started(self, done: int, total: int) -> None:
         if done:
             self._console.print(f"continuing after layer {done} of {total}", highlight=False)
-        self._progress.start()
-        self._task = self._progress.add_task("layers", total=total, completed=done)
 
-    def layer(self, done: int, total: int, entry: Mapping[str, Any]) -> None:
-        self._progress.update(self._task, completed=done, total=total)
+    def progress(self, done: float, total: float, text: str) -> None:
+        self._bar(done, total, text)
 
     def measuring(self) -> None:
-        self._progress.update(self._task, description="measuring")
+        self._bar(1, 1, "measuring")
 
 
 class Board(NetworkListener):

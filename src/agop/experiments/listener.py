@@ -17,6 +17,9 @@ class Listener:
     def started(self, done: int, total: int) -> None:
         """The fit begins, with `done` layers finished by an earlier process."""
 
+    def progress(self, done: float, total: float, text: str) -> None:
+        """Many times in a layer: operations done, operations predicted, what is being done."""
+
     def layer(self, done: int, total: int, entry: Mapping[str, Any]) -> None:
         """A layer is finished and its checkpoint written."""
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ProgressHook = Callable[[float, float, str], None]
 """Called many times in an iteration or layer with (operations done, operations predicted, what is being done); may raise."""
 
+SECONDS_BETWEEN_LINES = 5.0
+
 
 def predicted_operations(n: int, d: int, c: int, *, width: int = 0, learns: bool = True) -> dict[str, float]:
     """About what each step of one fit costs, in operations of a matrix product in single precision.
@@ -73,7 +75,8 @@ class Progress:
 class Bar:
     """A `ProgressHook` that draws a bar with elapsed and remaining time, on standard error unless told otherwise.
 
-    Where nothing can be redrawn (a file, a notebook without ipywidgets) it writes a line at every tenth.
+    Where nothing can be redrawn (a file, a notebook without ipywidgets) it writes a line at a tenth and at the end, at most one in
+    `SECONDS_BETWEEN_LINES`.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -82,7 +85,7 @@ class Bar:
         self._console = console or Console(stderr=True)
         notebook = self._console.is_jupyter
         self._drawn = bool(importlib.util.find_spec("ipywidgets")) if notebook else self._console.is_terminal
-        self._start = time.monotonic()
+        self._start = self._spoke = time.monotonic()
         self._first: float | None = None
         self._tenth = 0
         self._bar: Any = None
@@ -97,17 +100,22 @@ class Bar:
     def __call__(self, done: float, total: float, text: str) -> None:
         """Show the new state."""
         if self._first is None:
-            self._first, self._start = done, time.monotonic()
+            self._first = done
+            self._start = self._spoke = time.monotonic()
         if self._drawn:
             self._redraw(done, total, text)
-        elif int(10 * done / total) > self._tenth:
-            self._tenth = int(10 * done / total)
-            elapsed = time.monotonic() - self._start
-            left = elapsed * (total - done) / max(done - self._first, 1e-9 * total)
-            line = (
-                f"{100 * done / total:3.0f} %  {text}, {_clock(elapsed)} elapsed, about {_clock(left)} left"
-            )
-            self._console.print(line, highlight=False, markup=False)
+        else:
+            self._write(done, total, text)
+
+    def _write(self, done: float, total: float, text: str) -> None:
+        tenth, now = int(10 * done / total), time.monotonic()
+        if tenth <= self._tenth or (done < total and now < self._spoke + SECONDS_BETWEEN_LINES):
+            return
+        self._tenth, self._spoke, elapsed = tenth, now, now - self._start
+        left = elapsed * (total - done) / max(done - (self._first or 0), 1e-9 * total)
+        remaining = f", about {_clock(left)} remaining" if done < total else ""
+        line = f"{100 * done / total:3.0f} %  {text}, {_clock(elapsed)} elapsed{remaining}"
+        self._console.print(line, highlight=False, markup=False)
 
     def _redraw(self, done: float, total: float, text: str) -> None:
         if self._bar is None:
