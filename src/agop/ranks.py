@@ -10,6 +10,7 @@ How the ranks find each other is in `agop.launch`.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,11 +98,11 @@ class Ranks:
         [[3], [1, 1, 1]]
         """
         costs = [cost(item) for item in items]
-        load, mine = [0.0] * self.size, []
+        loads, mine = [(0.0, rank) for rank in range(self.size)], []
         for index in sorted(range(len(items)), key=lambda index: -costs[index]):
-            least = load.index(min(load))
-            load[least] += costs[index]
-            if least == self.rank:
+            load, rank = loads[0]
+            heapq.heapreplace(loads, (load + costs[index], rank))
+            if rank == self.rank:
                 mine.append(index)
         return [items[index] for index in sorted(mine)]
 

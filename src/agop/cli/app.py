@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -28,6 +29,7 @@ HELP = """See what a model learned to look at, and how far each layer has collap
   0  done, or nothing left to do
   1  an unexpected error
   2  wrong usage or bad input
+  3  another rank of a shared run was lost
 130  interrupted
 """
 
@@ -48,13 +50,24 @@ def _version(wanted: bool) -> bool:
     return wanted
 
 
+_SHARED = ("deep-rfm",)
+"""Verbs whose work the ranks of `torchrun` share."""
+
+
 @app.callback(help=HELP)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """The options that come before a verb."""
+    verb, size = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
+    if size != "1" and verb not in _SHARED:
+        # every rank would do all of it, into one directory
+        raise ValueError(
+            f"{verb}: expected one process, got WORLD_SIZE={size}; start it without torchrun, which shares {', '.join(_SHARED)}."
+        )
 
 
 for verb in (deep_rfm, network, profile, reproduce, report, datasets):

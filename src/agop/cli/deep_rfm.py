@@ -36,6 +36,7 @@ HELP = """Fit a Deep RFM, measure every layer, and write figures and a report.
   agop deep-rfm --data mine.npz --layers 12 --out runs/mine
   agop deep-rfm --data fashion-mnist --download --n-train 5000 --out runs/fashion
   agop deep-rfm --feature-map fourier --feature-bandwidth 20 --out runs/cosine
+  torchrun --nproc-per-node 2 -m agop deep-rfm --solver cg --out runs/shared
 
 A run that was cut off continues from its last finished layer; a finished one is not run again.
 """
@@ -88,6 +89,14 @@ def deep_rfm(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    solver: Annotated[
+        str,
+        typer.Option(
+            help="cholesky, cg (iterative) or auto (by memory).",
+            autocompletion=complete("auto", "cholesky", "cg"),
+            rich_help_panel=MACHINE,
+        ),
+    ] = "auto",
     precision: Annotated[
         str,
         typer.Option(
@@ -105,12 +114,15 @@ def deep_rfm(
     from agop.cli.progress import Bar
     from agop.experiments.config import DeepRFMConfig
     from agop.experiments.deep_rfm import run
+    from agop.launch import launched
 
     place = options.pop("out") or Path("runs", f"deep-rfm-{Path(data).stem or 'data'}")
-    config, console = DeepRFMConfig(**options), Console()
-    with Bar(console) as bar:
-        worked = run(config, place, bar)
-    show(place, worked, console, layer_table)
+    with launched() as ranks:
+        config, console = ranks.together(lambda: DeepRFMConfig(**options)), Console(quiet=not ranks.is_main)
+        with Bar(console) as bar:
+            worked = run(config, place, bar)
+        if ranks.is_main:
+            show(place, worked, console, layer_table)
 
 
 def layer_table(record: RunRecord) -> Table:

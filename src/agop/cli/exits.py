@@ -9,7 +9,7 @@ from collections.abc import Callable
 import typer
 
 _INTERRUPTED_SENTENCE = "interrupted; the same command continues a run from its last finished layer."
-DONE, UNEXPECTED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, UNEXPECTED, BAD_INPUT, LOST, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Older releases of typer take this class from click, newer ones bring their own: either way a base here.
 _UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -40,6 +40,10 @@ def _explain(error: Exception) -> int:
     text = " ".join(str(error).split())
     if isinstance(error, ValueError):
         return _say(text, BAD_INPUT)
+    if isinstance(
+        error, ConnectionError
+    ):  # of the ranks of a launch; nothing else here talks to other processes
+        return _say(f"{text}.", LOST)
     if isinstance(error, OSError):
         path = f"{error.filename}: " if error.filename else ""
         return _say(f"{path}{error.strerror or text}.", BAD_INPUT)
@@ -53,5 +57,9 @@ def _explain(error: Exception) -> int:
 
 
 def _say(sentence: str, code: int) -> int:
-    sys.stderr.write(f"agop: {sentence}\n")
+    """Say it: rank 0 of a launch for all of them where it knows as much, the others what only they know."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0" or code not in (BAD_INPUT, INTERRUPTED):
+        who = "" if rank == "0" else f" (rank {rank})"
+        sys.stderr.write(f"agop{who}: {sentence}\n")
     return code

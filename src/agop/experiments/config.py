@@ -30,6 +30,7 @@ class DeepRFMConfig:
     kernel: str = "laplace"
     bandwidth: float = 2.0
     ridge: float = 1e-3
+    solver: str = "auto"
     precision: str = "mixed"
     max_memory: str | None = None
     device: str = "cpu"

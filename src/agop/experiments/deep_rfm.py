@@ -10,10 +10,12 @@ result.json   headline, facts, notes                     (last)
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ from agop.experiments.listener import Listener
 from agop.experiments.rundir import RunDirectory, identity
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.machines.memory import estimate_memory
-from agop.profiles.profile import profile
+from agop.profiles.profile import Profile, profile
+from agop.ranks import ALONE, current, sharing
 
 KIND = "deep-rfm"
 GRAM_POINTS = 200
@@ -41,6 +44,8 @@ MODEL, CHECKPOINT = Path("model.safetensors"), Path("checkpoint", "model.safeten
 
 def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener | None = None) -> bool:
     """Do the run that `config` asks for in the directory `out`, or what is left of it.
+
+    Under `agop.launch.launched` the ranks share the fit; rank 0 alone writes, and all of them read what an earlier launch left in `out`.
 
     Returns
     -------
@@ -55,15 +60,17 @@ def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener |
         If the fit would not fit into memory, before it starts.
 
     """
-    listener = listener or Listener()
-    data = load(
-        config.data,
-        root=config.data_root,
-        download=config.download,
-        n_train=config.n_train,
-        n_test=config.n_test,
-        subset=config.subset,
-        seed=config.seed,
+    listener, ranks = listener or Listener(), current()
+    data = ranks.together(
+        lambda: load(
+            config.data,
+            root=config.data_root,
+            download=config.download,
+            n_train=config.n_train,
+            n_test=config.n_test,
+            subset=config.subset,
+            seed=config.seed,
+        )
     )
     fingerprint = data.fingerprint()
     header = {
@@ -72,35 +79,53 @@ def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener |
         "data": {"source": data.source, "fingerprint": fingerprint},
         "command": config.command(),
     }
+    ranks.agree("options", str(config.identity()), "give every rank the same ones")
+    ranks.agree("data", fingerprint, "give every machine the same files")
     d, c = data.x_train.shape[1], len(np.unique(data.y_train))
     wide = max(d, config.width)
     needs = 2 * 4 * config.layers * wide * (config.width + 2 * wide) + 50 * 2**20
-    with RunDirectory(out, KIND, header, needs=needs) as place:
-        if place.finished:
+    with ranks.together(lambda: _opened(out, header, needs)) as place:
+        if ranks.gather("finished" if place is not None and place.finished else "")[0]:
             return False
         dtype = getattr(torch, config.dtype)
         memory = estimate_memory(
             len(data.x_train), d, c, width=config.width, n_layers=config.layers, dtype=dtype
         )
         listener.planned(data, str(memory))
-        _work(config, data, place, listener)
+        began = time.monotonic()
+        scaler = Standardiser.of(data.x_train)
+        x_train = scaler(data.x_train, np.dtype(config.dtype))
+        model = fit_layers(config, x_train, data.y_train, Path(out), listener)
+        listener.measuring()
+        collapse = profile(model, x_train, data.y_train)
+        if place is not None:
+            with sharing(ALONE):
+                _write(config, data, place, scaler, model, collapse, began)
     return True
 
 
-def _work(config: DeepRFMConfig, data: Dataset, place: RunDirectory, listener: Listener) -> None:
-    scaler = Standardiser.of(data.x_train)
-    x_train = scaler(data.x_train, np.dtype(config.dtype))
-    began = time.monotonic()
-    model = fit_layers(config, x_train, data.y_train, place.path, listener)
-    listener.measuring()
-    collapse = profile(model, x_train, data.y_train)
-    layers = by_layer(
-        model, data, scaler(data.x_test, np.dtype(config.dtype)) if data.x_test is not None else None
-    )
-    frame = collapse.to_frame()
+def _opened(
+    out: str | os.PathLike[str], header: Mapping[str, Any], needs: int
+) -> RunDirectory | AbstractContextManager[None]:
+    """The run directory, for rank 0; nothing for the others."""
+    return RunDirectory(out, KIND, header, needs=needs) if current().is_main else nullcontext()
+
+
+def _write(
+    config: DeepRFMConfig,
+    data: Dataset,
+    place: RunDirectory,
+    scaler: Standardiser,
+    model: DeepRFMClassifier,
+    collapse: Profile,
+    began: float,
+) -> None:
+    """Put the tables and the Gram matrices of a fitted model into its directory, and finish it."""
+    test = None if data.x_test is None else scaler(data.x_test, np.dtype(config.dtype))
+    layers, frame = by_layer(model, data, test), collapse.to_frame()
     write_text(place.path / "profile.csv", frame.to_csv(index=False))
     write_text(place.path / "layers.csv", layers.to_csv(index=False))
-    write_gram(model, x_train, data, place.path)
+    write_gram(model, scaler(data.x_train, np.dtype(config.dtype)), data, place.path)
     with atomic(place.path / "standardisation.npz") as partial:
         np.savez(partial, mean=scaler.mean, scale=scaler.scale)
     notes = [*place.notes, *data.notes, *_scaling_note(scaler), *collapse.notes, *layer_notes(model)]
@@ -111,29 +136,38 @@ def _work(config: DeepRFMConfig, data: Dataset, place: RunDirectory, listener: L
 def fit_layers(
     config: DeepRFMConfig, x_train: np.ndarray, y_train: np.ndarray, folder: Path, listener: Listener
 ) -> DeepRFMClassifier:
-    """Fit all layers, from the last checkpoint on if there is one."""
-    checkpoint, finished = folder / CHECKPOINT, folder / MODEL
-    if finished.exists():
-        listener.started(config.layers, config.layers)
-        return _stored(finished, config)
-    checkpoint.parent.mkdir(exist_ok=True)
-    model, done = _model(config), 0
-    if checkpoint.exists():
-        model = _stored(checkpoint, config)
-        done = len(model.history_)
+    """Fit all layers, from the last checkpoint on if there is one: all ranks read it, rank 0 writes it."""
+    ranks, checkpoint, finished = current(), folder / CHECKPOINT, folder / MODEL
+    there = next((path for path in (finished, checkpoint) if path.exists()), None)
+    if not ranks.alone:
+        ranks.agree("the model in --out", _digest(there), "choose a folder that all machines share")
+    model = ranks.together(lambda: _stored(there, config)) if there else _model(config)
+    done = len(model.history_) if there else 0
+    listener.started(done, config.layers)
+    if there == finished:
+        return model
+    if there:
         model.set_params(
             n_layers=config.layers, max_memory=config.max_memory, device=config.device, warm_start=True
         )
-    listener.started(done, config.layers)
 
     def after(index: int, total: int, entry: Mapping[str, Any]) -> None:
-        if index + 1 < total:
+        if ranks.is_main and index + 1 < total:
+            checkpoint.parent.mkdir(exist_ok=True)
             model.save(checkpoint)
         listener.layer(index + 1, total, entry)
 
-    model.fit(x_train, y_train, callback=after)
-    model.save(finished)
+    model.fit(x_train, y_train, callback=after, progress=listener.progress)
+    if ranks.is_main:
+        model.save(finished)
     return model
+
+
+def _digest(path: Path | None) -> str:
+    if path is None:
+        return "none"
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 def _stored(path: Path, config: DeepRFMConfig) -> DeepRFMClassifier:
@@ -153,6 +187,7 @@ def _model(config: DeepRFMConfig) -> DeepRFMClassifier:
         kernel=config.kernel,
         bandwidth=config.bandwidth,
         ridge=config.ridge,
+        solver=config.solver,
         precision=config.precision,
         max_memory=config.max_memory,
         device=config.device,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from agop import _checks
 from agop.collapse.moments import ClassMoments
@@ -20,6 +20,7 @@ from agop.profiles.network import profile_network
 from agop.profiles.options import NetworkOptions
 from agop.profiles.reader import Nonlinearity
 from agop.profiles.table import Profile, with_drops
+from agop.ranks import ALONE, current
 from agop.view import LayerView
 
 DEFAULT_MEASURES = ("nc1", "nc2")
@@ -91,6 +92,8 @@ def profile(
 
     Notes
     -----
+    Inside `agop.launch.launched` the ranks measure a share of a Deep RFM's samples each, and all of them must call this.
+
     Beaglehole et al. 2024 (arXiv 2402.13728), Sections 4 and 5.
 
     Examples
@@ -151,9 +154,16 @@ def _profile_views(subject: Any, X: Any, y: Any, measures: Sequence[str] | None,
     rows: list[dict[str, Any]] = []
     by_layer: list[dict[str, Any]] = []
     notes: list[str] = []
+    ranks = current() if is_deep_rfm(subject) and len(labels) >= current().size else ALONE
+    if not ranks.alone:
+        _checks.same_length("X", len(X), "y", len(labels))
+        mine = ranks.share(len(labels))
+        X, labels = X[mine], labels[mine]
     for number, view in enumerate(_views(subject, X), start=1):
         for stage, features in view.stages().items():
-            rows.append(_row(number, view.name, stage, features, labels, len(classes), stage_names, notes))
+            _checks.same_length("X", len(features), "y", len(labels))
+            moments = ClassMoments.of(features, labels.to(features.device), len(classes)).all_reduce(ranks)
+            rows.append(_row(number, view.name, stage, moments, stage_names, notes))
         about: dict[str, Any] = {"layer": number, "name": view.name}
         if "nfa" in names:
             known = view.feature_matrix is not None and view.agop is not None
@@ -180,14 +190,10 @@ def _row(
     number: int,
     name: str,
     stage: str,
-    features: Tensor,
-    labels: Tensor,
-    n_classes: int,
+    moments: ClassMoments,
     measures: Sequence[str],
     notes: list[str],
 ) -> dict[str, Any]:
-    _checks.same_length("X", len(features), "y", len(labels))
-    moments = ClassMoments.of(features, labels.to(features.device), n_classes)
     row: dict[str, Any] = {"layer": number, "name": name, "stage": stage}
     for measure in measures:
         value = MEASURES[measure](moments)
