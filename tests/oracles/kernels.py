@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,26 +13,23 @@ def pairwise_distances(X: Tensor, Z: Tensor) -> Tensor:
     return (X[:, None, :] - Z[None, :, :]).square().sum(2).sqrt()
 
 
+FORMULAS: dict[str, Callable[[Tensor, dict[str, float]], Tensor]] = {
+    "laplace": lambda r, p: torch.exp(-((r / p["bandwidth"]) ** p.get("exponent", 1.0))),
+    "gaussian": lambda r, p: torch.exp(-(r**2) / (2 * p["bandwidth"] ** 2)),
+}
+"""κ(r) as in a textbook, by the name of the kernel: one line more for a new kernel."""
+
+
 def kernel_values(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
     """The kernel matrix from its textbook formula."""
-    r = pairwise_distances(X, Z)
-    bandwidth = parameters["bandwidth"]
-    if name == "laplace":
-        return torch.exp(-((r / bandwidth) ** parameters.get("exponent", 1.0)))
-    return torch.exp(-(r**2) / (2 * bandwidth**2))
+    return FORMULAS[name](pairwise_distances(X, Z), parameters)
 
 
 def gradient_weights(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
-    """κ'(r)/r from its textbook formula, 0 at r = 0."""
-    r = pairwise_distances(X, Z)
-    k = kernel_values(name, parameters, X, Z)
-    bandwidth = parameters["bandwidth"]
-    if name == "laplace":
-        e = parameters.get("exponent", 1.0)
-        derivative = -e / bandwidth * (r / bandwidth) ** (e - 1) * k
-    else:
-        derivative = -r / bandwidth**2 * k
-    return torch.where(r == 0, torch.zeros_like(r), derivative / r)
+    """κ'(r)/r by differentiating the textbook formula, 0 at r = 0."""
+    r = pairwise_distances(X, Z).detach().requires_grad_()
+    (derivative,) = torch.autograd.grad(FORMULAS[name](r, parameters).sum(), r)
+    return torch.where(r == 0, torch.zeros_like(r), derivative / r).detach()
 
 
 def machine_jacobians(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor, A: Tensor) -> Tensor:

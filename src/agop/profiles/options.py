@@ -16,9 +16,6 @@ from agop.profiles.reader import Nonlinearity
 DEFAULT_MEASURES = ("nc1", "nc2", "nc3", "nfa")
 """What a network is measured with unless the caller says otherwise."""
 
-USABLE = ("nfa", *(name for name, m in MEASURES.items() if m.needs <= {"moments", "weight"}))
-"""The measures that need one pass only."""
-
 
 @dataclass
 class NetworkOptions:
@@ -41,7 +38,8 @@ class NetworkOptions:
         if self.batch_size is not None:
             _checks.integer("batch_size", self.batch_size, at_least=1)
         for name in self.measures or ():
-            _checks.one_of("measures", name, USABLE)
+            one_pass = (key for key, measure in MEASURES.items() if measure.needs <= {"moments", "weight"})
+            _checks.one_of("measures", name, ("nfa", *one_pass))
 
     @property
     def names(self) -> tuple[str, ...]:

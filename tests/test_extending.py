@@ -1,0 +1,103 @@
+"""The examples that add a kernel, a measure and a subject pass what the ones of the package pass."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.neural_network import MLPClassifier
+from torch import nn
+
+import agop
+from agop.collapse import MEASURES, Measure
+from tests.conformance.kernels import KernelConformance
+from tests.conformance.measures import MeasureConformance
+from tests.conformance.subjects import check_subject
+from tests.oracles import kernels as oracle
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def definitions(example):
+    """The imports, classes and functions of an example, without what it computes with them."""
+    kinds = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+    tree = ast.parse((EXAMPLES / example).read_text(encoding="utf-8"))
+    names = {"__name__": __name__}
+    body = ast.Module([node for node in tree.body if isinstance(node, kinds)], [])
+    exec(compile(body, example, "exec"), names)
+    return names
+
+
+Matern = definitions("plot_6_add_a_kernel.py")["Matern"]
+margin_ratio = definitions("plot_7_add_a_measure.py")["margin_ratio"]
+mlp_views = definitions("plot_8_add_a_subject.py")["mlp_views"]
+
+
+class TestMatern(KernelConformance):
+    name, parameters = "matern", {"bandwidth": 2.0}
+    kernel = Matern(bandwidth=2.0)
+
+    @pytest.fixture(autouse=True)
+    def _textbook(self, monkeypatch):
+        def formula(r, p):
+            s = 3**0.5 * r / p["bandwidth"]
+            return (1 + s) * torch.exp(-s)
+
+        monkeypatch.setitem(oracle.FORMULAS, "matern", formula)
+
+
+def entry(function):
+    tree = ast.parse((EXAMPLES / "plot_7_add_a_measure.py").read_text(encoding="utf-8"))
+    (call,) = (
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Measure"
+    )
+    return eval(ast.unparse(call), {"Measure": Measure, "margin_ratio": function})
+
+
+class TestMarginRatio(MeasureConformance):
+    measure = entry(margin_ratio)
+
+    def test_a_case_by_hand(self):
+        x = torch.tensor([[-1.0, 0], [1, 0], [9, 0], [11, 0]])
+        assert margin_ratio(agop.ClassMoments.of(x, torch.tensor([0, 0, 1, 1]))) == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("name", ["nc1", "nc2", "cdnv", "equinorm", "equiangularity", "simplex_angle"])
+def test_the_measures_of_the_package_pass_too(name):
+    suite = type("Suite", (MeasureConformance,), {"measure": MEASURES[name]})()
+    suite.test_the_entry_is_complete()
+    suite.test_it_measures_a_defined_number_under_its_name()
+    suite.test_rotation_relabelling_order_and_batches_do_not_matter()
+    suite.test_scale_does_not_matter_and_single_precision_agrees()
+
+
+def test_a_measure_of_ones_own_is_measured_in_networks_and_machines(monkeypatch, points):
+    monkeypatch.setitem(MEASURES, "margin_ratio", entry(margin_ratio))
+    X, y = points
+    for subject in (nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double(), machine(X, y)):
+        table = agop.profile(subject, X, y, measures=["margin_ratio"]).to_frame()
+        assert (table["margin_ratio"] > 0).all()
+
+
+@pytest.fixture
+def points(generator):
+    y = torch.arange(60) % 3
+    return torch.randn(60, 6, generator=generator, dtype=torch.float64) + 2 * nn.functional.one_hot(y, 6), y
+
+
+def machine(X, y):
+    return agop.DeepRFMClassifier(n_layers=2, width=16, random_state=0).fit(X, y)
+
+
+def test_subjects(points, generator):
+    X, y = points
+    model = machine(X, y)
+    check_subject(lambda: model.views(X), X, y)
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    check_subject(lambda: agop.network_views(network, X), X, y)
+    mlp = MLPClassifier((8, 7), max_iter=300, random_state=0).fit(X.numpy(), y.numpy())
+    check_subject(lambda: mlp_views(mlp, X.numpy()), X, y)
+    logits = mlp.predict_proba(X.numpy()).argmax(1)
+    assert (list(mlp_views(mlp, X.numpy()))[-1].output.argmax(1).numpy() == logits).all()
