@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,6 +122,10 @@ class KernelEstimator(BaseEstimator):
 
     def _share(self) -> float:
         remedy = "pass samples of your own to fit as X_val and y_val"
+        if not isinstance(self.validation, Real):
+            raise _checks.bad_type(
+                "validation", "None or a share of the samples", type(self.validation).__name__, remedy
+            )
         share = _checks.real("validation", self.validation, above=0, remedy=remedy)
         if share >= 1:
             raise _checks.bad_value("validation", "a share of the samples below 1", f"{share:g}", remedy)

@@ -138,7 +138,7 @@ def check_labels(
     if known is not None:
         index = np.searchsorted(known, array).clip(max=len(known) - 1)
         if not (known[index] == array).all():
-            unseen = array[known[index] != array][0]
+            unseen = array[known[index] != array][:1].tolist()[0]
             raise _checks.bad_value(name, "labels that occur in y", repr(unseen), "leave those samples out")
         return known, torch.from_numpy(index.astype(np.int64))
     classes, index = np.unique(array, return_inverse=True)
