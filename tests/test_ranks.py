@@ -45,7 +45,8 @@ with launched() as ranks:
         ranks.sum_(x)
         seen[str(dtype)] = x.tolist()
     seen["scalar"] = ranks.sum_(torch.tensor(2.0)).item()
-    seen["main"] = ranks.from_main_(torch.tensor([ranks.rank + 5])).tolist()
+    seen["main"] = ranks.from_main(torch.full((3 + ranks.rank, 2), ranks.rank + 5.0)).tolist()
+    seen["main scalar"] = ranks.from_main(torch.tensor(ranks.rank)).item()
     seen["gather"] = ranks.gather("ä" * ranks.rank)
     seen["agree"] = attempt(lambda: ranks.agree("data", "x" * 1000))
     seen["short"] = attempt(lambda: ranks.agree("layers", str(ranks.rank), "look"))
@@ -95,7 +96,8 @@ def test_sums_of_any_layout(both, dtype):
 def test_scalars_broadcast_and_texts(both):
     seen = both[0]
     assert seen["scalar"] == 4
-    assert seen["main"] == [5]
+    assert seen["main"] == [[5, 5]] * 3
+    assert seen["main scalar"] == 0
     assert seen["gather"] == ["", "ä"]
 
 
@@ -133,7 +135,7 @@ def test_moments_of_unlike_shape_are_refused(both):
 def test_alone_everything_is_as_it_was():
     x = torch.ones(2)
     assert ALONE.sum_(x) is x
-    assert ALONE.from_main_(x) is x
+    assert ALONE.from_main(x) is x
     assert ALONE.gather("a") == ["a"]
     ALONE.agree("data", "x")
     ALONE.barrier()

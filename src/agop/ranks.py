@@ -110,13 +110,18 @@ class Ranks:
         """Overwrite `tensor` with its sum over ranks, the same bits on every rank, and return it."""
         return self._each(tensor, "all_reduce")
 
-    def from_main_(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        """Overwrite `tensor` with that of rank 0 and return it.
+    def from_main(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """The tensor of rank 0, which may have another shape (of as many axes) than this rank's.
 
-        For what decides how the ranks go on (when an iteration stops, say): unlike machines round unlike, and ranks that
-        decide each for itself would wait for each other in vain.
+        For what must not differ by rounding, which unlike machines do unlike: coordinates in an eigenbasis, or when an iteration
+        stops. Ranks that decide each for itself would wait for each other in vain.
         """
-        return self._each(tensor, "broadcast", group_src=0)
+        if self.alone:
+            return tensor
+        shape = torch.tensor(tensor.shape, dtype=torch.int64, device=self._home())
+        shape = self._each(shape, "broadcast", group_src=0)
+        sent = tensor if self.is_main else tensor.new_empty(shape.tolist())
+        return self._each(sent, "broadcast", group_src=0)
 
     def gather(self, text: str) -> list[str]:
         """The texts of all ranks, in their order."""
