@@ -21,16 +21,18 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=800, random
 scaler = StandardScaler().fit(X_train)
 X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
 
-# %% # A Deep RFM is a scikit-learn classifier. Each of its layers fits a kernel machine, forms the *average
-gradient outer product* (AGOP) of # its predictor, :math:`M = \frac1n \sum_i J_i^T J_i`, maps the points to
-:math:`X M^{1/2}` and then through random ReLU features. # Nothing else is learned.
+# %%
+# A Deep RFM is a scikit-learn classifier. Each of its layers fits a kernel machine, forms the *average
+# gradient outer product* (AGOP) of its predictor, :math:`M = \frac1n \sum_i J_i^T J_i`, maps the points to
+# :math:`X M^{1/2}` and then through random ReLU features. Nothing else is learned.
 
 model = agop.DeepRFMClassifier(n_layers=6, width=512, random_state=0).fit(X_train, y_train)
 print(f"test accuracy {model.score(X_test, y_test):.3f}")
 
-# %% # How far has every layer collapsed? NC1 is the spread within classes over the spread between their
-means, NC2 the distance of the # class means from a simplex. Every layer has three stages: *input*,
-*projected* by :math:`M^{1/2}`, and *output* of the random features.
+# %%
+# How far has every layer collapsed? NC1 is the spread within classes over the spread between their means,
+# NC2 the distance of the class means from a simplex. Every layer has three stages: *input*, *projected* by
+# :math:`M^{1/2}`, and *output* of the random features.
 
 profile = agop.profile(model, X_train, y_train)
 print(profile)
@@ -41,8 +43,9 @@ print(profile)
 profile.plot("nc1")
 plt.show()
 
-# %% # What the first layer looks at: the diagonal of its AGOP says how much the predictor depends on each
-pixel, and the leading eigenvectors are # the directions in pixel space that it depends on most.
+# %%
+# What the first layer looks at: the diagonal of its AGOP says how much the predictor depends on each pixel,
+# and the leading eigenvectors are the directions in pixel space that it depends on most.
 
 first = next(iter(model.views(X_train)))
 M = torch.as_tensor(first.feature_matrix, dtype=torch.float64)
@@ -72,8 +75,9 @@ network = torch.nn.Sequential(
 inputs, labels = torch.as_tensor(X_train, dtype=torch.float32), torch.as_tensor(y_train)
 print(agop.profile(network, inputs, labels))
 
-# %% # After 30 epochs it does, and most of the fall happens where the weights project. ``nfa`` is the
-correlation of the # weights' :math:`W^T W` with the square root of the AGOP.
+# %%
+# After 30 epochs it does, and most of the fall happens where the weights project. ``nfa`` is the
+# correlation of the weights' :math:`W^T W` with the square root of the AGOP.
 
 optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
 for _ in range(30):

@@ -2,15 +2,14 @@
 What did my network learn to look at? A ResNet
 ==============================================
 
-A small ResNet (torchvision's, with one block a stage) is trained for a few epochs on the bundled digits.
-Then one sweep over the data, one forward and ten backward passes per batch, gives the average gradient
-outer product (AGOP) at the convolutions and at the linear head, each with respect to what that layer reads:
-patches for a convolution. The top eigenvectors of the first one are the directions in the space of 5 × 5
-patches that the network's outputs are most sensitive to.
+A small ResNet (torchvision's, with one block a stage) is trained for a few epochs on the bundled digits. Then one sweep over the
+data, one forward and ten backward passes per batch, gives the average gradient outer product (AGOP) at the convolutions and at the
+linear head, each with respect to what that layer reads: patches for a convolution. The top eigenvectors of the first one are the
+directions in the space of 5 × 5 patches that the network's outputs are most sensitive to.
 
-The neural feature ansatz says that the weights of a layer keep just these directions, so below them are the
-top eigenvectors of the layer's neural feature matrix :math:`W^T W`; then come the spectra of the AGOPs and
-the correlation of the two matrices, layer by layer, before and after training.
+The neural feature ansatz says that the weights of a layer keep just these directions, so below them are the top
+eigenvectors of the layer's neural feature matrix :math:`W^T W`; then come the spectra of the AGOPs and the correlation of the
+two matrices, layer by layer, before and after training.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 import agop
 
-# %% # The digits, 8 × 8 pixels, are enlarged to 16 × 16; the first convolution reads patches of 5 × 5
-pixels of one channel, # at every pixel. Nothing else of the torchvision model is changed.
+# %%
+# The digits, 8 × 8 pixels, are enlarged to 16 × 16; the first convolution reads patches of 5 × 5 pixels of one channel,
+# at every pixel. Nothing else of the torchvision model is changed.
 
 pixels, digits = load_digits(return_X_y=True)
 images = torch.as_tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
@@ -52,10 +52,10 @@ def fit(model: nn.Module, epochs: int) -> None:
     model.eval()
 
 
-# %% # ``layer_agops`` takes the model as it is: residual connections, in-place activations and batch
-normalisation need no care, # except that the model must be in eval mode (in training mode samples mix,
-which is refused by name). Layers are chosen by # name, by glob or by type; without a choice it would be
-every convolution and the head.
+# %%
+# ``layer_agops`` takes the model as it is: residual connections, in-place activations and batch normalisation need no care,
+# except that the model must be in eval mode (in training mode samples mix, which is refused by name). Layers are chosen by
+# name, by glob or by type; without a choice it would be every convolution and the head.
 
 
 def measure(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
@@ -73,8 +73,9 @@ with torch.no_grad():
     accuracy = float((model(images[test]).argmax(1) == labels[test]).float().mean())
 print(f"test accuracy {accuracy:.3f}; {agops}")
 
-# %% # Top eigenvectors of the first convolution's patch AGOP and of its feature matrix, as images. Signs
-are arbitrary: they are # chosen so that matching directions match.
+# %%
+# Top eigenvectors of the first convolution's patch AGOP and of its feature matrix, as images. Signs are arbitrary: they are
+# chosen so that matching directions match.
 
 feature_matrix = agop.nfm(model.conv1)
 values, looked_at = torch.linalg.eigh(agops["conv1"])
@@ -96,12 +97,12 @@ axes[1, 0].set_ylabel(r"$W^\top W$")
 figure.suptitle("Top eigenvectors over 5 × 5 patches at the first convolution, with their share of the trace")
 plt.show()
 
-# %% # How much of the trace of each AGOP its ten largest eigenvalues hold, and how well the AGOP to the
-power 1/2 predicts the feature # matrix. Training changes the first: most convolutions come to look at fewer
-directions. The correlation on the right is high # before training already, and says little there: the
-gradient reads a random :math:`W` as :math:`\Delta W`, so that the AGOP is # about :math:`W^T W` itself as
-long as all outputs of the layer matter alike. (From a small initialisation, or in the linear # layers of
-the paper, it starts low and grows.)
+# %%
+# How much of the trace of each AGOP its ten largest eigenvalues hold, and how well the AGOP to the power 1/2 predicts the feature
+# matrix. Training changes the first: most convolutions come to look at fewer directions. The correlation on the right is high
+# before training already, and says little there: the gradient reads a random :math:`W` as :math:`\Delta W`, so that the AGOP is
+# about :math:`W^T W` itself as long as all outputs of the layer matter alike. (From a small initialisation, or in the linear
+# layers of the paper, it starts low and grows.)
 
 
 def share(A: torch.Tensor) -> float:

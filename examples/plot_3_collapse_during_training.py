@@ -2,11 +2,10 @@
 Neural collapse during training
 ===============================
 
-A small classifier learns the bundled digits with Lightning. `CollapseCallback` measures every few epochs
-how collapsed each layer is, over the whole training set, and logs it. After the training error has reached
-zero (the terminal phase), variability within classes keeps shrinking (NC1), the class means approach a
-simplex ETF (NC2), the classifier aligns with them (NC3), and it decides like the nearest class centre
-(NC4).
+A small classifier learns the bundled digits with Lightning. `CollapseCallback` measures every few epochs how collapsed
+each layer is, over the whole training set, and logs it. After the training error has reached zero (the terminal phase),
+variability within classes keeps shrinking (NC1), the class means approach a simplex ETF (NC2), the classifier aligns
+with them (NC3), and it decides like the nearest class centre (NC4).
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ features = torch.as_tensor(pixels / 16, dtype=torch.float32)
 labels = torch.as_tensor(digits)
 
 
-class Classifier(LightningModule):     """Three hidden layers of width 128 with batch normalisation, a
-linear head, squared loss on one-hot targets."""
+class Classifier(LightningModule):
+    """Three hidden layers of width 128 with batch normalisation, a linear head, squared loss on one-hot targets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,8 +64,9 @@ linear head, squared loss on one-hot targets."""
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
-# %% # The callback takes layers by name or glob. Keys such as ``collapse/head.input/nc1`` go to the
-module's logger and to # ``callback_metrics``, where `ModelCheckpoint` and `EarlyStopping` find them.
+# %%
+# The callback takes layers by name or glob. Keys such as ``collapse/head.input/nc1`` go to the module's logger and to
+# ``callback_metrics``, where `ModelCheckpoint` and `EarlyStopping` find them.
 
 callback = CollapseCallback(
     "body.layer?", classifier="head", every_n_epochs=5, measures=["nc1", "nc2", "cdnv", "equinorm"]
@@ -116,8 +116,8 @@ for ax in axes.flat:
     ax.spines[["top", "right"]].set_visible(False)
 figure.suptitle(f"Digits: zero training error at epoch {terminal}; NC1 then falls {fall:.0f} times further")
 
-# %% # Every measure of the last hidden layer at the end, with its definition. Data from no class are random
-images here.
+# %%
+# Every measure of the last hidden layer at the end, with its definition. Data from no class are random images here.
 
 with torch.no_grad():
     model.eval()

@@ -40,9 +40,10 @@ print(f"features  {deep.score(X_test, y_test):.3f}")
 search = GridSearchCV(deep, {"deeprfmclassifier__n_layers": [1, 2, 3, 4, 6]}, cv=3).fit(X_train, y_train)
 print(search.best_params_, f"{search.score(X_test, y_test):.3f}")
 
-# %% # ``transform(X, layer=l)`` gives any layer of a fitted model, and ``agop.nc1`` how far the classes
-have drawn together there. Training # points go on collapsing; points that the model has not seen follow for
-a few layers only. More layers are not better features.
+# %%
+# ``transform(X, layer=l)`` gives any layer of a fitted model, and ``agop.nc1`` how far the classes have
+# drawn together there. Training points go on collapsing; points that the model has not seen follow for a
+# few layers only. More layers are not better features.
 
 model = agop.DeepRFMClassifier(n_layers=8, width=512, random_state=0)
 scaler = StandardScaler().fit(X_train)

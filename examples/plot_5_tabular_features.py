@@ -23,8 +23,9 @@ import agop
 
 AGOP, PERMUTATION = "#b84a00", "#0067a5"
 
-# %% # Data with a known answer. The target depends on the first feature (a sine), on the product of the
-next two, and on the *sum* of the last two, # of which neither matters by itself; x3 to x7 are noise.
+# %%
+# Data with a known answer. The target depends on the first feature (a sine), on the product of the next
+# two, and on the *sum* of the last two, of which neither matters by itself; x3 to x7 are noise.
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(1500, 10))
@@ -32,14 +33,15 @@ y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + np.tanh(X[:, 8] + X[:, 9]) + 0.1 *
 names = [f"x{index}" for index in range(10)]
 X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=1000, random_state=0)
 
-one_fit = agop.RFMRegressor(bandwidth=5.0, ridge=0.1, n_iter=0).fit(X_train, y_train) model =
-agop.RFMRegressor(bandwidth=5.0, ridge=0.1, n_iter=4).fit(X_train, y_train) print(     f"test R²
-{one_fit.score(X_test, y_test):.3f} with a fixed metric, {model.score(X_test, y_test):.3f} with the learned
-one" )
+fixed = agop.RFMRegressor(bandwidth=5.0, ridge=0.1, n_iter=0).fit(X_train, y_train)
+model = agop.RFMRegressor(bandwidth=5.0, ridge=0.1, n_iter=4).fit(X_train, y_train)
+print(f"test R² with a fixed metric   {fixed.score(X_test, y_test):.3f}")
+print(f"test R² with the learned one  {model.score(X_test, y_test):.3f}")
 
-# %% # Both measures name the same five features. They do not mean the same: the AGOP is about the *slope*
-of the predictor and costs nothing beyond # the fit; permutation importance is about the *loss* when a
-column is shuffled, and needs a prediction for every column and repetition.
+# %%
+# Both measures name the same five features. They do not mean the same: the AGOP is about the *slope* of the
+# predictor and costs nothing beyond the fit; permutation importance is about the *loss* when a column is
+# shuffled, and needs a prediction for every column and repetition.
 
 
 def compare(axis: plt.Axes, names: list[str], learned: np.ndarray, permuted: np.ndarray) -> None:
@@ -64,9 +66,10 @@ figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
 compare(axis, names, np.asarray(model.agop_.diagonal()), permuted)
 plt.show()
 
-# %% # What permutation importance has no place for: the entries beside the diagonal. x8 and x9 have the
-same derivative everywhere, so the AGOP # is as large between them as at each of them, and the eigenvector
-that belongs to them is their sum.
+# %%
+# What permutation importance has no place for: the entries beside the diagonal. x8 and x9 have the same
+# derivative everywhere, so the AGOP is as large between them as at each of them, and the eigenvector that
+# belongs to them is their sum.
 
 M = np.asarray(model.agop_)
 values, vectors = np.linalg.eigh(M)
@@ -86,9 +89,10 @@ right.set_yticks(range(4), [f"{value / values.sum():.0%}" for value in values[::
 right.set_title("leading eigenvectors, share of the trace")
 plt.show()
 
-# %% # Measured data: progression of diabetes in 442 patients from ten features. Both point at the body-mass
-index and at s5 (log of serum # triglycerides). Of the cholesterol measurements s1 to s4, which are strongly
-correlated, the predictor reads s3 and s4, but shuffling # one of them at a time hardly hurts.
+# %%
+# Measured data: progression of diabetes in 442 patients from ten features. Both point at the body-mass
+# index and at s5 (log of serum triglycerides). Of the cholesterol measurements s1 to s4, which are strongly
+# correlated, the predictor reads s3 and s4, but shuffling one of them at a time hardly hurts.
 
 diabetes = load_diabetes(scaled=False)
 X_train, X_test, y_train, y_test = train_test_split(

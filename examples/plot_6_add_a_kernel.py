@@ -21,10 +21,11 @@ from torch import Tensor
 import agop
 from agop.kernels import Kernel
 
-# %% # With :math:`s = \sqrt{3}\, r / L`, the kernel is :math:`\kappa(r) = (1 + s)\, e^{-s}` and #
-:math:`\kappa'(r)/r = -(3/L^2)\, e^{-s}`. Where two points coincide the weight is 0 by convention. The
-distances are a block of a large matrix # that may be overwritten, and what is not asked for is not
-computed.
+# %%
+# With :math:`s = \sqrt{3}\, r / L`, the kernel is :math:`\kappa(r) = (1 + s)\, e^{-s}` and
+# :math:`\kappa'(r)/r = -(3/L^2)\, e^{-s}`. Where two points coincide the weight is 0 by convention. The
+# distances are a block of a large matrix that may be overwritten, and what is not asked for is not
+# computed.
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Matern(Kernel):
         return values, weights
 
 
-# %% # Estimators take a kernel object as it is. Its gradient is checked here against automatic
-differentiation, and the estimators learn with it.
+# %%
+# Estimators take a kernel object as it is. Its gradient is checked here against automatic differentiation,
+# and the estimators learn with it.
 
 generator = torch.Generator().manual_seed(0)
 x, Z, A = (torch.randn(n, k, generator=generator, dtype=torch.float64) for n, k in ((1, 4), (20, 4), (20, 1)))
@@ -85,8 +87,13 @@ for axis in axes:
     axis.spines[["top", "right"]].set_visible(False)
 plt.show()
 
-# %% # To bring it into the package: the class in ``src/agop/kernels``, its name in ``KERNELS`` of
-``src/agop/machines/_inputs.py``, its textbook formula # as one line in ``tests/oracles/kernels.py``, and
-three lines of test that inherit everything a kernel must satisfy. They run on this very # class: # # ..
-code-block:: python # #    class TestMatern(KernelConformance): #        name, parameters = "matern",
-{"bandwidth": 2.0} #        kernel = Matern(bandwidth=2.0)
+# %%
+# To bring it into the package: the class in ``src/agop/kernels``, its name in ``KERNELS`` of
+# ``src/agop/machines/_inputs.py``, its textbook formula as one line in ``tests/oracles/kernels.py``, and
+# three lines of test that inherit everything a kernel must satisfy. They run on this very class:
+#
+# .. code-block:: python
+#
+#    class TestMatern(KernelConformance):
+#        name, parameters = "matern", {"bandwidth": 2.0}
+#        kernel = Matern(bandwidth=2.0)

@@ -23,10 +23,11 @@ from sklearn.preprocessing import StandardScaler
 
 import agop
 
-# %% # A layer computes :math:`h \mapsto \sigma(h W + b)` on rows. Its stages are the rows h themselves
-(*input*), what the weights keep of them (*projected*; # :math:`h W` has the same distances as :math:`h\,(W
-W^T)^{1/2}`), and what comes out (*output*). The feature matrix in these coordinates is # :math:`W W^T`, and
-the AGOP is that of the rest of the network as a function of h.
+# %%
+# A layer computes :math:`h \mapsto \sigma(h W + b)` on rows. Its stages are the rows h themselves
+# (*input*), what the weights keep of them (*projected*; :math:`h W` has the same distances as
+# :math:`h\,(W W^T)^{1/2}`), and what comes out (*output*). The feature matrix in these coordinates is :math:`W W^T`, and
+# the AGOP is that of the rest of the network as a function of h.
 
 
 def mlp_views(model: MLPClassifier, X: np.ndarray) -> Iterator[agop.LayerView]:
@@ -87,6 +88,7 @@ axes[0].set_ylabel("NC1")
 axes[0].legend(frameon=False)
 plt.show()
 
-# %% # What every subject must satisfy is a check in ``tests/conformance/subjects.py``, and it runs on this
-very function: one row per sample in every # stage, distinct names, distances of the projected stage that
-are those of the feature matrix, positive semi-definite matrices, finite tables.
+# %%
+# What every subject must satisfy is a check in ``tests/conformance/subjects.py``, and it runs on this very
+# function: one row per sample in every stage, distinct names, distances of the projected stage that are
+# those of the feature matrix, positive semi-definite matrices, finite tables.
