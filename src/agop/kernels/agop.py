@@ -26,11 +26,8 @@ from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.base import Kernel
-from agop.kernels.distance import Points, tiles
+from agop.kernels.distance import Points
 from agop.kernels.gram import fill_kernel_matrix
-
-_TILE_BYTES = 64 * 2**20
-
 
 CANCELLATION_LIMIT = 1e-3
 """Largest eps·κ at which the gram route is trusted; in practice its error is far below this bound."""
@@ -106,7 +103,7 @@ def kernel_agop(
     cells
         A partition of the points whose members may nearly coincide, as integers; changes rounding only.
     weights
-        The (n, n) gradient weights if the caller has them; overwritten by the gram route when samples are weighted.
+        The (n, n) gradient weights if the caller has them; overwritten when samples are weighted.
     route
         "direct" or "gram"; None takes the one with fewer operations, and the direct one after all if the gram route turns out to
         cancel: its relative error is about eps·κ with κ = Σ_j T_jj ‖z_j‖² / tr(ZᵀTZ), that of the direct route eps·√κ.
@@ -118,15 +115,20 @@ def kernel_agop(
     if chosen == "gram" and weights is None:
         weights = A.new_empty(n, n)
         fill_kernel_matrix(kernel, points, weights=weights)
-    root = None if sample_weight is None else sample_weight.to(A.dtype).sqrt()
-    total = float(n if sample_weight is None else sample_weight.double().sum())
+    total = float(n)
+    root = None
+    if sample_weight is not None:
+        # with W̃ = diag(√w) W diag(√w) and A / √w the formulas stay as they are, and W̃ stays symmetric
+        total, root = float(sample_weight.double().sum()), sample_weight.to(A.dtype).sqrt()[:, None]
+        A = A / root
+        if weights is not None:
+            weights.mul_(root).mul_(root.mT)
     cancellation = None
     if chosen == "gram":
         assert weights is not None
-        summed, cancellation = _gram(A, parts, weights, root)
+        summed, cancellation = _gram(A, parts, weights)
         if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
-            # the weights were scaled by the roots of the sample weights, the direct route scales them itself
-            chosen, weights = "direct", weights if root is None else None
+            chosen = "direct"
     if chosen == "direct":
         summed = _direct(kernel, points, A, parts, weights, root)
     return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
@@ -147,13 +149,21 @@ def _spread(A: Float[Tensor, "n c"], parts: Cells) -> Float[Tensor, "n ck"]:
     return spread.scatter_(2, parts.index.view(-1, 1, 1).expand(-1, A.shape[1], 1), A[:, :, None]).flatten(1)
 
 
+def _weighted_block(
+    kernel: Kernel, points: Points, rows: slice, dtype: torch.dtype, root: Float[Tensor, "n 1"] | None
+) -> Float[Tensor, "b n"]:
+    W = kernel.block(points, rows, points, dtype, value=False)[1]
+    assert W is not None
+    return W if root is None else W.mul_(root[rows]).mul_(root.mT)
+
+
 def _direct(
     kernel: Kernel,
     points: Points,
     A: Float[Tensor, "n c"],
     parts: Cells,
     weights: Float[Tensor, "n n"] | None,
-    root: Float[Tensor, " n"] | None,
+    root: Float[Tensor, "n 1"] | None,
 ) -> Float[Tensor, "d d"]:
     n, c = A.shape
     offsets = parts.offsets
@@ -161,14 +171,7 @@ def _direct(
     summed = parts.exact.new_zeros(offsets.shape[1], offsets.shape[1])
     bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
     for rows in row_blocks(n, rows_per_block(n, bytes_per_row)):
-        W = (
-            weights[rows]
-            if weights is not None
-            else kernel.block(points, rows, points, A.dtype, value=False)[1]
-        )
-        assert W is not None
-        if root is not None:
-            W = W * root[rows, None]
+        W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
         sums, Q = _across(W @ spread, parts.index[rows], c)
         for output in range(c):
             G = torch.addmm(sums[:, output, None] * offsets[rows], W, A[:, output, None] * offsets, alpha=-1)
@@ -180,35 +183,42 @@ def _direct(
 
 
 def _gram(
-    A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"], root: Float[Tensor, " n"] | None
+    A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"]
 ) -> tuple[Float[Tensor, "d d"], float]:
-    n, c = A.shape
-    means = parts.means
-    if root is not None:
-        W.mul_(root[:, None])
-    sums, Q = _across(W @ _spread(A, parts), parts.index, c)
-    exact = parts.exact
-    half = torch.zeros_like(exact)
-    diagonal = sums.square().sum(1)
-    magnitude = 0.0
-    for rows, columns in tiles(n, _TILE_BYTES, A.element_size()):
-        T = W[:, rows].mT @ W[:, columns]
-        T *= A[rows] @ A[columns].mT
-        T -= W[rows, columns] * (sums[rows] @ A[columns].mT)
-        T -= (W[columns, rows] * (sums[columns] @ A[rows].mT)).mT
-        if rows == columns:
-            T.diagonal().add_(diagonal[rows])
-            magnitude += float(T.diagonal().to(exact.dtype) @ exact[rows].square().sum(1))
-            T /= 2
-        half[rows].addmm_(T.to(exact.dtype), exact[columns])
+    means, exact = parts.means.to(parts.exact.dtype), parts.exact
+    sums, Q = _across(W @ _spread(A, parts), parts.index, A.shape[1])
+    half, magnitude = _half(W, A, sums, exact)
     summed = exact.mT @ half
     if len(means) > 1:
-        pulled = (W.mT @ Q.flatten(1)).view_as(Q)
+        pulled = (W @ Q.flatten(1)).view_as(Q)
         cross = torch.einsum("nc,nck->nk", sums, Q) - torch.einsum("nc,nck->nk", A, pulled)
         flat = Q.flatten(0, 1).to(exact.dtype)
-        means = means.to(exact.dtype)
         summed += (exact.mT @ cross.to(exact.dtype)) @ means
         summed += means.mT @ (flat.mT @ flat) @ means / 2
     summed = summed + summed.mT
     trace = float(summed.trace())
     return summed, magnitude / trace if trace > 0 else float("inf") if magnitude > 0 else 0.0
+
+
+def _half(
+    W: Float[Tensor, "n n"], A: Float[Tensor, "n c"], sums: Float[Tensor, "n c"], exact: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n d"], float]:
+    """H with H + Hᵀ-part = T: the lower triangle of T, its diagonal halved, times the offsets; and Σ_j T_jj ‖offset_j‖²."""
+    n = len(A)
+    half = torch.empty_like(exact)
+    diagonal = sums.square().sum(1)
+    left, right = torch.cat([sums, A], 1), torch.cat([A, sums], 1)
+    magnitude = 0.0
+    # strips from the first column to their diagonal: wide products, and little more than the lower triangle is formed
+    for rows in row_blocks(n, rows_per_block(max(256, n // 32), (3 * A.element_size() + 8) * n)):
+        upto = slice(0, rows.stop)
+        T = W[rows] @ W[upto].mT
+        T *= A[rows] @ A[upto].mT
+        T.addcmul_(W[rows, upto], left[rows] @ right[upto].mT, value=-1)
+        square = T[:, rows]
+        square.diagonal().add_(diagonal[rows])
+        magnitude += float(square.diagonal().to(exact.dtype) @ exact[rows].square().sum(1))
+        square.diagonal().div_(2)
+        square.tril_()
+        half[rows] = T.to(exact.dtype) @ exact[upto]
+    return half, magnitude

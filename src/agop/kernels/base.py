@@ -25,10 +25,11 @@ class Kernel(ABC):
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
     ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
-        r"""Values :math:`\kappa(r)` and gradient weights :math:`\kappa'(r)/r` (0 where r = 0) at `distances` r.
+        r"""Values :math:`\kappa(r)` and gradient weights :math:`\kappa'(r)/r` at `distances` r.
 
         The gradient of the kernel is :math:`\nabla_x k(x, z) = (\kappa'(r)/r)\,(x - z)`; at r = 0 it is 0 by convention, also
-        for a kernel with a cusp there. `distances` may be overwritten. What is not asked for is None.
+        for a kernel with a cusp there: the weight at r = 0 may be anything, infinite or NaN too, :meth:`block` makes it 0.
+        `distances` may be overwritten. What is not asked for is None.
         """
 
     def __call__(
@@ -74,8 +75,10 @@ class Kernel(ABC):
         weight: bool = True,
     ) -> tuple[Float[Tensor, "b k"] | None, Float[Tensor, "b k"] | None]:
         """Values and gradient weights of one block of pairs in `dtype`; both share one distance computation."""
-        distances = left.squared_distances(rows, right, columns).sqrt_().to(dtype)
-        unresolved = distances <= right.rounding if weight and right.rounding else None
+        distances = left.distances(rows, right, columns, dtype)
+        unresolved = None
+        if weight and distances.numel() and float(distances.min()) <= right.rounding:
+            unresolved = distances <= right.rounding
         values, weights = self.evaluate(distances, value=value, weight=weight)
         if weights is not None and unresolved is not None:
             weights.masked_fill_(unresolved, 0)

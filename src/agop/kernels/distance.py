@@ -1,8 +1,8 @@
-"""Squared Euclidean distances that keep their digits when points nearly coincide.
+"""Euclidean distances that keep their digits when points nearly coincide.
 
 The expansion ‖x‖² + ‖z‖² − 2 x·z is one matrix product but loses every digit of a distance that is small beside the
 norms. Here it runs on centred points in float64, and the pairs for which even that is not enough are formed again as
-‖x − z‖², so that coincident points are at distance exactly 0 and every other distance is right to about 1e-6 relative.
+‖x − z‖, so that coincident points are at distance exactly 0 and every other distance is right to about 1e-6 relative.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from torch import Tensor
 from agop._blocks import DEFAULT_BLOCK_BYTES, row_blocks, rows_per_block
 
 _NEAR = {torch.float64: 1e-9, torch.float32: 1e-2}
-"""Share of the squared norms below which a squared distance is formed again as a difference, by working dtype."""
+"""Share of the squared norms below which a distance is formed again as a difference, by working dtype."""
+
+_SINGLE_RANGE = (1e-28, 1e37)
+"""Largest squared norms for which every squared distance that is not near is a normal float32 number."""
+
+_TILE_ROWS, _TILE_COLUMNS = 256, 2048
+"""A tile of a symmetric matrix: it stays in the cache through the passes over it, and little of a diagonal tile is wasted."""
 
 
 def working_dtype(dtype: torch.dtype, precision: str) -> torch.dtype:
@@ -52,10 +58,16 @@ class Points:
         self.rounding = (
             8 * torch.finfo(X.dtype).eps * float(X.norm(dim=1).max()) if computed and len(X) else 0.0
         )
+        X = X.detach()
         self.center = X.mean(0, dtype=dtype) if center is None else center
-        self.values = X.to(dtype) - self.center
-        self.squared_norms = self.values.square().sum(1)
-        self.largest = float(self.squared_norms.max()) if len(X) else 0.0
+        n, d = X.shape
+        # z, 1, ‖z‖²: beside the rows -2x, ‖x‖², 1 one product gives squared distances, with no pass to add the norms
+        self._extended = self.center.new_ones(n, d + 2)
+        self.values = self._extended[:, :d]
+        torch.sub(X, self.center, out=self.values)
+        self.squared_norms = self._extended[:, d + 1]
+        torch.sum(self.values.square(), 1, out=self.squared_norms)
+        self.largest = float(self.squared_norms.max()) if n else 0.0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -64,27 +76,24 @@ class Points:
         """Other rows, centred like these, to be paired with them."""
         return Points(X, center=self.center, dtype=self.values.dtype)
 
-    def squared_distances(
-        self, rows: slice, other: Points, columns: slice = slice(None)
+    def distances(
+        self, rows: slice, other: Points, columns: slice = slice(None), dtype: torch.dtype | None = None
     ) -> Float[Tensor, "b k"]:
-        """Squared distances of some of these points to some of the `other` ones, in the working dtype."""
-        x, x_norms = self.values[rows], self.squared_norms[rows]
-        z, z_norms = other.values[columns], other.squared_norms[columns]
-        squared = torch.addmm(z_norms[None, :], x, z.mT, alpha=-2)
-        squared += x_norms[:, None]
-        near = squared < (_NEAR[squared.dtype] * (x_norms + other.largest))[:, None]
-        _difference_form_(squared, near, x, z)
-        return squared
-
-
-def _difference_form_(
-    squared: Float[Tensor, "b k"], near: Tensor, x: Float[Tensor, "b d"], z: Float[Tensor, "k d"]
-) -> None:
-    """Overwrite the entries of `squared` where `near` with ‖x − z‖²."""
-    i, j = near.nonzero(as_tuple=True)
-    block = rows_per_block(max(1, len(i)), 3 * x.shape[1] * x.element_size(), DEFAULT_BLOCK_BYTES // 4)
-    for pairs in row_blocks(len(i), block):
-        squared[i[pairs], j[pairs]] = (x[i[pairs]] - z[j[pairs]]).square().sum(1)
+        """Distances of some of these points to some of the `other` ones, formed in the working dtype, given in `dtype`."""
+        x, z = self.values[rows], other.values[columns]
+        norms = self.squared_norms[rows]
+        left = torch.cat([x * -2, norms[:, None], torch.ones_like(norms)[:, None]], 1)
+        squared = left @ other._extended[columns].mT
+        near_below = _NEAR[squared.dtype] * (norms + other.largest)
+        smallest, largest = _SINGLE_RANGE
+        if dtype is not None and smallest < other.largest and max(self.largest, other.largest) < largest:
+            squared = squared.to(dtype)  # the passes that follow are over half the bytes
+        i, j = (squared < near_below.to(squared.dtype)[:, None]).nonzero(as_tuple=True)
+        distances = squared.sqrt_() if dtype is None else squared.sqrt_().to(dtype)
+        block = rows_per_block(max(1, len(i)), 3 * x.shape[1] * x.element_size(), DEFAULT_BLOCK_BYTES // 4)
+        for pairs in row_blocks(len(i), block):
+            distances[i[pairs], j[pairs]] = (x[i[pairs]] - z[j[pairs]]).norm(dim=1).to(distances.dtype)
+        return distances
 
 
 def squared_distances(X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "m n"]:
@@ -94,14 +103,12 @@ def squared_distances(X: Float[Tensor, "m d"], Z: Float[Tensor, "n d"] | None = 
     """
     points = Points(X if Z is None else Z)
     left = points if Z is None else points.beside(X)
-    return left.squared_distances(slice(None), points)
+    return left.distances(slice(None), points).square_()
 
 
-def tiles(n: int, budget: int, bytes_per_entry: int) -> Iterator[tuple[slice, slice]]:
-    """Pairs of row slices (rows, columns) covering the lower triangle of an (n, n) matrix, diagonal tiles included."""
-    # small enough that the diagonal tiles, half of which is wasted, are a small share; large enough for fast products
-    side = max(1, min(n, int((budget / bytes_per_entry) ** 0.5), max(256, n // 8), 2048))
-    slices = list(row_blocks(n, side))
-    for index, rows in enumerate(slices):
-        for columns in slices[: index + 1]:
-            yield rows, columns
+def tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    """Pairs of row slices (rows, columns) covering the lower triangle of an (n, n) matrix; the last of each row ends at its diagonal."""
+    for start in range(0, n, _TILE_ROWS):
+        end = min(n, start + _TILE_ROWS)
+        for columns in row_blocks(end, _TILE_COLUMNS):
+            yield slice(start, end), columns

@@ -40,9 +40,6 @@ class Gaussian(Kernel):
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
     ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
-        coincident = distances == 0 if weight else None
         values = distances.div_(self.bandwidth).square_().div_(-2).exp_()
         weights = values / -(self.bandwidth**2) if weight else None
-        if weights is not None and coincident is not None:
-            weights.masked_fill_(coincident, 0)
         return (values if value else None), weights

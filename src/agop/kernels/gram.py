@@ -1,15 +1,12 @@
-"""Kernel matrices of a set of points with itself: lower triangle computed, mirrored, held once."""
+"""Kernel matrices of a set of points with itself: lower triangle computed, held once."""
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points, tiles
-
-_TILE_BYTES = 128 * 2**20
 
 
 def fill_kernel_matrix(
@@ -21,12 +18,14 @@ def fill_kernel_matrix(
 ) -> None:
     """Write the kernel values and/or gradient weights of all pairs of `points` into the given (n, n) matrices.
 
-    Distances are formed once per unordered pair, tile by tile, in the dtype of `points`, and serve both matrices.
+    Distances are formed once per unordered pair, tile by tile, in the dtype of `points`, and serve both matrices. Of the
+    `values` only the lower triangle is written, which is all that a Cholesky factorisation reads; `weights` become symmetric to
+    the last bit.
     """
     given = values if values is not None else weights
     assert given is not None, "nothing to fill"
-    for rows, columns in tiles(len(points), _TILE_BYTES, 4 * points.values.element_size()):
-        blocks = kernel.block(
+    for rows, columns in tiles(len(points)):
+        of_values, of_weights = kernel.block(
             points,
             rows,
             points,
@@ -35,14 +34,12 @@ def fill_kernel_matrix(
             value=values is not None,
             weight=weights is not None,
         )
-        for matrix, block in zip((values, weights), blocks, strict=True):
-            if matrix is not None and block is not None:
-                if rows == columns:
-                    block = _symmetrised(block)
-                matrix[rows, columns] = block
-                matrix[columns, rows] = block.mT
-
-
-def _symmetrised(block: Float[Tensor, "b b"]) -> Float[Tensor, "b b"]:
-    """The lower triangle of a diagonal tile, mirrored: rounding must not make the matrix unsymmetric."""
-    return torch.tril(block) + torch.tril(block, -1).mT
+        if values is not None and of_values is not None:
+            values[rows, columns] = of_values
+        if weights is not None and of_weights is not None:
+            weights[rows, columns] = of_weights
+            below = slice(columns.start, min(columns.stop, rows.start))
+            weights[below, rows] = weights[rows, below].mT
+            if columns.stop == rows.stop:
+                square = weights[rows, rows]
+                square.copy_(square.tril() + square.tril(-1).mT)

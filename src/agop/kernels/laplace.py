@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,15 +46,15 @@ class Laplace(Kernel):
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
     ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
-        coincident = distances == 0 if weight else None
-        scaled = distances.div_(self.bandwidth)
+        if self.exponent == 1 and not weight:
+            return distances.div_(-self.bandwidth).exp_(), None
+        weights = None
         if self.exponent == 1:
-            values = scaled.neg().exp_()
-            weights = (values / scaled).div_(-(self.bandwidth**2)) if weight else None
+            values = torch.div(distances, -self.bandwidth).exp_()
+            weights = torch.div(values, distances.mul_(-self.bandwidth))
         else:
+            scaled = distances.div_(self.bandwidth)
             values = scaled.pow(self.exponent).neg_().exp_()
             factor = -self.exponent / self.bandwidth**2
             weights = scaled.pow_(self.exponent - 2).mul_(values).mul_(factor) if weight else None
-        if weights is not None and coincident is not None:
-            weights.masked_fill_(coincident, 0)
         return (values if value else None), weights
