@@ -19,6 +19,7 @@ from agop.machines import _inputs
 from agop.machines._inputs import Place
 from agop.machines.progress import Bar, ProgressHook
 from agop.machines.samples import Samples
+from agop.ranks import Ranks, current
 
 Callback = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration or layer with (index from 0, how many in all, its history entry); may raise to stop the fit."""
@@ -36,6 +37,9 @@ E = TypeVar("E", bound="KernelEstimator")
 
 class KernelEstimator(BaseEstimator):
     """Shared ground of the four estimators; a subclass gives `_fit_samples`, `_decision` and `_targets`."""
+
+    seed_: int
+    data_digest_: str
 
     def _fit_samples(
         self,
@@ -84,7 +88,28 @@ class KernelEstimator(BaseEstimator):
         -----
         Ctrl-C, or an exception that `callback` or `progress` raises, stops the fit. The estimator then holds what was finished, it
         predicts with that, and with `warm_start=True` a further `fit` on the same data goes on from there.
+
+        Inside `agop.launch.launched` the ranks share the work: all of them call `fit` with the same samples, and all of them get the
+        same fit.
         """
+        ranks = current()
+        samples, validation = ranks.together(
+            lambda: self._read(X, y, sample_weight, X_val, y_val, sample_weight_val)
+        )
+        self._agree(ranks)
+        if self.validation is not None and validation is None:
+            samples, validation = samples.split(self._share(), self.seed_)
+        if not self.verbose:
+            self._fit_samples(samples, validation, callback, progress)
+            return self
+        with Bar() as bar:
+            self._fit_samples(samples, validation, callback, _both(bar, progress))
+        return self
+
+    def _read(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
+    ) -> tuple[Samples, Samples | None]:
+        """Training samples, and those to validate on if they were passed, of a fit that begins or goes on."""
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
         X, place = _inputs.check_X(
@@ -98,14 +123,25 @@ class KernelEstimator(BaseEstimator):
         self._continue(samples, validation)
         learned |= {"device_": str(place.device), "dtype_": str(place.dtype).removeprefix("torch.")}
         self.__dict__.update(learned)
-        if self.validation is not None and validation is None:
-            samples, validation = samples.split(self._share(), self.seed_)
-        if not self.verbose:
-            self._fit_samples(samples, validation, callback, progress)
-            return self
-        with Bar() as bar:
-            self._fit_samples(samples, validation, callback, _both(bar, progress))
-        return self
+        return samples, validation
+
+    def _agree(self, ranks: Ranks) -> None:
+        """Every rank fits the same samples in the same way from the same point on, or none does."""
+        if ranks.alone:
+            return
+        ranks.agree("X, y", self.data_digest_, "pass the same samples on every rank, their work is shared")
+        own = ("device", "max_memory", "random_state", "verbose")
+        settings = {
+            name: repr(value) for name, value in self.get_params(deep=False).items() if name not in own
+        }
+        shown = ", ".join(f"{name}={text.partition(' at 0x')[0]}" for name, text in settings.items())
+        ranks.agree("parameters", shown, "give every rank the same ones")
+        ranks.agree(
+            "the fit to go on from",
+            str(len(getattr(self, "history_", ()))),
+            "load the same file on every rank",
+        )
+        self.seed_ = int(ranks.from_main(torch.tensor(self.seed_)))
 
     def _given(
         self, X: Any, y: Any, sample_weight: Any, place: Place, learned: dict[str, Any]

@@ -27,6 +27,7 @@ from agop.machines.memory import check_fits, estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.rfm import PRECISIONS, SOLVERS
 from agop.machines.samples import Samples
+from agop.ranks import current
 from agop.view import LayerView
 
 
@@ -109,7 +110,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         callback: Callback | None,
         progress: ProgressHook | None,
     ) -> None:
-        n_layers = self._check_parameters(samples)
+        n_layers = current().together(lambda: self._check_parameters(samples))
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         if not hasattr(self, "layers_"):
             self.X_fit_ = samples.X
@@ -154,6 +155,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         X = unit_rows(samples.X)
         kernel = _inputs.make_kernel(self.kernel, self.bandwidth, X)
         basis = row_basis(X) if X.device.type != "mps" else None
+        basis = None if basis is None else current().from_main(basis)
         fit = fit_kernel_machine(
             kernel,
             X if basis is None else X @ basis.to(X.dtype),

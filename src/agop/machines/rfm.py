@@ -24,6 +24,7 @@ from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import check_fits, estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
+from agop.ranks import current
 
 SOLVERS = ("auto", "cholesky")
 PRECISIONS = ("mixed", "native")
@@ -90,7 +91,7 @@ class _RFM(KernelEstimator):
         callback: Callback | None,
         progress: ProgressHook | None,
     ) -> None:
-        n_iter = self._check_parameters(samples)
+        n_iter = current().together(lambda: self._check_parameters(samples))
         kernels = _inputs.make_kernels(self.kernel, self.bandwidth, samples.X)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
@@ -100,9 +101,9 @@ class _RFM(KernelEstimator):
                 "set validation=0.2, or pass X_val and y_val to fit",
             )
         n, d, c = *samples.X.shape, samples.Y.shape[1]
-        if not hasattr(self, "_chains_"):
-            identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
-            self._chains_ = tuple(Chain(kernel, identity) for kernel in kernels)
+        identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
+        begun = getattr(self, "_chains_", ())
+        self._chains_ = (*begun, *(Chain(kernel, identity) for kernel in kernels[len(begun) :]))
         done = max(len(chain.history) for chain in self._chains_) - 1
         if done > n_iter:
             raise _checks.bad_value(
@@ -181,7 +182,8 @@ class _RFM(KernelEstimator):
         coordinates, left_out = numerical_row_space(samples.X, raised, samples.labels)
         facts: dict[str, Any] = {"rank": raised.rank, "clipped": raised.clipped}
         facts |= {"dimensions": coordinates.shape[1], "left_out": left_out}
-        return coordinates.to(samples.X.dtype), facts
+        # an eigenbasis is a matter of rounding, which differs between unlike machines
+        return current().from_main(coordinates.to(samples.X.dtype)), facts
 
     def _is_best(self, place: int, iteration: int, score: float) -> bool:
         """Whether no fit so far has this validation score; of equal ones the first bandwidth, then the first iteration."""
