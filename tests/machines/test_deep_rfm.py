@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 import agop
 from tests.oracles import machines as oracle
@@ -79,6 +80,17 @@ def test_transform_gives_the_output_of_a_layer(blobs):
         model.transform(X, layer=3)
 
 
+def test_weights_are_repetitions(blobs):
+    X, y = (value[:40] for value in blobs)
+    w = np.random.default_rng(0).integers(0, 4, 40)
+    model = agop.DeepRFMClassifier(n_layers=3, width=20, random_state=0, ridge=1e-2)
+    repeated = clone(model).fit(X.repeat(w, 0), y.repeat(w))
+    weighted = clone(model).fit(X, y, sample_weight=w)
+    for ours, theirs in zip(weighted.layers_, repeated.layers_, strict=True):
+        assert relative_error(ours.agop, theirs.agop) < ITERATIVE
+    np.testing.assert_allclose(weighted.decision_function(X), repeated.decision_function(X), rtol=1e-6)
+
+
 def test_warm_start_adds_the_missing_layers(blobs):
     X, y = blobs
     whole = agop.DeepRFMClassifier(n_layers=4, width=20, random_state=0).fit(X, y)
@@ -86,7 +98,9 @@ def test_warm_start_adds_the_missing_layers(blobs):
     grown.set_params(n_layers=4).fit(X, y)
     np.testing.assert_array_equal(grown.decision_function(X), whole.decision_function(X))
     assert [entry["layer"] for entry in grown.history_] == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="X, y: expected the training data of the fit that warm_start=True continues"):
+    with pytest.raises(
+        ValueError, match="X, y: expected the training data of the fit that warm_start=True continues"
+    ):
         grown.fit(X + 1, y)
 
 

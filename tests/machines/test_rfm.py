@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 import agop
 from tests.oracles import machines as oracle
@@ -15,12 +16,14 @@ def regression(n=60, d=5, c=2, seed=0):
     return X, torch.stack([X[:, 0] * X[:, 1], X[:, 0].sin()], 1)[:, :c]
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize("n_iter", [0, 1, 3])
-def test_equals_the_procedure_as_written_down(n_iter):
+def test_equals_the_procedure_as_written_down(n_iter, diagonal):
     X, Y = regression()
     x, _ = regression(seed=1)
-    expected, M = oracle.rfm(X, Y, x, bandwidth=3.0, ridge=1e-2, n_iter=n_iter)
-    model = agop.RFMRegressor(bandwidth=3.0, ridge=1e-2, n_iter=n_iter).fit(X, Y)
+    options = {"bandwidth": 3.0, "ridge": 1e-2, "n_iter": n_iter, "diagonal": diagonal}
+    expected, M = oracle.rfm(X, Y, x, **options)
+    model = agop.RFMRegressor(**options).fit(X, Y)
     assert relative_error(model.predict(x), expected) < ITERATIVE
     assert relative_error(model.agop_, M) < ITERATIVE
 
@@ -48,15 +51,19 @@ def test_trace_scale_does_not_depend_on_the_axes():
     assert relative_error(turned, plain) < ITERATIVE
 
 
-def test_weights_are_repetitions():
-    X, Y = regression(n=30)
+@pytest.mark.parametrize("d", [3, 40], ids=["direct", "gram"])
+@pytest.mark.parametrize("labels", [False, True])
+def test_weights_are_repetitions(d, labels):
+    X, Y = regression(n=30, d=d)
     w = torch.randint(0, 4, (30,), generator=torch.Generator().manual_seed(0))
-    repeated = agop.RFMRegressor(bandwidth=3.0, n_iter=2).fit(
-        X.repeat_interleave(w, 0), Y.repeat_interleave(w, 0)
-    )
-    weighted = agop.RFMRegressor(bandwidth=3.0, n_iter=2).fit(X, Y, sample_weight=w)
-    x, _ = regression(seed=1)
-    assert relative_error(weighted.predict(x), repeated.predict(x)) < ITERATIVE
+    y = (Y[:, 0] > 0).long() + (Y[:, 1] > 0.5) if labels else Y
+    model = (agop.RFMClassifier if labels else agop.RFMRegressor)(bandwidth=3.0, n_iter=2, scale="none")
+    repeated = clone(model).fit(X.repeat_interleave(w, 0), y.repeat_interleave(w, 0))
+    weighted = clone(model).fit(X, y, sample_weight=w)
+    x, _ = regression(seed=1, d=d)
+    ours, theirs = (m.predict_proba(x) if labels else m.predict(x) for m in (weighted, repeated))
+    assert relative_error(ours, theirs) < ITERATIVE
+    assert relative_error(weighted.agop_, repeated.agop_) < ITERATIVE
 
 
 def test_single_precision_follows_double():
@@ -94,8 +101,17 @@ def test_near_duplicates_in_regression_do_not_break_the_fast_route():
 def test_median_bandwidth():
     X, Y = regression()
     model = agop.RFMRegressor(bandwidth="median", n_iter=0).fit(X, Y)
-    distances = torch.pdist(X)
-    assert model.kernel_.bandwidth == pytest.approx(float(distances.median()), rel=1e-6)
+    assert model.bandwidth_ == pytest.approx(np.median(torch.pdist(X).numpy()), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "step"), [(1000, 1), (1001, 2), (2500, 3)])
+def test_median_bandwidth_of_many_points_is_that_of_every_so_manieth_one(n, step):
+    X, Y = regression(n=n, d=2)
+    X[step] = X[0]  # one pair of equal points, which does not count
+    model = agop.RFMRegressor(bandwidth="median", n_iter=0, ridge=1.0).fit(X, Y)
+    distances = torch.pdist(X[::step]).numpy()
+    assert (distances == 0).sum() == 1
+    assert model.bandwidth_ == pytest.approx(np.median(distances[distances > 0]), rel=1e-12)
 
 
 def test_memory_that_does_not_suffice_is_said_beforehand():

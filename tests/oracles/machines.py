@@ -16,7 +16,7 @@ def sqrt_psd(M: Tensor) -> Tensor:
 
 
 def rfm(
-    X: Tensor, Y: Tensor, x: Tensor, *, bandwidth: float, ridge: float, n_iter: int
+    X: Tensor, Y: Tensor, x: Tensor, *, bandwidth: float, ridge: float, n_iter: int, diagonal: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Predictions at x and M after n_iter iterations, Laplace kernel, M divided by its largest entry."""
     M = torch.eye(X.shape[1], dtype=X.dtype)
@@ -29,6 +29,8 @@ def rfm(
         predictions = kernel_values("laplace", parameters, z, Z) @ A
         if iteration < n_iter:
             M = root @ machine_agop("laplace", parameters, Z, A) @ root
+            if diagonal:
+                M = M * torch.eye(len(M), dtype=M.dtype)
             M = M / M.max()
     return predictions, M
 

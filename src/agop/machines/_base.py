@@ -71,12 +71,14 @@ class KernelEstimator(BaseEstimator):
         callback: Callback | None = None,
         progress: ProgressHook | None = None,
     ) -> E:
-        """Fit to `y`: targets (n,) or (n, c) of a regressor, labels (n,) of any kind of a classifier.
+        r"""Fit to `y`: targets (n,) or (n, c) of a regressor, labels (n,) of any kind of a classifier.
 
         Parameters
         ----------
         X, y, sample_weight
-            Training samples, (n, d), their targets, and how much each counts (None: equally).
+            Training samples, (n, d), their targets, and how much each counts (None: equally): minimised is
+            :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \|f\|^2`, and the AGOP is the mean weighted by w, so that a weight of 2 is the
+            same as the sample twice, and 0 as if it were not there.
         X_val, y_val, sample_weight_val
             Samples to validate on, instead of a share held out by the parameter `validation`.
         callback

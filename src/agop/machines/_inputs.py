@@ -197,17 +197,16 @@ def make_kernel(kernel: Any, bandwidth: Any, X: Float[Tensor, "n d"]) -> Kernel:
 
 
 def median_distance(X: Float[Tensor, "n d"], at_most: int = 1000) -> float:
-    """Median distance between distinct rows of `X` (an even subset of at most `at_most` rows)."""
+    """Median distance between rows of `X` that differ: of all rows, or of every k-th if there are more than `at_most`."""
     rows = X[:: max(1, -(-len(X) // at_most))]
-    squared = squared_distances(rows)
     i, j = torch.triu_indices(len(rows), len(rows), 1, device=X.device)
-    positive = squared[i, j]
+    positive = squared_distances(rows)[i, j].sqrt()
     positive = positive[positive > 0]
     if positive.numel() == 0:
         raise _checks.bad_value(
             "X", "rows that differ, for bandwidth='median'", "equal rows", "give a number"
         )
-    return float(positive.median().sqrt())
+    return float(positive.quantile(0.5))
 
 
 def seed_from(random_state: Any) -> int:

@@ -224,8 +224,8 @@ _PARAMETERS = r"""
     kernel : "laplace", "gaussian" or an `agop.kernels.Kernel`
         A kernel object brings its own bandwidth; a name takes `bandwidth`.
     bandwidth : float, "median", or a list of these
-        In the units of the distance; "median" is the median distance between training points (of at most 1,000 of them, evenly
-        chosen; equal points left out). Of a list, such as `[5, 10, "median"]`, the one with the best validation score.
+        In the units of the distance; "median" is the median distance between training points that differ (beyond 1,000 points, between
+        every k-th of them). Of a list, such as `[5, 10, "median"]`, the one with the best validation score.
     ridge : float
         :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n).
     n_iter : int
