@@ -145,8 +145,9 @@ class Recorder:
     def _separate(self, read: Read, tensor: Tensor) -> Tensor:
         if not tensor.requires_grad:
             return self._rooted(tensor)
-        # what enters a module may also go elsewhere (a skip connection): the copy is read by this module only
-        return tensor.clone() if read.weight is None else tensor
+        # what enters a module may also go elsewhere (a skip connection): the copy is read by this module only;
+        # and a view that is then changed in place gets a new place in the graph, which hooks do not follow
+        return tensor.clone() if read.weight is None or tensor._is_view() else tensor
 
     def _rooted(self, tensor: Tensor) -> Tensor:
         leaf = tensor.detach().requires_grad_()

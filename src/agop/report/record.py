@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,14 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from agop._checks import bad_value
+from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json
+from agop.experiments.manifest import check_tables
 from agop.experiments.rundir import CONFIG, FORMAT, RESULT
+from agop.view import STAGES
+
+_REMEDY = "run it again elsewhere"
+_MOST_GRAM_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,7 @@ class RunRecord:
                 "run", "a finished run", got, f"finish it with `{config.get('command')} --out {path}`"
             )
         result = read_json(folder / RESULT)
+        check_tables(folder, result, _REMEDY)
         profile = _table(folder / "profile.csv", ("layer", "stage"))
         layers = (
             _table(folder / "layers.csv", ("layer",)) if (folder / "layers.csv").exists() else pd.DataFrame()
@@ -87,8 +93,8 @@ class RunRecord:
             config=config,
             title=str(result.get("title", config.get("kind", "run"))),
             headline=str(result.get("headline", "")),
-            facts={str(k): str(v) for k, v in _mapping(result, "facts").items()},
-            notes=tuple(str(note) for note in result.get("notes", ())),
+            facts={str(k): str(v) for k, v in _of_type(result, "facts", dict, RESULT).items()},
+            notes=tuple(str(note) for note in _of_type(result, "notes", list, RESULT)),
             profile=profile,
             layers=layers,
             gram=_gram(folder / "gram.npz"),
@@ -101,29 +107,30 @@ class RunRecord:
         return tuple(str(name) for name in numbers if self.profile[name].notna().any())
 
 
-def _mapping(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = result.get(name, {})
-    if not isinstance(value, dict):
-        raise bad_value(
-            "run", f"an object as {name} in {RESULT}", type(value).__name__, "run it again elsewhere"
-        )
+def _of_type(content: Mapping[str, Any], name: str, kind: type, file: str) -> Any:
+    value = content.get(name, kind())
+    if not isinstance(value, kind):
+        raise bad_value("run", f"a JSON {kind.__name__} as {name} in {file}", type(value).__name__, _REMEDY)
     return value
 
 
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    """A table with one row per layer (and stage), numbered by integers."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, float_precision="round_trip")
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise bad_value(
-            "run", f"a readable {path.name}", f"{str(path)!r} ({reason})", "run it again elsewhere"
-        ) from None
+        raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", _REMEDY) from None
     missing = [name for name in needed if name not in table]
     if missing or table.empty:
         got = f"none of {', '.join(missing)}" if missing else "no rows"
         raise bad_value(
-            "run", f"rows with {' and '.join(needed)} in {path.name}", got, "run it again elsewhere"
+            "run", f"rows with {' and '.join(needed)} in {path.name}", f"{got} in {str(path)!r}", _REMEDY
         )
+    numbered = table["layer"].dtype.kind == "i" and not table.duplicated(list(needed)).any()
+    if not numbered or not set(table.get("stage", ())) <= set(STAGES):
+        expected = f"one row for each {' and '.join(needed)} in {path.name}"
+        raise bad_value("run", expected, f"other rows in {str(path)!r}", _REMEDY)
     return table
 
 
@@ -131,16 +138,18 @@ def _gram(path: Path) -> Gram | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            matrices = {}
-            for name in archive.files:
-                layer, slash, stage = name.partition("/")
-                if slash:
-                    matrices[int(layer), stage] = archive[name].astype(np.float32)
-            names = tuple(str(name) for name in archive["class_names"])
-            return Gram(matrices, archive["labels"].astype(np.int64), names)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise bad_value(
-            "run", "readable Gram matrices", f"{str(path)!r} ({reason})", "run it again elsewhere"
-        ) from None
+        arrays = read_arrays(path, _MOST_GRAM_BYTES)
+        labels, names = arrays["labels"].astype(np.int64), tuple(str(name) for name in arrays["class_names"])
+        matrices = {}
+        for name, matrix in arrays.items():
+            layer, slash, stage = name.partition("/")
+            if slash:
+                if matrix.shape != (len(labels), len(labels)) or stage not in STAGES:
+                    raise ValueError(f"{name[:40]!r} is no Gram matrix of {len(labels)} points")
+                matrices[int(layer), stage] = matrix.astype(np.float32)
+        if labels.ndim != 1 or not ((labels >= 0) & (labels < len(names))).all():
+            raise ValueError("labels without a class name")
+        return Gram(matrices, labels, names)
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:200]
+        raise bad_value("run", "readable Gram matrices", f"{str(path)!r} ({reason})", _REMEDY) from None
