@@ -14,7 +14,8 @@ from agop.experiments.controls import (
     naive_agop,
     signed_targets,
 )
-from agop.machines.deep_rfm import DeepRFMClassifier, unit_rows
+from agop.machines.deep_rfm import DeepRFMClassifier
+from agop.machines.deep_rfm_layer import unit_rows
 from agop.profiles.profile import profile
 from tests.oracles.kernels import machine_agop
 from tests.tolerances import IDENTITY, relative_error

@@ -30,7 +30,7 @@ from agop.experiments.config import DeepRFMConfig
 from agop.kernels import Laplace
 from agop.linalg.psd import eigh_descending, psd_power
 from agop.machines._inputs import make_kernel
-from agop.machines.deep_rfm import placed, unit_rows
+from agop.machines.deep_rfm_layer import placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
 from agop.machines.kernel_ridge import fit_kernel_machine
 from agop.profiles.profile import profile

@@ -26,7 +26,8 @@ from agop.experiments.files import atomic
 from agop.experiments.stacks import config_of, standardised
 from agop.experiments.units import Unit, write_table
 from agop.kernels import Laplace
-from agop.machines.deep_rfm import DeepRFMClassifier, unit_rows
+from agop.machines.deep_rfm import DeepRFMClassifier
+from agop.machines.deep_rfm_layer import unit_rows
 from agop.theory.kernel_learning import collapsed_kernel, learn_kernel, one_hot
 from agop.theory.linear_machine import linear_deep_rfm
 from agop.theory.linearised import limit, linearised_layers, ridge_shift

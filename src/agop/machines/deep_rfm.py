@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import row_basis
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
+from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
 from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
 from agop.machines.memory import check_fits, estimate_memory, parse_memory
@@ -29,34 +30,6 @@ from agop.machines.rfm import PRECISIONS, SOLVERS
 from agop.machines.samples import Samples
 from agop.ranks import current
 from agop.view import LayerView
-
-
-@dataclass(frozen=True, eq=False)
-class DeepRFMLayer:
-    r"""One fitted layer :math:`x \mapsto \Phi(M^p x/\|x\|)`, with the coefficients of its kernel machine.
-
-    The machine's centres are not kept: they are the training points carried through the earlier layers, and are formed
-    again when they are needed.
-    """
-
-    agop: Float[Tensor, "d d"]
-    root: Float[Tensor, "d d"]
-    coefficients: Float[Tensor, "n c"]
-    feature_map: FeatureMap
-
-    def project(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
-        """The projected stage of rows that were normalised."""
-        return X @ self.root
-
-    def __call__(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
-        """The layer's output for its raw input."""
-        return self.feature_map(self.project(unit_rows(X)))
-
-
-def unit_rows(X: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rows divided by their Euclidean norm; a zero row stays zero."""
-    norms = X.norm(dim=1, keepdim=True)
-    return X / torch.where(norms > 0, norms, torch.ones_like(norms))
 
 
 class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimator):
@@ -264,13 +237,6 @@ def _lifted(
 ) -> Float[Tensor, "d d"]:
     """A matrix in the coordinates of `basis` as one in those of `X`, in its dtype."""
     return (M if basis is None else basis @ M.to(basis.dtype) @ basis.mT).to(X.dtype)
-
-
-def placed(feature_map: FeatureMap, like: Tensor) -> FeatureMap:
-    """A feature map with its tensors in the dtype and on the device of `like`."""
-    if not hasattr(feature_map, "__dataclass_fields__") or hasattr(feature_map, "function"):
-        return feature_map
-    return type(feature_map)(**{name: value.to(like) for name, value in feature_map.tensors().items()})
 
 
 _PARAMETERS = r"""

@@ -27,12 +27,12 @@ def predicted_operations(n: int, d: int, c: int, *, width: int = 0, learns: bool
     """
     entries = 0.5 * n * n  # pairs are formed once
     cost = {
-        "kernel": entries * (4 * d + 200),  # in double precision; roots and exponentials
+        "kernel": entries * (6 * d + 300),  # in double precision; roots and exponentials
         "factor": n**3 / 3,
         "solve": n * n * (4 * c + 50),
     }
     if learns:
-        cost |= {"agop": float(min(operations(n, d, c).values())), "root": 100.0 * d**3}
+        cost |= {"agop": float(min(operations(n, d, c).values())), "root": 15.0 * d**3}
     if width:
         cost["features"] = 2.0 * n * d * (d + width)
     return cost

@@ -15,13 +15,8 @@ from torch import Tensor
 from agop.kernels import Kernel
 from agop.machines import _inputs
 from agop.machines._base import KernelClassifier
-from agop.machines.deep_rfm import (
-    DeepRFMClassifier,
-    DeepRFMLayer,
-    DeepRFMRegressor,
-    placed,
-    unit_rows,
-)
+from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
+from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
 from agop.machines.kernel_ridge import KernelMachine
 from agop.machines.rfm import PRECISIONS, Chain, RFMClassifier, RFMRegressor
