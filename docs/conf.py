@@ -23,6 +23,8 @@ extensions = [
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.zip", "gallery/*.py"]
+html_static_path = ["_static"]
+html_css_files = ["agop.css"]
 suppress_warnings = ["config.cache"]
 
 html_math_renderer = "mathml"
@@ -41,6 +43,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "download_all_examples": False,
     "remove_config_comments": True,
+    "show_signature": False,
 }
 
 html_theme = "furo"
