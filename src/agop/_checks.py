@@ -27,6 +27,11 @@ def _sentence(name: str, expected: str, got: object, remedy: str) -> str:
     return f"{sentence}; {remedy}." if remedy else f"{sentence}."
 
 
+def shown(value: object) -> str:
+    """A value that may be anybody's in a few printable characters, for a sentence about it."""
+    return ascii(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__
+
+
 def one_of(name: str, value: _T, allowed: Iterable[_T]) -> _T:
     """Return `value` if it is among `allowed`, else raise with the list."""
     allowed = list(allowed)

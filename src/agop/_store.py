@@ -2,11 +2,12 @@
 
 Layout: 8 bytes, the length of a JSON table of the tensors; that table, with our own header as a text under
 `__metadata__`; the tensors. Nothing in it can run code. What the file promises is compared with what it holds
-before memory is reserved for it.
+before memory is reserved for it, and a content hash tells a damaged file from a sound one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,19 @@ MOST_HEADER_BYTES = 16 * 2**20
 """Header and table of tensors together; the names of 500,000 features fit."""
 
 _KEY = "agop"
+DIGEST = "digest"
+"""The entry of the metadata with the content hash: it finds damage, it does not prove who wrote a file."""
+
+
+def digest(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """The content hash of texts and of tensors on the CPU, by name."""
+    content = hashlib.blake2b(digest_size=16)
+    content.update(json.dumps(sorted(texts.items())).encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        content.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        content.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def write(
@@ -59,11 +73,9 @@ def write(
         plain[name] = whole.clone() if shared else whole  # the format has no tensors with two names
     with atomic(path) as partial:
         partial.touch()
-        permissions = (
-            partial.stat().st_mode
-        )  # of an ordinary file: safetensors keeps everybody but the owner out
+        permissions = partial.stat().st_mode  # safetensors would keep everybody but the owner out
         try:
-            save_file(plain, str(partial), metadata={_KEY: text})
+            save_file(plain, str(partial), metadata={_KEY: text, DIGEST: digest({_KEY: text}, plain)})
         except SafetensorError as error:
             raise OSError(f"{path}: {' '.join(str(error).split())}") from None
         partial.chmod(permissions)
@@ -81,15 +93,18 @@ def read(path: str | Path, kind: str, version: int, remedy: str) -> tuple[dict[s
     if not path.is_file():
         raise _checks.bad_value("path", f"a file with a saved {kind}", f"{str(path)!r}, which is not there")
     try:
-        header = _header(path)
+        header, text, found = _header(path)
     except (ValueError, RecursionError, OSError) as error:
         raise unreadable(path, kind, error, remedy) from None
     if header.get("format") != f"agop.{kind}":
-        got = f"{str(path)!r} of format {_shown(header.get('format'))}"
+        got = f"{str(path)!r} of format {_checks.shown(header.get('format'))}"
         raise _checks.bad_value("path", f"a saved {kind}", got, "choose another file")
     _check_version(header.get("version"), version, kind, path, header.get("agop"))
     try:
-        return header, _tensors(path)
+        tensors = _tensors(path)
+        if digest({_KEY: text}, tensors) != found:
+            raise ValueError("its content is not what was written")
+        return header, tensors
     except (ValueError, OSError, MemoryError) as error:
         raise unreadable(path, kind, error, remedy) from None
 
@@ -107,7 +122,8 @@ def _release() -> str:
     return version("agop")
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _header(path: Path) -> tuple[dict[str, Any], str, object]:
+    """Our header, as it is and as text, and the content hash."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -125,8 +141,8 @@ def _header(path: Path) -> dict[str, Any]:
         if name != "__metadata__" and not (
             isinstance(shape, list) and all(isinstance(n, int) and n > 0 for n in shape)
         ):
-            raise ValueError(f"tensor {_shown(name)} has no entries")
-    return _json(metadata[_KEY])
+            raise ValueError(f"tensor {_checks.shown(name)} has no entries")
+    return _json(metadata[_KEY]), metadata[_KEY], metadata.get(DIGEST)
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def _check_version(found: object, version: int, kind: str, path: Path, release: 
         if newer
         else f"read it with the release that wrote it ({writer}) and save it again with this one"
     )
-    got = f"{str(path)!r} of version {_shown(found)}"
+    got = f"{str(path)!r} of version {_checks.shown(found)}"
     raise _checks.bad_value("path", f"a saved {kind} of format version {version}", got, remedy)
 
 
@@ -179,10 +195,5 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(str(error)) from None
     for name, value in tensors.items():
         if value.dtype not in (torch.float16, torch.float32, torch.float64, torch.int64):
-            raise ValueError(f"tensor {_shown(name)} is {str(value.dtype).removeprefix('torch.')}")
+            raise ValueError(f"tensor {_checks.shown(name)} is {str(value.dtype).removeprefix('torch.')}")
     return tensors
-
-
-def _shown(value: object) -> str:
-    """A value out of a file in a few printable characters."""
-    return ascii(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__

@@ -5,10 +5,15 @@ A mutant is a function of the sound file and of a random generator alone, so a s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Callable
 from typing import Any
+
+import safetensors.torch
+
+from agop._store import digest
 
 KEY = "agop"
 ATOMS: list[Any] = [
@@ -74,11 +79,15 @@ def parts(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
 
 
 def joined(table: Any, header: Any, data: bytes) -> bytes:
-    """The file of these parts; a header that is a text goes in as it is."""
+    """The file of these parts, its content hash forged; a header that is a text goes in as it is."""
     text = header if isinstance(header, str) else json.dumps(header)
     metadata = table.get("__metadata__") if isinstance(table, dict) else None
     if isinstance(metadata, dict):
         table = table | {"__metadata__": metadata | {KEY: text}}
+        with contextlib.suppress(Exception):  # of tensors that can't be read, no hash can be forged
+            raw = json.dumps(table).encode()
+            tensors = safetensors.torch.load(len(raw).to_bytes(8, "little") + raw + data)
+            table["__metadata__"]["digest"] = digest({KEY: text}, tensors)
     raw = json.dumps(table).encode()
     return len(raw).to_bytes(8, "little") + raw + data
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import agop
+from agop._store import digest
 from tests.hostile.mutants import damaged_safetensors, joined, parts
 
 X = np.random.default_rng(0).normal(size=(24, 3))
@@ -133,7 +134,7 @@ ENEMIES = {
     "another class": (header(**{"class": "Popen"}), "class 'Popen' is none of agop's estimators"),
     "a class with a path": (header(**{"class": "../../agop.RFMClassifier"}), "is none of agop's"),
     "unknown parameter": (of_header("parameters", shell=1), "no parameter 'shell'"),
-    "parameter is a list": (of_header("parameters", bandwidth=[1]), "parameter 'bandwidth' is list"),
+    "parameter is a list": (of_header("parameters", ridge=[1]), "parameter 'ridge' is list"),
     "parameter is no number": (of_header("parameters", ridge=float("nan")), "parameter 'ridge' is not finite"),
     "truth is a text": (of_header("parameters", diagonal="yes"), "parameter 'diagonal' is neither true nor false"),
     "unknown precision": (of_header("parameters", precision="bad"), "parameter 'precision' is none of mixed, native"),
@@ -246,9 +247,23 @@ def test_layers_that_would_be_enormous_are_refused_before_they_are_formed(tmp_pa
         "0.coefficients": torch.zeros(n, 1),
         "0.map.weight": torch.zeros(k, 1),
     }
-    (tmp_path / "m").write_bytes(save(big, metadata={"agop": json.dumps(own)}))
+    text = {"agop": json.dumps(own)}
+    (tmp_path / "m").write_bytes(save(big, metadata=text | {"digest": digest(text, big)}))
     with pytest.raises(ValueError, match="do not fit into the free memory"):
         agop.DeepRFMRegressor.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_a_flipped_bit_in_a_number_is_found(kind, saved, tmp_path):
+    content, rng = saved[kind], random.Random(0)
+    start = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(50):
+        damaged = bytearray(content)
+        damaged[rng.randrange(start, len(content))] ^= 1 << rng.randrange(8)
+        (tmp_path / "m").write_bytes(damaged)
+        with pytest.raises(ValueError, match="its content is not what was written") as caught:
+            READERS[kind](tmp_path / "m")
+        sentence(caught.value)
 
 
 def test_a_link_in_place_of_the_target_is_replaced_not_followed(tmp_path):

@@ -18,7 +18,7 @@ _REQUIRED = ("x_train", "y_train")
 _OPTIONAL = ("x_test", "y_test")
 _REMEDY = "write it with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
 # Everything that zipfile, zlib and numpy's header parser raise on damaged bytes.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     ValueError,
     EOFError,
@@ -57,7 +57,7 @@ def load_npz(path: Path) -> Raw:
             missing = [name for name in _REQUIRED if name not in names]
             if not missing:
                 arrays = {name: _member(archive, name) for name in (*_REQUIRED, *_OPTIONAL) if name in names}
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise bad_value("data", "a readable .npz file", f"{str(path)!r} ({reason})", _REMEDY) from None
     if missing:
@@ -76,6 +76,16 @@ def load_npz(path: Path) -> Raw:
             "add it or leave both out",
         )
     return Raw(arrays["x_train"], arrays["y_train"], arrays.get("x_test"), arrays.get("y_test"))
+
+
+def read_arrays(path: Path, most_bytes: int) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file that together take at most `most_bytes`; a damaged one raises one of `DAMAGED`."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+        if size > most_bytes:
+            raise ValueError(f"{size:,} bytes of arrays, more than agop writes")
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        return {name: _member(archive, name) for name in names}
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:

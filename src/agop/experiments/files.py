@@ -20,8 +20,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, remedy: str = "choose another run or run it again elsewhere") -> dict[str, Any]:
+    """Read a JSON object; `remedy` is what to do where it can't be read.
 
     Raises
     ------
@@ -35,17 +35,8 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not JSON"
-        raise bad_value(
-            "run",
-            f"a readable {path.name}",
-            f"{str(path)!r} ({reason})",
-            "choose another run or run it again elsewhere",
-        ) from None
+        raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", remedy) from None
     if not isinstance(value, dict):
-        raise bad_value(
-            "run",
-            f"an object in {path.name}",
-            f"{type(value).__name__} in {str(path)!r}",
-            "choose another run or run it again elsewhere",
-        )
+        got = f"{type(value).__name__} in {str(path)!r}"
+        raise bad_value("run", f"an object in {path.name}", got, remedy)
     return value

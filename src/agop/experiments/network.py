@@ -172,7 +172,7 @@ class _Run:
         checkpoint.parent.mkdir(exist_ok=True)
         optimiser = config.training().make_optimiser(self.model)
         if checkpoint.exists():
-            self.tables = _Tables.of(load_state(self.model, optimiser, checkpoint))
+            self.tables = _stored(self.model, optimiser, checkpoint)
         done = len(self.tables.epochs) - 1 if self.tables.epochs else 0
         self.listener.started(done, config.epochs)
         if not self.tables.epochs:
@@ -239,6 +239,18 @@ class _Run:
             )
         self.place.finish(summary.result(self.config, self.data, frames, notes, seconds))
         shutil.rmtree(folder / CHECKPOINT.parent, ignore_errors=True)
+
+
+def _stored(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> _Tables:
+    """The tables of a checkpoint, whose weights and buffers the model and the optimiser take over."""
+    try:
+        return _Tables.of(load_state(model, optimiser, path))
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        remedy = "delete it, and the run begins with the first epoch"
+        raise _checks.bad_value(
+            "out", "a checkpoint that can be read", f"{str(path)!r} ({reason})", remedy
+        ) from None
 
 
 def _head_layers(model: HeadedNetwork) -> list[str]:

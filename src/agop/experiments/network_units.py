@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from agop.experiments import network
-from agop.experiments.files import read_json
 from agop.experiments.network_config import NetworkConfig
-from agop.experiments.rundir import RESULT
-from agop.experiments.units import Unit, read_table, write_table
+from agop.experiments.units import Unit, check_unit, read_table, write_table
 
 RUN = "network"
 _TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "through_layers", "epochs")
@@ -29,7 +27,8 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
         seed=unit.seed, **options,
     )  # fmt: skip
     network.run(config, folder / RUN)
+    result = check_unit(folder / RUN)
     for name in _TABLES:
         table = read_table(folder / RUN / f"{name}.csv")
         write_table(folder, name, table.drop(columns="seconds", errors="ignore"))
-    return [str(note) for note in read_json(folder / RUN / RESULT).get("notes", ())]
+    return [str(note) for note in result.get("notes", ())]

@@ -29,7 +29,7 @@ from agop.experiments.files import read_json, write_json, write_text
 from agop.experiments.presets import EXPERIMENTS, PRESETS, chosen_experiments, plan
 from agop.experiments.rundir import RESULT, RunDirectory, identity
 from agop.experiments.runner import Report, run_units
-from agop.experiments.units import Outcome, Unit, read_table
+from agop.experiments.units import Outcome, Unit, check_unit, read_table
 
 KIND = "reproduce"
 TABLES, VERDICTS = "tables", "verdicts.json"
@@ -123,6 +123,7 @@ def _gather(units: Sequence[Unit], out: Path) -> dict[str, dict[str, pd.DataFram
     for unit in units:
         if not unit.finished(out):
             continue
+        check_unit(out / unit.folder)
         for file in sorted((out / unit.folder).glob("*.csv")):
             rows = read_table(file)
             rows.insert(0, "seed", unit.seed)

@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from agop._checks import bad_value
+from agop._checks import bad_value, shown
 from agop.experiments.environment import environment
 from agop.experiments.files import PARTIAL, read_json, write_json
+from agop.experiments.manifest import digests
 
 FORMAT = 1
 """The number in `config.json` that says how to read the directory."""
@@ -85,8 +86,8 @@ class RunDirectory:
         return (self.path / RESULT).is_file()
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json`: from now on the run is finished."""
-        write_json(self.path / RESULT, dict(result))
+        """Write `result.json`, with a content hash of every table: from now on the run is finished."""
+        write_json(self.path / RESULT, {**result, "files": digests(self.path)})
 
     def close(self) -> None:
         """Let other processes write the directory."""
@@ -130,7 +131,7 @@ class RunDirectory:
             return
         there = read_json(place)
         if there.get("format") != FORMAT:
-            got = f"{str(self.path)!r} of format {there.get('format')!r}"
+            got = f"{str(self.path)!r} of format {shown(there.get('format'))}"
             raise bad_value("out", f"a run of format {FORMAT}", got, "choose another")
         if (there.get("kind"), there.get("id")) == (kind, config["id"]):
             self.notes = _other_versions(there.get("versions"), mine["versions"])
@@ -156,12 +157,12 @@ def _has_work(folder: Path) -> bool:
 def _difference(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The first thing in which a directory's configuration differs from the wanted one, in words."""
     if there.get("kind") != wanted["kind"]:
-        return f"a run of {there.get('kind')!r}"
+        return f"a run of {shown(there.get('kind'))}"
     old, new = there.get("options"), wanted.get("options")
     if isinstance(old, dict) and isinstance(new, dict):
         for name in new:
             if old.get(name) != new[name]:
-                return f"a run whose {name} is {old.get(name)!r}, not {new[name]!r}"
+                return f"a run whose {name} is {shown(old.get(name))}, not {new[name]!r}"
     return "a run on other data"
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 
 from agop.datasets import Dataset, load
-from agop.experiments.files import write_text
+from agop.experiments.files import read_json, write_text
+from agop.experiments.manifest import check_tables
 from agop.experiments.rundir import RESULT, RunDirectory, identity
 
 KIND = "unit"
@@ -83,6 +84,14 @@ class Outcome:
     unit: Unit
     status: str
     reason: str = ""
+
+
+def check_unit(folder: Path) -> dict[str, Any]:
+    """The `result.json` of a finished unit or run, whose tables are as it wrote them; else `ValueError`, one sentence."""
+    remedy = f"delete {str(folder)!r}, and the same command computes it again"
+    result = read_json(folder / RESULT, remedy)
+    check_tables(folder, result, remedy)
+    return result
 
 
 def read_table(path: Path) -> pd.DataFrame:

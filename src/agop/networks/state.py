@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from agop import _checks
+from agop import _checks, _store
 
 _MODEL, _OPTIMISER = "model.", "optimiser."
 
@@ -44,12 +44,17 @@ def save_state(
         for key, value in entries.items():
             if value is not None:
                 tensors[f"{_OPTIMISER}{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone()
-    Path(path).write_bytes(save(tensors, metadata=dict(metadata)))
+    texts = dict(metadata)
+    Path(path).write_bytes(save(tensors, metadata=texts | {_store.DIGEST: _store.digest(texts, tensors)}))
 
 
 def load_state(model: nn.Module, optimiser: torch.optim.Optimizer, path: str | Path) -> dict[str, str]:
     """Read what `save_state` wrote into a model and an optimiser of the same kind; returns the text."""
     tensors, metadata = _read(path)
+    if metadata.pop(_store.DIGEST, None) != _store.digest(metadata, tensors):
+        raise _checks.bad_value(
+            "weights", "a file as it was written", f"{str(path)!r}, which was changed or damaged since"
+        )
     _fill(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}, path)
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from agop._checks import bad_value
+from agop._checks import bad_value, shown
 from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json
 from agop.experiments.manifest import check_tables
@@ -75,7 +75,7 @@ class RunRecord:
             )
         config = read_json(folder / CONFIG)
         if config.get("format") != FORMAT:
-            raise bad_value("run", f"format {FORMAT}", f"{str(path)!r} of format {config.get('format')!r}")
+            raise bad_value("run", f"format {FORMAT}", f"{str(path)!r} of format {shown(config.get('format'))}")
         if not (folder / RESULT).is_file():
             got = f"{str(path)!r}, which was cut off"
             raise bad_value(
@@ -83,6 +83,8 @@ class RunRecord:
             )
         result = read_json(folder / RESULT)
         check_tables(folder, result, _REMEDY)
+        for name in ("versions", "machine"):
+            _of_type(config, name, dict, CONFIG)
         profile = _table(folder / "profile.csv", ("layer", "stage"))
         layers = (
             _table(folder / "layers.csv", ("layer",)) if (folder / "layers.csv").exists() else pd.DataFrame()

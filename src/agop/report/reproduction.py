@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ from markupsafe import Markup
 
 from agop import __version__
 from agop._checks import bad_value
+from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json, write_text
+from agop.experiments.manifest import check_tables
 from agop.experiments.reproduce import KIND, TABLES, VERDICTS, table_file
 from agop.experiments.rundir import CONFIG, RESULT
+from agop.experiments.units import check_unit
 from agop.report import citation, figures
 from agop.report.plates import Plate, deep_rfm_plates, gram_plates
 from agop.report.plates_networks import network_plates
@@ -27,6 +29,7 @@ from agop.report.write import FIGURES, PAGE
 
 SECTIONS = ("Deep RFM", "Networks", "Theory", "Beyond the paper", "Controls")
 _GROUPS = {"C": "Claims of the paper", "B": "Beyond the paper", "N": "Controls"}
+_MOST_BYTES = 2**30
 _RASTER = ("gram-", "kernel-matrices")
 
 
@@ -47,7 +50,11 @@ def write_reproduction(path: str | os.PathLike[str]) -> Path:
             repr(str(path)),
             "finish it with `agop reproduce`",
         )
-    result, verdicts = read_json(folder / RESULT), read_json(folder / VERDICTS)["verdicts"]
+    result = read_json(folder / RESULT)
+    check_tables(folder, result, f"delete {str(folder / RESULT)!r} and run `agop reproduce` again")
+    for unit in result["units"]:
+        check_unit(folder / unit)
+    verdicts = read_json(folder / VERDICTS)["verdicts"]
     sets = []
     for data in dict.fromkeys(entry["data"] for entry in verdicts):
         own = [entry for entry in verdicts if entry["data"] == data]
@@ -113,10 +120,9 @@ def _first(folder: Path, units: list[str], table: str, file: str) -> Mapping[str
         path = folder / unit / file
         if Path(unit).name.startswith(f"{table}_") and path.is_file():
             try:
-                with np.load(path, allow_pickle=False) as archive:
-                    return {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                reason = " ".join(str(error).split())
+                return read_arrays(path, _MOST_BYTES)
+            except DAMAGED as error:
+                reason = " ".join(str(error).split())[:200]
                 raise bad_value(
                     "run", f"a readable {file}", f"{str(path)!r} ({reason})", "delete that unit"
                 ) from None
