@@ -8,11 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BLOCK = 8192
-"""Rows of a diagonal block, which LAPACK factors where it lies: below its 32-bit limit (n ≈ 46,000), small beside a large matrix."""
+BLOCK = 1024
+"""Rows of a diagonal block of a large matrix: LAPACK factors it where it lies, all else is matrix products."""
 
-_UPDATE_ROWS = 2048
-"""Rows of the trailing matrix updated by one product: only what lies below the diagonal is formed."""
+_ALONE = 8192
+"""Rows up to which LAPACK does the whole matrix, faster than our blocks (its 32-bit limit is n ≈ 46,000)."""
+
+_UPDATE_ROWS = 512
+"""Rows of the trailing matrix updated by one product: little more than what lies below the diagonal is formed."""
+
+_SOLVE_COLUMNS = 128
+"""Columns of a triangular solve that are not turned into a product."""
 
 
 class NotPositiveDefinite(ArithmeticError):
@@ -26,7 +32,7 @@ class NotPositiveDefinite(ArithmeticError):
 def cholesky_(
     K: Float[Tensor, "n n"],
     *,
-    block: int = BLOCK,
+    block: int | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Float[Tensor, "n n"]:
     """Overwrite the lower triangle of `K` with its Cholesky factor `L`, `K = L Lᵀ`, and return `K`.
@@ -40,7 +46,7 @@ def cholesky_(
     K
         Symmetric positive definite, contiguous; overwritten.
     block
-        Rows of a diagonal block.
+        Rows of a diagonal block; None: all up to n = 8,192, then `BLOCK`.
     on_block
         Called with (rows done, rows in all) after each diagonal block; it may raise to interrupt.
 
@@ -50,6 +56,7 @@ def cholesky_(
         At the first pivot that is not positive.
     """
     n = K.shape[0]
+    block = block or (n if n <= _ALONE else BLOCK)
     info = torch.zeros((), dtype=torch.int32, device=K.device)
     for start in range(0, n, block):
         end = min(n, start + block)
@@ -59,15 +66,26 @@ def cholesky_(
         torch.linalg.cholesky_ex(column_major, upper=True, out=(column_major, info))
         if int(info) != 0:
             raise NotPositiveDefinite(start + int(info) - 1)
-        if end < n:
-            panel = torch.linalg.solve_triangular(factor, K[end:, start:end].mT, upper=False).mT.contiguous()
-            K[end:, start:end] = panel
-            for row in range(end, n, _UPDATE_ROWS):
-                stop = min(n, row + _UPDATE_ROWS)
-                K[row:stop, end:stop].addmm_(panel[row - end : stop - end], panel[: stop - end].mT, alpha=-1)
+        _solve_rows_(K[end:, start:end], factor)
+        for row in range(end, n, _UPDATE_ROWS):
+            stop = min(n, row + _UPDATE_ROWS)
+            K[row:stop, end:stop].addmm_(K[row:stop, start:end], K[end:stop, start:end].mT, alpha=-1)
         if on_block is not None:
             on_block(end, n)
     return K
+
+
+def _solve_rows_(P: Float[Tensor, "m b"], L: Float[Tensor, "b b"]) -> None:
+    """Overwrite `P` with P L⁻ᵀ: halves, with a product between them, down to narrow triangular solves."""
+    b = len(L)
+    if b <= _SOLVE_COLUMNS:
+        P.copy_(torch.linalg.solve_triangular(L, P.mT, upper=False).mT)
+        return
+    half = b // 2
+    left, right = P[:, :half], P[:, half:]
+    _solve_rows_(left, L[:half, :half])
+    right.addmm_(left, L[half:, :half].mT, alpha=-1)
+    _solve_rows_(right, L[half:, half:])
 
 
 def cholesky_solve(
