@@ -50,7 +50,7 @@ def measure(call: Callable[[], object], *, repeats: int = 5, warmup: int = 1) ->
     return Timing(statistics.median(seconds), min(seconds), max(seconds))
 
 
-def _resident(key: str) -> int:
+def resident(key: str) -> int:
     """Resident bytes of this process: `VmRSS` now, `VmHWM` at its peak.
 
     On Linux `ru_maxrss` starts at the peak of the process that spawned this one, which would hide everything smaller.
@@ -65,9 +65,9 @@ def _resident(key: str) -> int:
 
 
 def _peak(call: Callable[[], object], queue: Any) -> None:
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     call()
-    queue.put(max(0, _resident("VmHWM") - before))
+    queue.put(max(0, resident("VmHWM") - before))
 
 
 def peak_memory(call: Callable[[], object]) -> int:
