@@ -27,6 +27,7 @@ html_static_path = ["_static"]
 html_css_files = ["agop.css"]
 suppress_warnings = ["config.cache"]
 
+default_role = "py:obj"
 html_math_renderer = "mathml"
 
 autodoc_typehints = "none"
@@ -38,6 +39,7 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"plot_",
+    "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "show_memory": False,
     "write_computation_times": False,
@@ -48,3 +50,4 @@ sphinx_gallery_conf = {
 
 html_theme = "furo"
 html_title = "agop"
+html_show_copyright = False

@@ -1,6 +1,6 @@
 """
-Which features matter? The AGOP of an RFM against permutation importance
-========================================================================
+Which features matter? AGOP and permutation importance
+======================================================
 
 A Recursive Feature Machine (RFM) learns the metric of its own kernel: it fits, takes the AGOP of its
 predictor, and measures distances with that matrix in the next round. What it has learned about the features

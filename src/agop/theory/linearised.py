@@ -161,7 +161,7 @@ def limit(
 
     With :math:`g_j = (p_j + \lambda_\Phi)/\kappa` the eigenvalues of the Gram matrix at collapse,
 
-    .. math:: p_j = s_j \Big(\frac{g_j}{g_j + \lambda_k}\Big)^2, \qquad
+    .. math:: p_j = s_j \left(\frac{g_j}{g_j + \lambda_k}\right)^2, \qquad
               r_j = \frac{s_j}{\kappa}\,\frac{g_j}{(g_j + \lambda_k)^2}\,\frac{\lambda_k}{\lambda_\Phi/\kappa + \lambda_k},
 
     which is :math:`\lambda_k / (\lambda_k + \lambda_\Phi)` for strong signals and κ = 1: smaller :math:`\lambda_k / \lambda_\Phi`
