@@ -6,26 +6,26 @@ import torch
 from agop.kernels import Gaussian, Laplace
 from agop.kernels.distance import Points, squared_distances
 from agop.kernels.gram import fill_kernel_matrix
-from tests.conformance.kernels import KernelConformance
+from tests.conformance.kernels import RadialConformance
 from tests.tolerances import IDENTITY, SINGLE, relative_error
 
 
-class TestLaplace(KernelConformance):
+class TestLaplace(RadialConformance):
     name, parameters = "laplace", {"bandwidth": 2.0}
     kernel = Laplace(bandwidth=2.0)
 
 
-class TestLaplaceSmallExponent(KernelConformance):
+class TestLaplaceSmallExponent(RadialConformance):
     name, parameters = "laplace", {"bandwidth": 1.5, "exponent": 0.7}
     kernel = Laplace(bandwidth=1.5, exponent=0.7)
 
 
-class TestLaplaceLargeExponent(KernelConformance):
+class TestLaplaceLargeExponent(RadialConformance):
     name, parameters = "laplace", {"bandwidth": 1.5, "exponent": 1.6}
     kernel = Laplace(bandwidth=1.5, exponent=1.6)
 
 
-class TestGaussian(KernelConformance):
+class TestGaussian(RadialConformance):
     name, parameters = "gaussian", {"bandwidth": 1.3}
     kernel = Gaussian(bandwidth=1.3)
 

@@ -20,8 +20,46 @@ FORMULAS: dict[str, Callable[[Tensor, dict[str, float]], Tensor]] = {
 """κ(r) as in a textbook, by the name of the kernel: one line more for a new kernel."""
 
 
+def relu_network(u: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """NNGP and NTK of a ReLU network at the cosine u, layer by layer as in the papers."""
+    nngp = ntk = u
+    for _ in range(depth):
+        on = (torch.pi - torch.arccos(nngp)) / torch.pi
+        nngp = (torch.sqrt(1 - nngp**2) + nngp * (torch.pi - torch.arccos(nngp))) / torch.pi
+        ntk = nngp + ntk * on
+    return nngp, ntk
+
+
+ANGULAR: dict[str, Callable[[Tensor, dict[str, float]], Tensor]] = {
+    "relu-nngp": lambda u, p: relu_network(u, int(p["depth"]))[0],
+    "relu-ntk": lambda u, p: relu_network(u, int(p["depth"]))[1],
+}
+"""k(x, z) / (‖x‖‖z‖) as a function of the cosine."""
+
+
+def angular_values(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
+    norms = X.norm(dim=1)[:, None] * Z.norm(dim=1)[None, :]
+    return norms * ANGULAR[name]((X @ Z.T / norms).clamp(-1, 1), parameters)
+
+
+def angular_jacobians(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor, A: Tensor) -> Tensor:
+    """By autograd, pair by pair; where the directions coincide only the outward part, ‖z‖ k(x̂, x̂) x̂."""
+    x = X[:, None, :].repeat(1, len(Z), 1).requires_grad_()
+    norms = x.norm(dim=2) * Z.norm(dim=1)
+    values = norms * ANGULAR[name]((x * Z).sum(2) / norms, parameters)
+    (gradients,) = torch.autograd.grad(values.sum(), x)
+    directions = X / X.norm(dim=1, keepdim=True)
+    at_one = ANGULAR[name](torch.ones((), dtype=X.dtype), parameters)
+    outward = at_one * Z.norm(dim=1)[None, :, None] * directions[:, None, :]
+    coincident = pairwise_distances(directions, Z / Z.norm(dim=1, keepdim=True)) < 1e-12
+    gradients = torch.where(coincident[:, :, None], outward, gradients)
+    return torch.einsum("nc,mnd->mcd", A, gradients)
+
+
 def kernel_values(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
     """The kernel matrix from its textbook formula."""
+    if name in ANGULAR:
+        return angular_values(name, parameters, X, Z)
     return FORMULAS[name](pairwise_distances(X, Z), parameters)
 
 
@@ -34,6 +72,8 @@ def gradient_weights(name: str, parameters: dict[str, float], X: Tensor, Z: Tens
 
 def machine_jacobians(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor, A: Tensor) -> Tensor:
     """(m, c, d) Jacobians of x ↦ Σ_i A_i k(x, z_i) at the rows of X, coincident pairs contributing 0."""
+    if name in ANGULAR:
+        return angular_jacobians(name, parameters, X, Z, A)
     W = gradient_weights(name, parameters, X, Z)
     differences = X[:, None, :] - Z[None, :, :]
     return torch.einsum("mn,nc,mnd->mcd", W, A, differences)

@@ -3,5 +3,6 @@
 from agop.kernels.base import Kernel
 from agop.kernels.gaussian import Gaussian
 from agop.kernels.laplace import Laplace
+from agop.kernels.relu import ReLUNNGP, ReLUNTK
 
-__all__ = ["Gaussian", "Kernel", "Laplace"]
+__all__ = ["Gaussian", "Kernel", "Laplace", "ReLUNNGP", "ReLUNTK"]

@@ -14,6 +14,8 @@ precision right at deep collapse.
 
 Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
 :math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
+Kernels of angles have gradients that point outward as well (`Kernel.outward`), :math:`G_c = L_c \hat Z + \mathrm{diag}(s_c) \hat Z`;
+for these there is the direct route.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points
@@ -111,7 +114,11 @@ def kernel_agop(
     n, c = A.shape
     d = points.values.shape[1]
     parts = Cells.of(points, cells, A.dtype)
-    chosen = route or cheaper_route(n, d, c)
+    A = kernel.scaled(A, points)
+    outward = kernel.outward(points, points, A)
+    if outward is not None and route == "gram":
+        raise _checks.bad_value("route", "'direct' for a kernel of angles", "'gram'")
+    chosen = "direct" if outward is not None else route or cheaper_route(n, d, c)
     if chosen == "gram" and weights is None:
         weights = A.new_empty(n, n)
         fill_kernel_matrix(kernel, points, weights=weights)
@@ -121,6 +128,7 @@ def kernel_agop(
         # with W̃ = diag(√w) W diag(√w) and A / √w the formulas stay as they are, and W̃ stays symmetric
         total, root = float(sample_weight.double().sum()), sample_weight.to(A.dtype).sqrt()[:, None]
         A = A / root
+        outward = None if outward is None else (outward[0] * root, outward[1])
         if weights is not None:
             weights.mul_(root).mul_(root.mT)
     cancellation = None
@@ -130,7 +138,7 @@ def kernel_agop(
         if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
             chosen = "direct"
     if chosen == "direct":
-        summed = _direct(kernel, points, A, parts, weights, root)
+        summed = _direct(kernel, points, A, parts, weights, root, outward)
     return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
 
 
@@ -164,6 +172,7 @@ def _direct(
     parts: Cells,
     weights: Float[Tensor, "n n"] | None,
     root: Float[Tensor, "n 1"] | None,
+    outward: tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]] | None,
 ) -> Float[Tensor, "d d"]:
     n, c = A.shape
     offsets = parts.offsets
@@ -177,6 +186,8 @@ def _direct(
             G = torch.addmm(sums[:, output, None] * offsets[rows], W, A[:, output, None] * offsets, alpha=-1)
             if len(parts.means) > 1:
                 G.addmm_(Q[:, output], parts.means)
+            if outward is not None:
+                G.addcmul_(outward[0][rows, output, None], outward[1][rows].to(G.dtype))
             G = G.to(summed.dtype)
             summed.addmm_(G.mT, G)
     return summed

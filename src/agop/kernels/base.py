@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,8 +19,11 @@ class Kernel(ABC):
 
     A subclass gives `value` and `weight` (see :meth:`evaluate`); Gram matrices, gradients and the AGOP of kernel machines
     follow from these two. Kernels are immutable and hold no data. Learned metrics are not part of the kernel: with a
-    feature matrix :math:`M`, points are mapped to :math:`X M^{1/2}` first.
+    feature matrix :math:`M`, points are mapped to :math:`X M^{1/2}` first. (`agop.kernels.angular` has the other kind, of angles.)
     """
+
+    shift_invariant: ClassVar[bool] = True
+    """Whether the kernel stays the same when all points are moved by one vector."""
 
     @abstractmethod
     def evaluate(
@@ -31,6 +35,28 @@ class Kernel(ABC):
         for a kernel with a cusp there: the weight at r = 0 may be anything, infinite or NaN too, :meth:`block` makes it 0.
         `distances` may be overwritten. What is not asked for is None.
         """
+
+    def points(
+        self, X: Float[Tensor, "n d"], *, dtype: torch.dtype = torch.float64, computed: bool = False
+    ) -> Points:
+        """Rows prepared for this kernel; see `Points` for the options."""
+        return Points(X, dtype=dtype, computed=computed)
+
+    def diagonal(self, points: Points, dtype: torch.dtype) -> Float[Tensor, " n"]:
+        """Kernel values of points with themselves."""
+        values, _ = self.evaluate(points.values.new_zeros(1, 1, dtype=dtype), weight=False)
+        assert values is not None
+        return values[0].expand(len(points))
+
+    def scaled(self, A: Float[Tensor, "n c"], points: Points) -> Float[Tensor, "n c"]:
+        """Coefficients of the centres `points` as they stand beside the gradient weights."""
+        return A
+
+    def outward(
+        self, left: Points, right: Points, A: Float[Tensor, "n c"]
+    ) -> tuple[Float[Tensor, "m c"], Float[Tensor, "m d"]] | None:
+        """Gradients at `left` beyond those along differences: coefficients (of scaled `A`), and the vectors they multiply."""
+        return None
 
     def __call__(
         self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n _"] | None = None
@@ -54,13 +80,17 @@ class Kernel(ABC):
         A = _checks.floating("A", A, ndim=2)
         _checks.same_length("Z", len(Z), "A", len(A))
         left, points = self._pair(X, Z)
+        A = self.scaled(A.to(points.values.dtype), points)
+        outward = self.outward(left, points, A)
         values = []
         for rows in _row_slices(len(left), len(points), points):
             weight = self.block(left, rows, points, points.values.dtype, value=False)[1]
             assert weight is not None
-            self_part = torch.einsum("bc,bd->bcd", weight @ A.to(weight.dtype), left.values[rows])
-            cross_part = torch.einsum("bn,nc,nd->bcd", weight, A.to(weight.dtype), points.values)
-            values.append((self_part - cross_part).to(X.dtype))
+            J = torch.einsum("bc,bd->bcd", weight @ A, left.values[rows])
+            J -= torch.einsum("bn,nc,nd->bcd", weight, A, points.values)
+            if outward is not None:
+                J += outward[0][rows, :, None] * outward[1][rows, None, :]
+            values.append(J.to(X.dtype))
         return torch.cat(values) if values else X.new_zeros(0, A.shape[1], X.shape[1])
 
     def block(
@@ -84,16 +114,15 @@ class Kernel(ABC):
             weights.masked_fill_(unresolved, 0)
         return values, weights
 
-    @staticmethod
-    def _pair(X: Float[Tensor, "m d"], Z: Float[Tensor, "n _"] | None) -> tuple[Points, Points]:
+    def _pair(self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n _"] | None) -> tuple[Points, Points]:
         X = _checks.floating("X", X, ndim=2)
         if Z is None:
-            points = Points(X)
+            points = self.points(X)
             return points, points
         Z = _checks.floating("Z", Z, ndim=2)
         if Z.shape[1] != X.shape[1]:
             raise _checks.bad_value("Z", f"{X.shape[1]} columns like X", f"{Z.shape[1]}")
-        points = Points(Z)
+        points = self.points(Z)
         return points.beside(X), points
 
 
