@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -182,40 +176,3 @@ def test_a_damaged_checkpoint_is_one_sentence(file, tmp_path):
     assert str(path) in str(caught.value)
     path.unlink()  # as the sentence says
     assert run(small(file), tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_thirty_kills_at_random_moments_change_nothing(file, tmp_path):
-    """SIGKILL, again and again, at any moment: the run ends with the bytes of an undisturbed one."""
-    command = [
-        sys.executable,
-        "-m",
-        "agop",
-        "deep-rfm",
-        "--data",
-        str(file),
-        "--layers",
-        "12",
-        "--width",
-        "200",
-        "--out",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    began = time.monotonic()
-    subprocess.run(
-        [*command, str(tmp_path / "undisturbed")], check=True, capture_output=True, env=environment
-    )
-    whole = time.monotonic() - began
-    rng = random.Random(0)
-    kills = attempt = 0
-    while kills < 30:
-        attempt += 1
-        out = tmp_path / f"killed-{attempt}"
-        for _ in range(3):  # up to three kills of the same run, then it may finish
-            process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, env=environment)
-            time.sleep(rng.uniform(0.2, 1.0) * whole)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
-        subprocess.run([*command, str(out)], check=True, capture_output=True, env=environment)
-        assert numbers(out) == numbers(tmp_path / "undisturbed")
-        assert (out / "report.html").is_file()

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,20 +235,6 @@ def test_headline_counts():
         headline(verdicts)
         == "Of 2 claims of the paper, 1 holds, 1 does not; 1 of 1 controls come out negative."
     )
-
-
-@pytest.mark.slow
-def test_kills_at_any_moment_change_nothing(done, tmp_path):
-    command = [sys.executable, "-m", "tests.experiments.tiny", str(tmp_path / "killed"), "all", "0,1"]
-    killed = 0
-    for delay in (4, 6, 8, 10, 12):
-        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-    assert killed
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)
-    assert numbers(tmp_path / "killed") == numbers(done[0])
 
 
 @pytest.mark.slow

@@ -15,10 +15,15 @@ TINY = Preset(
 )  # fmt: skip
 
 
-def tiny(out: Path, experiment: str = "all", seeds: tuple[int, ...] = (0,), **more) -> Reproduction:
+def shrink() -> None:
+    """Make the preset "smoke" of this process tiny."""
     presets.PRESETS["smoke"] = TINY
     presets._WIDTHS[:] = [100, 200, 400]
     presets._SHIFTS[:] = [[0.01, 0.1], [0.1, 0.1], [1.0, 0.1]]
+
+
+def tiny(out: Path, experiment: str = "all", seeds: tuple[int, ...] = (0,), **more) -> Reproduction:
+    shrink()
     return reproduce(Request(experiment=experiment, seeds=seeds, **({"jobs": 1} | more)), out)
 
 
