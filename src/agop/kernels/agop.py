@@ -31,6 +31,7 @@ from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points
 from agop.kernels.gram import fill_kernel_matrix
+from agop.ranks import ALONE, Ranks
 
 CANCELLATION_LIMIT = 1e-3
 """Largest eps·κ at which the gram route is trusted; in practice its error is far below this bound."""
@@ -92,6 +93,7 @@ def kernel_agop(
     sample_weight: Float[Tensor, " n"] | None = None,
     weights: Float[Tensor, "n n"] | None = None,
     route: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> KernelAGOP:
     r"""AGOP of the kernel machine with centres `points` and coefficients `A`, averaged over its own centres.
 
@@ -110,6 +112,8 @@ def kernel_agop(
     route
         "direct" or "gram"; None takes the one with fewer operations, and the direct one after all if the gram route turns out to
         cancel: its relative error is about eps·κ with κ = Σ_j T_jj ‖z_j‖² / tr(ZᵀTZ), that of the direct route eps·√κ.
+    ranks
+        Who shares the work: all hold all points and coefficients, each sums over some of the rows, and the (d, d) sums are added up.
     """
     n, c = A.shape
     d = points.values.shape[1]
@@ -134,11 +138,11 @@ def kernel_agop(
     cancellation = None
     if chosen == "gram":
         assert weights is not None
-        summed, cancellation = _gram(A, parts, weights)
+        summed, cancellation = _gram(A, parts, weights, ranks)
         if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
             chosen = "direct"
     if chosen == "direct":
-        summed = _direct(kernel, points, A, parts, weights, root, outward)
+        summed = _direct(kernel, points, A, parts, weights, root, outward, ranks)
     return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
 
 
@@ -173,13 +177,16 @@ def _direct(
     weights: Float[Tensor, "n n"] | None,
     root: Float[Tensor, "n 1"] | None,
     outward: tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]] | None,
+    ranks: Ranks,
 ) -> Float[Tensor, "d d"]:
     n, c = A.shape
+    mine = ranks.share(n)
     offsets = parts.offsets
     spread = _spread(A, parts)
     summed = parts.exact.new_zeros(offsets.shape[1], offsets.shape[1])
     bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
-    for rows in row_blocks(n, rows_per_block(n, bytes_per_row)):
+    for rows in row_blocks(mine.stop - mine.start, rows_per_block(n, bytes_per_row)):
+        rows = slice(mine.start + rows.start, mine.start + rows.stop)
         W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
         sums, Q = _across(W @ spread, parts.index[rows], c)
         for output in range(c):
@@ -190,45 +197,55 @@ def _direct(
                 G.addcmul_(outward[0][rows, output, None], outward[1][rows].to(G.dtype))
             G = G.to(summed.dtype)
             summed.addmm_(G.mT, G)
-    return summed
+    return ranks.sum_(summed)
 
 
 def _gram(
-    A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"]
+    A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"], ranks: Ranks
 ) -> tuple[Float[Tensor, "d d"], float]:
-    means, exact = parts.means.to(parts.exact.dtype), parts.exact
+    means, exact, mine = parts.means.to(parts.exact.dtype), parts.exact, ranks.share(len(A))
     sums, Q = _across(W @ _spread(A, parts), parts.index, A.shape[1])
-    half, magnitude = _half(W, A, sums, exact)
+    half, own_magnitude = _half(W, A, sums, exact, ranks)
     summed = exact.mT @ half
     if len(means) > 1:
-        pulled = (W @ Q.flatten(1)).view_as(Q)
-        cross = torch.einsum("nc,nck->nk", sums, Q) - torch.einsum("nc,nck->nk", A, pulled)
-        flat = Q.flatten(0, 1).to(exact.dtype)
-        summed += (exact.mT @ cross.to(exact.dtype)) @ means
+        pulled = (W[mine] @ Q.flatten(1)).view_as(Q[mine])
+        cross = torch.einsum("nc,nck->nk", sums[mine], Q[mine]) - torch.einsum("nc,nck->nk", A[mine], pulled)
+        flat = Q[mine].flatten(0, 1).to(exact.dtype)
+        summed += (exact[mine].mT @ cross.to(exact.dtype)) @ means
         summed += means.mT @ (flat.mT @ flat) @ means / 2
-    summed = summed + summed.mT
+    summed = ranks.sum_(summed + summed.mT)
+    magnitude = float(ranks.sum_(own_magnitude))
     trace = float(summed.trace())
     return summed, magnitude / trace if trace > 0 else float("inf") if magnitude > 0 else 0.0
 
 
 def _half(
-    W: Float[Tensor, "n n"], A: Float[Tensor, "n c"], sums: Float[Tensor, "n c"], exact: Float[Tensor, "n d"]
-) -> tuple[Float[Tensor, "n d"], float]:
-    """H with H + Hᵀ-part = T: the lower triangle of T, its diagonal halved, times the offsets; and Σ_j T_jj ‖offset_j‖²."""
+    W: Float[Tensor, "n n"],
+    A: Float[Tensor, "n c"],
+    sums: Float[Tensor, "n c"],
+    exact: Float[Tensor, "n d"],
+    ranks: Ranks,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:
+    """H with H + Hᵀ-part = T: the lower triangle of T, its diagonal halved, times the offsets; and Σ_j T_jj ‖offset_j‖².
+
+    Of both, what this rank's strips of rows give.
+    """
     n = len(A)
-    half = torch.empty_like(exact)
+    half = torch.zeros_like(exact)
     diagonal = sums.square().sum(1)
     left, right = torch.cat([sums, A], 1), torch.cat([A, sums], 1)
-    magnitude = 0.0
+    magnitude = exact.new_zeros(())
     # strips from the first column to their diagonal: wide products, and little more than the lower triangle is formed
-    for rows in row_blocks(n, rows_per_block(max(256, n // 32), (3 * A.element_size() + 8) * n)):
+    finest = max(256, n // (16 * (1 + ranks.size)))
+    strips = list(row_blocks(n, rows_per_block(finest, (3 * A.element_size() + 8) * n)))
+    for rows in ranks.deal(strips, lambda rows: (rows.stop - rows.start) * float(rows.stop)):
         upto = slice(0, rows.stop)
         T = W[rows] @ W[upto].mT
         T *= A[rows] @ A[upto].mT
         T.addcmul_(W[rows, upto], left[rows] @ right[upto].mT, value=-1)
         square = T[:, rows]
         square.diagonal().add_(diagonal[rows])
-        magnitude += float(square.diagonal().to(exact.dtype) @ exact[rows].square().sum(1))
+        magnitude += square.diagonal().to(exact.dtype) @ exact[rows].square().sum(1)
         square.diagonal().div_(2)
         square.tril_()
         half[rows] = T.to(exact.dtype) @ exact[upto]

@@ -1,0 +1,77 @@
+"""What every rank of `benchmarks.scaling` runs; rank 0 prints the seconds as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import torch
+
+from agop.collapse import ClassMoments
+from agop.kernels import Laplace
+from agop.kernels.agop import kernel_agop
+from agop.kernels.distance import Points
+from agop.kernels.operator import KernelOperator
+from agop.launch import launched
+from agop.machines import RFMRegressor
+from agop.ranks import Ranks
+from benchmarks._harness import measure
+
+D, C = 50, 10
+N = {"product": 16_000, "cg": 8_000, "direct": 4_000, "gram": 6_000, "moments": 200_000}
+
+
+def problem(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and coefficients (or targets), the same on every rank."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, D, generator=generator), torch.randn(n, C, generator=generator)
+
+
+def product(ranks: Ranks) -> Callable[[], object]:
+    X, V = problem(N["product"])
+    operator = KernelOperator(Laplace(10.0), X, distances=torch.float32, dtype=torch.float32, ranks=ranks)
+    return lambda: operator @ V
+
+
+def cg(ranks: Ranks) -> Callable[[], object]:
+    X, _ = problem(N["cg"])
+    y = torch.sin(X[:, :C]) * X[:, C : 2 * C]
+    return lambda: RFMRegressor(bandwidth=10.0, n_iter=0, solver="cg", random_state=0).fit(X, y)
+
+
+def agop(route: str) -> Callable[[Ranks], Callable[[], object]]:
+    def prepared(ranks: Ranks) -> Callable[[], object]:
+        X, A = problem(N[route])
+        weights = torch.randn(len(X), len(X)) if route == "gram" else None  # a fit has them already
+        if weights is not None:
+            weights = weights + weights.T
+        points = Points(X)
+        return lambda: kernel_agop(Laplace(10.0), points, A, route=route, weights=weights, ranks=ranks)
+
+    return prepared
+
+
+def moments(ranks: Ranks) -> Callable[[], object]:
+    X, _ = problem(N["moments"])
+    labels = torch.arange(len(X)) % C
+    rows = ranks.share(len(X))
+    return lambda: ClassMoments.of(X[rows], labels[rows], C).all_reduce(ranks)
+
+
+WORK = {"product": product, "cg": cg, "direct": agop("direct"), "gram": agop("gram"), "moments": moments}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    seconds = {}
+    with launched() as ranks:
+        for name, prepare in WORK.items():
+            call = prepare(ranks)
+            ranks.barrier()
+            seconds[name] = measure(call, repeats=3).as_dict()  # each call ends with a sum over ranks
+        if ranks.is_main:
+            print(json.dumps(seconds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
