@@ -31,10 +31,8 @@ class KernelOperator:
 
     Parameters
     ----------
-    kernel, X
-        The matrix.
-    distances
-        The dtype distances are formed in.
+    kernel, X, points
+        The matrix; `points` are the rows of `X`, prepared in the dtype distances are formed in.
     dtype
         Of kernel values and products, and of what they are multiplied with.
     ranks
@@ -47,14 +45,14 @@ class KernelOperator:
         self,
         kernel: Kernel,
         X: Float[Tensor, "n d"],
-        *,
-        distances: torch.dtype,
+        points: Points,
         dtype: torch.dtype,
+        *,
         ranks: Ranks = ALONE,
         tile_bytes: int | None = None,
     ) -> None:
         self.kernel, self.dtype, self.ranks = kernel, dtype, ranks
-        self.points, self._X = Points(X, dtype=distances), X
+        self.points, self._X = points, X
         budget = tile_bytes or _TILE_BYTES.get(X.device.type, _TILE_BYTES["cpu"])
         self._entries = max(1, budget // (2 * self.points.values.element_size()))
 
@@ -73,10 +71,8 @@ class KernelOperator:
         return self.ranks.sum_(product).mT
 
     def diagonal(self) -> Float[Tensor, " n"]:
-        """The diagonal of K: the kernel's value at distance 0."""
-        at_zero = self.kernel.evaluate(self._X.new_zeros(1, 1, dtype=self.dtype), weight=False)[0]
-        assert at_zero is not None
-        return at_zero[0].expand(len(self))
+        """The diagonal of K."""
+        return self.kernel.diagonal(self.points, self.dtype)
 
     def columns(
         self, index: Int[Tensor, " b"], rows: slice | Int[Tensor, " m"] = slice(None)

@@ -91,7 +91,7 @@ def conjugate_gradients(
     max_iter
         Calls of `product`, in all.
     initial
-        Where to start; costs one exact call and saves the digits it has.
+        Where to start; costs one exact call and saves the digits it has. Columns in which zero is nearer start there.
     on_iteration
         Called with (iterations so far, largest relative residual by the recurrence); may raise to interrupt.
     ranks
@@ -105,6 +105,8 @@ def conjugate_gradients(
     if initial is not None:
         X = torch.where(norms > 0, initial.to(B.dtype) / unit, X)
         residual, checks = B - exact(X), 1
+        nearer = _norms(residual, ranks) < (norms > 0)  # a start that is farther than zero is none
+        X, residual = torch.where(nearer, X, 0), torch.where(nearer, residual, B)
     relative = _norms(residual, ranks)
     iterations, reason = 0, "converged"
     while bool((wanting := relative > tolerance).any()):

@@ -8,7 +8,7 @@ a time, with the law of one at a time, by rejection: Epperly, Tropp, Webber 2024
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ _COLUMN_BYTES = 64 * 2**20
 """Memory that the columns of one round may take (a few times)."""
 
 
+@runtime_checkable
 class ColumnAccess(Protocol):
     """A symmetric positive semi-definite matrix of which the diagonal and single columns can be had."""
 

@@ -79,6 +79,12 @@ class LowRankPreconditioner:
         """Columns of U."""
         return self.basis.shape[1]
 
+    def to(self, dtype: torch.dtype) -> LowRankPreconditioner:
+        """The same in another dtype."""
+        return LowRankPreconditioner(
+            self.basis.to(dtype), self.shrinkage.to(dtype), self.scale.to(dtype), self.ranks
+        )
+
     def __call__(self, V: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """C V: 4nrc operations."""
         return self._shrunk(self.scale[:, None] * V)

@@ -25,7 +25,20 @@ Callback = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration or layer with (index from 0, how many in all, its history entry); may raise to stop the fit."""
 
 _MAY_CHANGE = frozenset(
-    ("n_iter", "n_layers", "solver", "max_memory", "warm_start", "verbose", "device", "dtype", "random_state")
+    (
+        "n_iter",
+        "n_layers",
+        "solver",
+        "tolerance",
+        "max_rank",
+        "max_cg_iter",
+        "max_memory",
+        "warm_start",
+        "verbose",
+        "device",
+        "dtype",
+        "random_state",
+    )
 )
 """Parameters that a warm start need not share with the fit it continues."""
 

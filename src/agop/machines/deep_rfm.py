@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from agop.machines._base import Callback, KernelClassifier, KernelEstimator, Ker
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
 from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
-from agop.machines.memory import check_fits, estimate_memory, parse_memory
+from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
-from agop.machines.rfm import PRECISIONS, SOLVERS
+from agop.machines.rfm import PRECISIONS
 from agop.machines.samples import Samples
+from agop.machines.solve import Solver
 from agop.ranks import current
 from agop.view import LayerView
 
@@ -49,6 +51,9 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         ridge: Any = 1e-3,
         power: Any = 0.5,
         solver: Any = "auto",
+        tolerance: Any = 1e-6,
+        max_rank: Any = None,
+        max_cg_iter: Any = 500,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -67,6 +72,9 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         self.ridge = ridge
         self.power = power
         self.solver = solver
+        self.tolerance = tolerance
+        self.max_rank = max_rank
+        self.max_cg_iter = max_cg_iter
         self.precision = precision
         self.max_memory = max_memory
         self.validation = validation
@@ -83,7 +91,8 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         callback: Callback | None,
         progress: ProgressHook | None,
     ) -> None:
-        n_layers = current().together(lambda: self._check_parameters(samples))
+        n_layers, solver = current().together(lambda: self._check_parameters(samples))
+        solver = solver.agreed(current(), samples.X.device)
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         if not hasattr(self, "layers_"):
             self.X_fit_ = samples.X
@@ -97,30 +106,35 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         fits = [predicted_operations(n, min(width, n), c, width=wide) for width in widths]
         meter = Progress("layer", fits, progress)
         for index in range(len(self.layers_), n_layers):
-            X, X_val = self._add_layer(replace(samples, X=X), X_val, validation, meter.during(index))
+            X, X_val = self._add_layer(replace(samples, X=X), X_val, validation, solver, meter.during(index))
             if callback is not None:
                 callback(index, n_layers, self.history_[-1])
 
-    def _check_parameters(self, samples: Samples) -> int:
+    def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
         n_layers = _checks.integer("n_layers", self.n_layers, at_least=1)
         width = _checks.integer("width", self.width, at_least=1)
         _checks.real("ridge", self.ridge, at_least=0)
         _checks.real("power", self.power, above=0)
         _checks.real("feature_bandwidth", self.feature_bandwidth, above=0)
-        _checks.one_of("solver", self.solver, SOLVERS)
         _checks.one_of("precision", self.precision, PRECISIONS)
         n, d, c = *samples.X.shape, samples.Y.shape[1]
-        estimate = estimate_memory(n, d, c, width=width, n_layers=n_layers, dtype=samples.X.dtype)
-        check_fits(estimate, parse_memory("max_memory", self.max_memory), samples.X.device)
+        needs = partial(estimate_memory, n, d, c, width=width, n_layers=n_layers, dtype=samples.X.dtype)
+        memory = parse_memory("max_memory", self.max_memory)
+        solver = Solver.of(self).chosen(needs, n, self.ridge, memory, samples.X.device)
         done = len(getattr(self, "layers_", ()))
         if n_layers < done:
             raise _checks.bad_value(
                 "n_layers", f">= {done}, the layers already fitted", f"{n_layers}", "set warm_start=False"
             )
-        return n_layers
+        return n_layers, solver
 
     def _add_layer(
-        self, samples: Samples, X_val: Tensor | None, validation: Samples | None, tell: StepHook
+        self,
+        samples: Samples,
+        X_val: Tensor | None,
+        validation: Samples | None,
+        solver: Solver,
+        tell: StepHook,
     ) -> tuple[Float[Tensor, "n k"], Tensor | None]:
         """Fit one more layer to what comes out of the last; nothing of it is kept unless all of it is done."""
         start = time.perf_counter()
@@ -139,6 +153,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             precision=self.precision,
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=True,
+            solver=solver,
             on_step=tell,
         )
         assert fit.agop is not None
@@ -179,7 +194,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             generator=generator,
             bandwidth=self.feature_bandwidth,
             exponent=getattr(kernel, "exponent", 1.0),
-            kernel=type(kernel).__name__.lower(),
+            kernel=_inputs.kernel_name(kernel),
         )
         return placed(drawn, X)
 
@@ -257,16 +272,23 @@ _PARAMETERS = r"""
         an (n, d) tensor that maps each row by itself.
     feature_bandwidth : float
         Bandwidth of the kernel that Fourier features approximate.
-    kernel : "laplace", "gaussian" or an `agop.kernels.Kernel`
-        A kernel object brings its own bandwidth; a name takes `bandwidth`.
+    kernel : "laplace", "gaussian", "relu-nngp", "relu-ntk" or an `agop.kernels.Kernel`
+        A kernel object brings its own parameters; a name takes `bandwidth` (those of ReLU networks have none, and one hidden layer).
     bandwidth : float or "median"
         On unit-norm rows, so distances lie in [0, 2]; "median" is taken anew at each layer.
     ridge : float
         :math:`\mu \ge 0`, added to the diagonal of K as it is.
     power : float
         The exponent p of the AGOP; the paper uses 1/2.
-    solver : "auto" or "cholesky"
-        The direct solver; what was used is in `history_`.
+    solver : "auto", "cholesky" or "cg"
+        "cholesky" factors the kernel matrix; "cg" never stores it: conjugate gradients with a randomly pivoted Cholesky
+        preconditioner, needs ridge > 0. "auto" is "cholesky" if that fits into memory, else "cg"; what was used and why is in `history_`.
+    tolerance : float
+        Of "cg": largest relative residual :math:`\|y_c - (K + \mu I) a_c\| / \|y_c\|` of any output c.
+    max_rank : int or None
+        Of "cg": rank of the preconditioner; None is :math:`6\sqrt n`, or what fits into memory. Iterations fall with it.
+    max_cg_iter : int
+        Of "cg": products with K in one solve. If they do not reach the tolerance, a `ConvergenceWarning` says so, and `history_`.
     precision : "mixed" or "native"
         "mixed" forms distances in float64 whatever the dtype: without that, a float32 fit stalls once points of a class nearly coincide.
     max_memory : int, str or None

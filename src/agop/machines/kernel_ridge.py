@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.agop import KernelAGOP, kernel_agop
 from agop.kernels.base import Kernel
-from agop.kernels.distance import Points, working_dtype
-from agop.kernels.gram import fill_kernel_matrix
-from agop.linalg.ridge import RidgeFactor, SingularSystemError
+from agop.kernels.distance import working_dtype
 from agop.machines.memory import fits_twice
-
-StepHook = Callable[[str, float], None]
-"""Called with a step of a fit, one of `STEPS`, and the share of it that is done; may raise to stop the fit."""
-
-STEPS = ("kernel", "factor", "solve", "agop")
+from agop.machines.solve import Solver, StepHook, solve_cg, solve_direct
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +27,7 @@ class KernelMachine:
 
     def predict(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         """Values at the rows of `X`, in blocks of rows: 2mn(d + c) operations."""
-        points = Points(self.centers, dtype=working_dtype(self.centers.dtype, self.precision))
+        points = self.kernel.points(self.centers, dtype=working_dtype(self.centers.dtype, self.precision))
         predictions = X.new_empty(len(X), self.coefficients.shape[1])
         for rows in row_blocks(
             len(X), rows_per_block(len(X), 3 * len(points) * points.values.element_size())
@@ -57,6 +49,9 @@ class MachineFit:
     report: dict[str, Any] = field(default_factory=dict)
 
 
+_DIRECT = Solver()
+
+
 def fit_kernel_machine(
     kernel: Kernel,
     X: Float[Tensor, "n d"],
@@ -69,6 +64,8 @@ def fit_kernel_machine(
     with_agop: bool = True,
     max_memory: int | None = None,
     computed: bool = False,
+    solver: Solver = _DIRECT,
+    initial: Float[Tensor, "n c"] | None = None,
     on_step: StepHook | None = None,
 ) -> MachineFit:
     r"""Fit :math:`A = (K + \mu I)^{-1} Y` and form the AGOP of the predictor on its centres.
@@ -84,10 +81,13 @@ def fit_kernel_machine(
         "mixed": distances in float64, the rest in the dtype of `X`; "native": everything in the dtype of `X`.
     max_memory
         Bytes the fit may take. Two (n, n) matrices are held if they fit (values and gradient weights share their distances), one
-        otherwise (distances are formed again for the AGOP).
-
+        otherwise (distances are formed again for the AGOP), none by an iterative solver.
     computed
         `X` comes out of earlier arithmetic (see `agop.kernels.distance.Points`).
+    solver
+        How to solve; its name must be decided.
+    initial
+        Coefficients from which an iterative solver starts.
     on_step
         Hears how the fit gets on, several times in a long step.
 
@@ -96,76 +96,41 @@ def fit_kernel_machine(
     SingularSystemError
         If the system is singular; in "mixed" precision only after float64 was tried as well.
     """
-    points = Points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
+    points = kernel.points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
     n, d, c = *X.shape, Y.shape[1]
-    notes: list[str] = []
     tell = on_step or _silent
-    share = with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device)
-    weights = X.new_empty(n, n) if share else None
-    solve_dtype = X.dtype
-    if ridge == 0:
-        _refuse_duplicates(X)
-    try:
-        K = X.new_empty(n, n)
-        fill_kernel_matrix(kernel, points, values=K, weights=weights)
-        tell("kernel", 1.0)
-        factor = _factor(K, ridge, sample_weight, tell)
-    except SingularSystemError:
-        if precision == "native" or X.dtype == torch.float64:
-            raise
-        solve_dtype = torch.float64
-        K = X.new_empty(n, n, dtype=solve_dtype)
-        fill_kernel_matrix(kernel, points, values=K)
-        factor = _factor(K, ridge, sample_weight, tell)
-        notes.append(f"the ridge system is singular in {str(X.dtype)[6:]}: it was solved in float64")
-    A = factor.solve(Y.to(solve_dtype))
-    damped = A * factor.ridge if sample_weight is None else A * (ridge / sample_weight.to(A.dtype))[:, None]
-    fitted = (Y.to(solve_dtype) - damped).to(X.dtype)
-    pivot_ratio = factor.pivot_ratio
-    del K, factor
-    tell("solve", 1.0)
-    A = A.to(X.dtype)
+    weights = None
+    if solver.name == "cg":
+        solved = solve_cg(kernel, X, points, Y, ridge, sample_weight, precision, solver, initial, tell)
+    else:
+        if with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device):
+            weights = X.new_empty(n, n)
+        solved = solve_direct(kernel, X, points, Y, ridge, sample_weight, weights, tell)
     agop: KernelAGOP | None = None
     if with_agop:
         agop = kernel_agop(
-            kernel, points, A, cells=_worthwhile(cells, n, c), sample_weight=sample_weight, weights=weights
+            kernel,
+            points,
+            solved.coefficients,
+            cells=_worthwhile(cells, n, c),
+            sample_weight=sample_weight,
+            weights=weights,
+            route="direct" if solver.name == "cg" else None,  # the other one stores an (n, n) matrix
         )
         tell("agop", 1.0)
     report = {
-        "solver": "cholesky",
-        "solve_dtype": str(solve_dtype)[6:],
-        "pivot_ratio": pivot_ratio,
+        "solver": solver.name,
+        "solver_reason": solver.reason,
+        **solved.report,
         "agop_route": None if agop is None else agop.route,
         "cancellation": None if agop is None else agop.cancellation,
-        "notes": notes,
     }
-    return MachineFit(
-        KernelMachine(kernel, X, A, precision), fitted, None if agop is None else agop.matrix, report
-    )
-
-
-def _refuse_duplicates(X: Float[Tensor, "n d"]) -> None:
-    distinct = len(torch.unique(X, dim=0))
-    if distinct < len(X):
-        raise SingularSystemError(
-            f"ridge: expected ridge > 0 where rows of X are duplicated (K is singular), got ridge=0 with {len(X) - distinct} "
-            f"duplicates among {len(X)} rows; remove them or set ridge to 1e-6 or more."
-        )
+    machine = KernelMachine(kernel, X, solved.coefficients, precision)
+    return MachineFit(machine, solved.fitted, None if agop is None else agop.matrix, report)
 
 
 def _silent(step: str, share: float) -> None:
     """Nobody listens."""
-
-
-def _factor(
-    K: Float[Tensor, "n n"], ridge: float, sample_weight: Float[Tensor, " n"] | None, tell: StepHook
-) -> RidgeFactor:
-    if sample_weight is not None:
-        K.diagonal().add_(ridge * (1 / sample_weight.to(K.dtype) - 1))
-    # the share of the n³/3 operations that lie behind a row
-    return RidgeFactor.of(
-        K, ridge, overwrite=True, on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3)
-    )
 
 
 def _worthwhile(cells: Int[Tensor, " n"] | None, n: int, c: int) -> Int[Tensor, " n"] | None:

@@ -24,17 +24,19 @@ class MemoryEstimate:
     points: int
     features: int
     working: int
+    preconditioner: int = 0
 
     @property
     def total(self) -> int:
         """The sum of all parts, in bytes."""
-        return self.kernel_matrix + self.points + self.features + self.working
+        return self.kernel_matrix + self.points + self.features + self.working + self.preconditioner
 
     def __str__(self) -> str:
         parts = ", ".join(
             f"{name} {human(size)}"
             for name, size in (
                 ("kernel matrix", self.kernel_matrix),
+                ("preconditioner", self.preconditioner),
                 ("points", self.points),
                 ("layers", self.features),
                 ("working blocks", self.working),
@@ -53,6 +55,8 @@ def estimate_memory(
     n_layers: int = 1,
     dtype: torch.dtype = torch.float32,
     matrices: int = 1,
+    solver: str = "cholesky",
+    max_rank: int | None = None,
 ) -> MemoryEstimate:
     """Peak memory of a kernel-machine fit with its AGOP on `n` points, `d` features, `c` outputs.
 
@@ -63,16 +67,28 @@ def estimate_memory(
         coefficients. `width=0` is a single machine (RFM).
     matrices
         (n, n) matrices held at once: 1 is the least a direct solve can do with, 2 is faster (see `fit_kernel_machine`).
+    solver, max_rank
+        "cg" holds no (n, n) matrix, but an (n, max_rank) one for its preconditioner (None: `default_rank(n)`).
     """
+    _checks.one_of("solver", solver, ("cholesky", "cg"))
     size = torch.finfo(dtype).bits // 8
     wide = max(d, width)
     per_layer = (width * wide + 2 * wide * wide + n * c) * size
+    iterative = solver == "cg"
+    rank = min(n, default_rank(n) if max_rank is None else max_rank) if iterative else 0
     return MemoryEstimate(
-        kernel_matrix=matrices * n * n * size,
+        kernel_matrix=0 if iterative else matrices * n * n * size,
         points=n * wide * (8 + 3 * size) + n * d * size,
         features=n_layers * per_layer,
-        working=min(_TILES, 6 * n * n * 8) + 6 * 8 * wide * wide,
+        working=min(_TILES, 6 * n * n * 8) + 6 * 8 * wide * wide + iterative * n * c * (8 * 8 + c * size),
+        # the factor in single precision, a few of its columns, its Gram matrix with eigenvectors
+        preconditioner=n * rank * 4 + min(n * rank * 8, 3 * 64 * 2**20) + 4 * 8 * rank * rank,
     )
+
+
+def default_rank(n: int) -> int:
+    """Rank of the iterative solver's preconditioner unless another is asked for: 6√n, at the cost of a few products with K."""
+    return min(n, max(16, round(6 * n**0.5)))
 
 
 def available_memory(device: torch.device) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,12 +22,12 @@ from agop.linalg.rowspace import numerical_row_space
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import check_fits, estimate_memory, parse_memory
+from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
+from agop.machines.solve import Solver
 from agop.ranks import current
 
-SOLVERS = ("auto", "cholesky")
 PRECISIONS = ("mixed", "native")
 SCALES = ("max", "trace", "none")
 
@@ -36,12 +37,14 @@ class Chain:
     """The recursion with one kernel as far as it got: `matrix` is the M of `iteration`, the next fit.
 
     The fit with the last M forms no AGOP, so its iteration stays: it is done again if more iterations are wanted later.
+    `coefficients` are those of the last fit, for an iterative solver to start from.
     """
 
     kernel: Kernel
     matrix: Float[Tensor, "d d"]
     iteration: int = 0
     history: tuple[dict[str, Any], ...] = ()
+    coefficients: Float[Tensor, "n c"] | None = None
 
 
 class _RFM(KernelEstimator):
@@ -58,6 +61,9 @@ class _RFM(KernelEstimator):
         power: Any = 0.5,
         scale: Any = "max",
         solver: Any = "auto",
+        tolerance: Any = 1e-6,
+        max_rank: Any = None,
+        max_cg_iter: Any = 500,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -75,6 +81,9 @@ class _RFM(KernelEstimator):
         self.power = power
         self.scale = scale
         self.solver = solver
+        self.tolerance = tolerance
+        self.max_rank = max_rank
+        self.max_cg_iter = max_cg_iter
         self.precision = precision
         self.max_memory = max_memory
         self.validation = validation
@@ -91,7 +100,8 @@ class _RFM(KernelEstimator):
         callback: Callback | None,
         progress: ProgressHook | None,
     ) -> None:
-        n_iter = current().together(lambda: self._check_parameters(samples))
+        n_iter, solver = current().together(lambda: self._check_parameters(samples))
+        solver = solver.agreed(current(), samples.X.device)
         kernels = _inputs.make_kernels(self.kernel, self.bandwidth, samples.X)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
@@ -114,23 +124,23 @@ class _RFM(KernelEstimator):
         for place in range(len(self._chains_)):
             while len(self._chains_[place].history) <= n_iter:
                 index = place * (n_iter + 1) + self._chains_[place].iteration
-                entry = self._iterate(place, samples, validation, meter.during(index))
+                entry = self._iterate(place, samples, validation, solver, meter.during(index))
                 if callback is not None:
                     callback(index, len(fits), entry)
 
-    def _check_parameters(self, samples: Samples) -> int:
+    def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
         _checks.real("ridge", self.ridge, at_least=0)
         _checks.real("power", self.power, above=0)
-        _checks.one_of("solver", self.solver, SOLVERS)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
-        needed = estimate_memory(len(samples), samples.X.shape[1], samples.Y.shape[1], dtype=samples.X.dtype)
-        check_fits(needed, parse_memory("max_memory", self.max_memory), samples.X.device)
-        return n_iter
+        n, d, c = *samples.X.shape, samples.Y.shape[1]
+        needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
+        memory = parse_memory("max_memory", self.max_memory)
+        return n_iter, Solver.of(self).chosen(needs, n, self.ridge, memory, samples.X.device)
 
     def _iterate(
-        self, place: int, samples: Samples, validation: Samples | None, tell: StepHook
+        self, place: int, samples: Samples, validation: Samples | None, solver: Solver, tell: StepHook
     ) -> dict[str, Any]:
         """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
         start = time.perf_counter()
@@ -148,6 +158,8 @@ class _RFM(KernelEstimator):
             with_agop=learns,
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
+            solver=solver,
+            initial=chain.coefficients,
             on_step=tell,
         )
         entry = {"iteration": chain.iteration, "bandwidth": getattr(chain.kernel, "bandwidth", None)}
@@ -169,7 +181,8 @@ class _RFM(KernelEstimator):
         entry["seconds"] = time.perf_counter() - start
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
-        chains[place] = Chain(chain.kernel, matrix, chain.iteration + learns, history)
+        coefficients = fit.machine.coefficients if solver.name == "cg" else None
+        chains[place] = Chain(chain.kernel, matrix, chain.iteration + learns, history, coefficients)
         learned |= {"_chains_": tuple(chains), "history_": [e for link in chains for e in link.history]}
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
@@ -179,7 +192,9 @@ class _RFM(KernelEstimator):
         if not chain.iteration:
             return chain.matrix.clone(), {"dimensions": len(chain.matrix), "left_out": 0.0}
         raised = psd_power(chain.matrix, self.power)
-        coordinates, left_out = numerical_row_space(samples.X, raised, samples.labels)
+        coordinates, left_out = numerical_row_space(
+            samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
+        )
         facts: dict[str, Any] = {"rank": raised.rank, "clipped": raised.clipped}
         facts |= {"dimensions": coordinates.shape[1], "left_out": left_out}
         # an eigenbasis is a matter of rounding, which differs between unlike machines
@@ -221,8 +236,8 @@ _PARAMETERS = r"""
 
     Parameters
     ----------
-    kernel : "laplace", "gaussian" or an `agop.kernels.Kernel`
-        A kernel object brings its own bandwidth; a name takes `bandwidth`.
+    kernel : "laplace", "gaussian", "relu-nngp", "relu-ntk" or an `agop.kernels.Kernel`
+        A kernel object brings its own parameters; a name takes `bandwidth` (those of ReLU networks have none, and one hidden layer).
     bandwidth : float, "median", or a list of these
         In the units of the distance; "median" is the median distance between training points that differ (beyond 1,000 points, between
         every k-th of them). Of a list, such as `[5, 10, "median"]`, the one with the best validation score.
@@ -237,8 +252,15 @@ _PARAMETERS = r"""
     scale : "max", "trace" or "none"
         M is divided by its largest entry (so that one bandwidth serves all iterations), scaled to trace d (which does not
         depend on the coordinate axes), or kept as the mean of the gradients' outer products.
-    solver : "auto" or "cholesky"
-        The direct solver; what was used is in `history_`.
+    solver : "auto", "cholesky" or "cg"
+        "cholesky" factors the kernel matrix; "cg" never stores it: conjugate gradients with a randomly pivoted Cholesky
+        preconditioner, needs ridge > 0. "auto" is "cholesky" if that fits into memory, else "cg"; what was used and why is in `history_`.
+    tolerance : float
+        Of "cg": largest relative residual :math:`\|y_c - (K + \mu I) a_c\| / \|y_c\|` of any output c.
+    max_rank : int or None
+        Of "cg": rank of the preconditioner; None is :math:`6\sqrt n`, or what fits into memory. Iterations fall with it.
+    max_cg_iter : int
+        Of "cg": products with K in one solve. If they do not reach the tolerance, a `ConvergenceWarning` says so, and `history_`.
     precision : "mixed" or "native"
         "mixed" forms distances in float64 whatever the dtype, so that nearly coincident points keep their digits.
     max_memory : int, str or None
