@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
 
     # estimators
-    from agop.kernels import Gaussian, Laplace
+    from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
     from agop.machines import (
         DeepRFMClassifier,
         DeepRFMRegressor,
@@ -58,7 +58,7 @@ __version__ = _version("agop")
 _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
     "collapse": "ClassMoments CollapseReport Measurement SpanScatter collapse_report nc1 nc2 nc3 nc4 nc5",
-    "kernels": "Gaussian Laplace",
+    "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
     "profiles": "Profile network_views profile",
     "view": "LayerView",

@@ -111,6 +111,10 @@ def test_gradients_of_wide_networks_have_the_tangent_kernel(depth):
 def test_a_network_without_hidden_layers_is_refused(kernel, depth):
     with pytest.raises(ValueError, match=f"depth: expected an integer >= 1, got {depth}"):
         kernel(depth=depth)
+    with pytest.raises(
+        ValueError, match="depth: expected at most 1000, by which the kernel is flat, got 1001"
+    ):
+        kernel(depth=1001)
 
 
 def test_cusp_of_the_tangent_kernel_has_opposite_slopes_and_the_convention_is_their_mean():

@@ -25,6 +25,8 @@ from torch import Tensor
 from agop import _checks
 from agop.kernels.angular import AngularKernel
 
+_DEEPEST = 1000
+
 
 @dataclass(frozen=True)
 class ReLUNNGP(AngularKernel):
@@ -51,7 +53,7 @@ class ReLUNNGP(AngularKernel):
     depth: int = 1
 
     def __post_init__(self) -> None:
-        _checks.integer("depth", self.depth, at_least=1)
+        _check_depth(self.depth)
 
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
@@ -91,7 +93,7 @@ class ReLUNTK(AngularKernel):
     depth: int = 1
 
     def __post_init__(self) -> None:
-        _checks.integer("depth", self.depth, at_least=1)
+        _check_depth(self.depth)
 
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
@@ -109,6 +111,11 @@ class ReLUNTK(AngularKernel):
             short = _shortened(short, angle)
             tangent = tangent.mul_(on).add_(1).sub_(short)
         return (tangent if value else None), (tangent_slope.neg_() if weight else None)
+
+
+def _check_depth(depth: int) -> None:
+    if _checks.integer("depth", depth, at_least=1) > _DEEPEST:
+        raise _checks.bad_value("depth", f"at most {_DEEPEST}, by which the kernel is flat", f"{depth}")
 
 
 def _angle(short: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"]]:

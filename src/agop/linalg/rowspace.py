@@ -21,16 +21,17 @@ def row_basis(X: Float[Tensor, "n d"]) -> Float[Tensor, "d n"] | None:
 
 
 def numerical_row_space(
-    X: Float[Tensor, "n d"], raised: PSDPower, labels: Int[Tensor, " n"] | None
+    X: Float[Tensor, "n d"], raised: PSDPower, labels: Int[Tensor, " n"] | None, *, centered: bool = True
 ) -> tuple[Float[Tensor, "d r"], float]:
     r"""Coordinates of :math:`X M^p` in the eigenbasis of M, without those that rounding hides; and the share left out.
 
     Distances do not change under the rotation. A coordinate is left out while all that are left out together carry at
-    most the machine epsilon of X's dtype of the scatter of the points, and of their scatter about class means.
+    most the machine epsilon of X's dtype of the scatter of the points (about their mean, or about 0 if not `centered`: for kernels that see
+    where the origin is), and of their scatter about class means.
     """
     coordinates = raised.coordinates
     Z = X.to(coordinates.dtype) @ coordinates
-    shares = [_scatter(Z - Z.mean(0))]
+    shares = [_scatter(Z - Z.mean(0) if centered else Z)]
     if labels is not None:
         index = labels.to(Z.device)
         sums = Z.new_zeros(int(index.max()) + 1, Z.shape[1]).index_add_(0, index, Z)

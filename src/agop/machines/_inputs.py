@@ -15,10 +15,16 @@ from sklearn.utils.validation import _check_sample_weight, check_array, column_o
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels import Gaussian, Kernel, Laplace
+from agop.kernels import Gaussian, Kernel, Laplace, ReLUNNGP, ReLUNTK
+from agop.kernels.angular import AngularKernel
 from agop.kernels.distance import squared_distances
 
-KERNELS: dict[str, type[Kernel]] = {"laplace": Laplace, "gaussian": Gaussian}
+KERNELS: dict[str, type[Kernel]] = {
+    "laplace": Laplace,
+    "gaussian": Gaussian,
+    "relu-nngp": ReLUNNGP,
+    "relu-ntk": ReLUNTK,
+}
 """Kernels that an estimator takes by name."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -174,26 +180,33 @@ def make_kernels(kernel: Any, bandwidth: Any, X: Float[Tensor, "n d"]) -> list[K
     if not isinstance(bandwidth, list | tuple | np.ndarray):
         return [make_kernel(kernel, bandwidth, X)]
     if isinstance(kernel, Kernel):
-        raise _checks.bad_value(
-            "bandwidth",
-            "a number beside a kernel object",
-            f"{len(bandwidth)} of them",
-            "pass the kernel's name",
-        )
+        expected = "a number beside a kernel object, which has its own"
+        raise _checks.bad_value("bandwidth", expected, f"{len(bandwidth)} of them", "pass the kernel's name")
+    if issubclass(KERNELS[_checks.one_of("kernel", kernel, KERNELS)], AngularKernel):
+        expected = f"no choice for kernel={kernel!r}, which has no bandwidth"
+        raise _checks.bad_value("bandwidth", expected, f"{len(bandwidth)} candidates", "leave bandwidth out")
     if len(bandwidth) == 0:
         raise _checks.bad_value("bandwidth", "at least one candidate", "none", "pass a number")
     return list(dict.fromkeys(make_kernel(kernel, candidate, X) for candidate in bandwidth))
 
 
 def make_kernel(kernel: Any, bandwidth: Any, X: Float[Tensor, "n d"]) -> Kernel:
-    """The kernel an estimator was asked for: a name with a bandwidth ("median" is taken from `X`), or a kernel as it is."""
+    """The kernel an estimator was asked for: a name, with a bandwidth if it has one ("median" is taken from `X`), or a kernel."""
     if isinstance(kernel, Kernel):
         return kernel
     name = _checks.one_of("kernel", kernel, KERNELS)
+    if issubclass(KERNELS[name], AngularKernel):
+        return KERNELS[name]()
     if isinstance(bandwidth, str):
         _checks.one_of("bandwidth", bandwidth, ["median"])
         bandwidth = median_distance(X)
     return KERNELS[name](bandwidth=_checks.real("bandwidth", bandwidth, above=0))  # type: ignore[call-arg]
+
+
+def kernel_name(kernel: Kernel) -> str:
+    """The name an estimator takes a kernel by; that of its class for a kernel of the user's."""
+    names = (name for name, kind in KERNELS.items() if kind is type(kernel))
+    return next(names, type(kernel).__name__.lower())
 
 
 def median_distance(X: Float[Tensor, "n d"], at_most: int = 1000) -> float:

@@ -130,6 +130,13 @@ def draw_feature_map(
     if spec == "relu":
         return ReLUFeatures(torch.randn(width, d, generator=generator, dtype=torch.float64))
     law = f"fourier-{kernel}" if spec == "fourier" else spec
+    if law not in _FREQUENCIES:
+        raise _checks.bad_value(
+            "feature_map",
+            f"a map that belongs to kernel {kernel!r}, which has no Fourier features",
+            repr(spec),
+            "use 'relu', or name a law such as 'fourier-laplace'",
+        )
     frequencies = _FREQUENCIES[law](width, d, generator, exponent) / bandwidth
     phases = 2 * math.pi * torch.rand(width, generator=generator, dtype=torch.float64)
     return FourierFeatures(frequencies, phases)

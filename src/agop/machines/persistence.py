@@ -18,6 +18,7 @@ from torch import Tensor
 
 from agop import _checks, _store
 from agop.kernels import Kernel
+from agop.machines import _inputs
 from agop.machines._base import KernelEstimator
 from agop.machines.restoring import OTHERWISE, Damaged, restored
 
@@ -82,7 +83,7 @@ def _text(name: str, value: Any) -> Any:
 def _plain(name: str, value: Any) -> Any:
     """A constructor argument as JSON."""
     if isinstance(value, Kernel):
-        return {"kernel": type(value).__name__.lower(), **vars(value)}
+        return {"kernel": _inputs.kernel_name(value), **vars(value)}
     if isinstance(value, torch.device | torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, np.generic):
