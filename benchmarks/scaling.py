@@ -7,18 +7,19 @@ import os
 import subprocess
 import sys
 
-from benchmarks import _scaling_model as model
 from benchmarks._harness import record
+from benchmarks._scaling_model import tables
 from benchmarks._scaling_rank import WORK, C, D, N
 
+ROUNDS = 2
 
-def ranks_seconds(size: int) -> dict[str, dict[str, float]]:
-    """The seconds of all work on `size` ranks of one thread."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+def ranks_seconds(size: int) -> dict[str, float]:
+    """The seconds of all work on `size` ranks of one thread, the fastest of a few repeats."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
     done = subprocess.run(
         [sys.executable, *launch, "-m", "benchmarks._scaling_rank"],
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -27,21 +28,20 @@ def ranks_seconds(size: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    one, two = ranks_seconds(1), ranks_seconds(2)
-    again = ranks_seconds(1)  # before and after: what another process did meanwhile shows
+    rounds = [{size: ranks_seconds(size) for size in (1, 2)} for _ in range(ROUNDS)]
     rows = {}
     for name in WORK:
-        before, after = one[name]["median_s"], again[name]["median_s"]
-        ratio = min(before, after) / two[name]["median_s"]
-        rows[name] = {"n": N[name], "one_s": before, "one_again_s": after, "two_s": two[name]["median_s"]}
-        rows[name]["ratio"] = ratio
+        one, two = (min(seconds[size][name] for seconds in rounds) for size in (1, 2))
+        rows[name] = {"n": N[name], "one_s": one, "two_s": two, "ratio": one / two}
         print(
-            f"{name:10} n={N[name]:,}  1 rank {before:.3f} s  2 ranks {two[name]['median_s']:.3f} s  ratio {ratio:.2f}"
+            f"{name:8} n={N[name]:<8,} 1 rank {one:.3f} s  2 ranks {two:.3f} s  ratio {one / two:.2f}",
+            flush=True,
         )
-    tables = model.tables()
-    for line in model.lines(tables):
-        print(line)
-    record("scaling", {"d": D, "c": C, "rows": rows, "model": tables})
+    entry = 2 * rows["product"]["one_s"] / N["product"] ** 2
+    print(
+        f"one thread forms a kernel value of {D} features, and uses it for {C} columns, in {1e9 * entry:.1f} ns"
+    )
+    record("scaling", {"d": D, "c": C, "rounds": rounds, "rows": rows, "entry_s": entry, "model": tables()})
 
 
 if __name__ == "__main__":

@@ -22,8 +22,11 @@ weight = rng.uniform(0.5, 2, size=120)
 """
 CASES = """
 cases = {}
-for solver in ("cholesky", "auto"):
-    cases["regressor " + solver] = (RFMRegressor(bandwidth=3.0, n_iter=2, solver=solver), (X, y))
+for solver in ("cholesky", "auto", "cg"):
+    cases["regressor " + solver] = (RFMRegressor(bandwidth=3.0, n_iter=2, solver=solver, tolerance=1e-9, random_state=0), (X, y))
+cases["cg, no preconditioner"] = (RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-9, max_rank=0), (X, y))
+cases["cg, weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-9, random_state=0), (X, y, weight))
+cases["cg, deep"] = (DeepRFMClassifier(n_layers=2, width=32, solver="cg", tolerance=1e-9, random_state=0), (X, labels))
 cases["classifier"] = (RFMClassifier(bandwidth=3.0, n_iter=2), (X, labels))
 cases["weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=2), (X, y, weight))
 cases["validated"] = (RFMRegressor(bandwidth=[2.0, "median"], n_iter=2, validation=0.2, random_state=0), (X, y))

@@ -14,6 +14,7 @@ from agop.kernels.base import Kernel
 from agop.kernels.distance import working_dtype
 from agop.machines.memory import fits_twice
 from agop.machines.solve import Solver, StepHook, solve_cg, solve_direct
+from agop.ranks import current
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +92,19 @@ def fit_kernel_machine(
     on_step
         Hears how the fit gets on, several times in a long step.
 
+    Notes
+    -----
+    The ranks of a launch share the AGOP and the products of an iterative solver; a Cholesky factorisation all of them repeat.
+
     Raises
     ------
     SingularSystemError
         If the system is singular; in "mixed" precision only after float64 was tried as well.
     """
+    ranks = current()
+    X = (
+        ranks.from_main(X) if computed else X
+    )  # unlike machines round unlike, and all ranks must mean the same points
     points = kernel.points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
     n, d, c = *X.shape, Y.shape[1]
     tell = on_step or _silent
@@ -106,16 +115,18 @@ def fit_kernel_machine(
         if with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device):
             weights = X.new_empty(n, n)
         solved = solve_direct(kernel, X, points, Y, ridge, sample_weight, weights, tell)
+    coefficients = ranks.from_main(solved.coefficients)
     agop: KernelAGOP | None = None
     if with_agop:
         agop = kernel_agop(
             kernel,
             points,
-            solved.coefficients,
+            coefficients,
             cells=_worthwhile(cells, n, c),
             sample_weight=sample_weight,
             weights=weights,
             route="direct" if solver.name == "cg" else None,  # the other one stores an (n, n) matrix
+            ranks=ranks,
         )
         tell("agop", 1.0)
     report = {
@@ -125,7 +136,7 @@ def fit_kernel_machine(
         "agop_route": None if agop is None else agop.route,
         "cancellation": None if agop is None else agop.cancellation,
     }
-    machine = KernelMachine(kernel, X, solved.coefficients, precision)
+    machine = KernelMachine(kernel, X, coefficients, precision)
     return MachineFit(machine, solved.fitted, None if agop is None else agop.matrix, report)
 
 
