@@ -148,7 +148,7 @@ BAD = {
     "a list beside a kernel": (
         {"bandwidth": [1.0, 2.0], "kernel": agop.Laplace(2.0), "validation": 0.2},
         {},
-        "bandwidth: expected a number beside a kernel object, got 2 of them; pass the kernel's name",
+        "bandwidth: expected a number beside a kernel object, which has its own, got 2 of them; pass the kernel's name",
     ),
     "all of it": ({"validation": 1.0}, {}, "validation: expected a share of the samples below 1, got 1"),
     "none of it": ({"validation": 0}, {}, "validation: expected a finite number > 0, got 0"),
