@@ -53,6 +53,9 @@ def nc3(
     one_of("definition", definition, ("frobenius", "cosine", "product"))
     one_of("weighting", weighting, ("class", "sample"))
     rows = _weight_rows(weight, m)
+    rows = (
+        rows / rows.abs().max().clamp_min(torch.finfo(rows.dtype).smallest_normal) if rows.numel() else rows
+    )
     if centre_weight:
         rows = rows - rows.mean(0)
     details = {**class_details(m), "weighting": weighting, "centre_weight": centre_weight}
@@ -109,6 +112,7 @@ def nc4(features: Float[Tensor, "n d"], logits: Float[Tensor, "n c"], m: ClassMo
 
     """
     check_moments("m", m)
+    floating("features", features, ndim=2, finite=False)
     floating("logits", logits, ndim=2, finite=False)
     if logits.shape[1] != m.n_classes:
         raise bad_value(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import psutil
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
@@ -87,6 +88,7 @@ class ClassMoments:
         floating("features", features, ndim=2, finite=False)
         n_classes = check_labels(labels, n_classes)
         same_length("features", features.shape[0], "labels", labels.shape[0])
+        _check_size(n_classes, features.shape[1])
         matrix = None
         if scatter == "full":
             device = "cpu" if features.device.type == "mps" else features.device
@@ -288,6 +290,20 @@ class ClassMoments:
     def __repr__(self) -> str:
         kept = ", scatter (d, d)" if self.scatter is not None else ""
         return f"ClassMoments(n={self.n}, classes={len(self.present)} of {self.n_classes}, d={self.d}{kept})"
+
+
+def _check_size(n_classes: int, d: int) -> None:
+    """Raise unless there are features, and means of all classes fit into memory: a label may be anything by mistake."""
+    if d == 0:
+        raise bad_value("features", "at least one column", "none")
+    size = 2 * 8 * n_classes * d
+    if size > 2**28 and size > psutil.virtual_memory().available:
+        raise bad_value(
+            "labels",
+            "class numbers 0..C-1 whose means fit into memory",
+            f"{n_classes:,} classes in {d:,} dimensions",
+            "renumber them with torch.unique(labels, return_inverse=True)[1]",
+        )
 
 
 def check_labels(labels: Tensor, n_classes: int | None) -> int:

@@ -62,6 +62,7 @@ def nc5(
     if bool(zero.any()):
         because = f"the mean of class {listed(m.present[zero])} lies at {where}, so it has no direction"
         return Measurement.undefined("nc5", definition, because, details)
+    other = other / other.abs().max()
     cosines = torch.nn.functional.cosine_similarity(means, other.unsqueeze(0), dim=1, eps=0.0).abs()
     details["largest"] = float(cosines.max())
     return Measurement(float(cosines.mean()), "nc5", definition, details=details)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from agop._checks import bad_value, one_of
+from agop._checks import bad_value, floating, one_of
 from agop.collapse._undefined import listed
 from agop.collapse.classifier import decisions, nearest_centre_agreement
 from agop.collapse.measurement import Measurement
@@ -176,6 +176,9 @@ def collapse_report(
         For inputs that do not fit together, or a measure whose inputs are missing.
 
     """
+    for name, value, axes in (("weight", weight, 2), ("bias", bias, 1), ("logits", logits, 2)):
+        if value is not None:
+            floating(name, value, ndim=axes, finite=name != "logits")
     if n_classes is None:
         n_classes = len(weight) if weight is not None else logits.shape[1] if logits is not None else None
     if bias is not None and weight is None:
@@ -209,8 +212,11 @@ def collapse_report(
 
 
 def _mean_of(ood: Tensor | None, moments: ClassMoments) -> Tensor | None:
-    if ood is None or ood.ndim == 1:
+    if ood is None:
+        return None
+    if floating("ood", ood).ndim == 1:
         return ood
+    floating("ood", ood, ndim=2)
     same = torch.zeros(len(ood), dtype=torch.int64, device=ood.device)
     if len(ood) == 0:
         raise bad_value("ood", "at least one row, or a mean", "none", "leave it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -76,8 +77,11 @@ class SpanScatter:
         total = 0.0
         for _, deviation in deviation_blocks(features, moments.means, index, device):
             total += float(torch.linalg.vector_norm(deviation @ scaled).square())
-        if total != total:
+        if not math.isfinite(total):
             floating("features", features, ndim=2)
+            raise bad_value(
+                "features", "squares within the float64 range", "an overflow", "rescale the features"
+            )
         return cls(moments, weighting, total, len(index))
 
     def __add__(self, other: SpanScatter) -> SpanScatter:

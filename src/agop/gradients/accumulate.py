@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agop import _checks
+
 PANEL = 128
 """Columns per panel: few enough to skip almost half of a symmetric product, enough to run at full speed."""
 
@@ -13,6 +15,10 @@ PANEL = 128
 def accumulator_dtype(value: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
     """The dtype that sums of `value` entries are kept in: `wanted`, else at least float32."""
     if wanted is not None:
+        if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
+            raise _checks.bad_type(
+                "dtype", "a floating-point torch.dtype", repr(wanted), "pass torch.float64, for instance"
+            )
         return torch.promote_types(wanted, torch.float32)
     return torch.promote_types(value, torch.float32)
 
@@ -35,6 +41,17 @@ def add_outer(total: Float[Tensor, "*g k k"], rows: Float[Tensor, "*g m k"]) -> 
         for first in range(0, width, PANEL):
             last = min(first + PANEL, width)
             total[first:last, first:].addmm_(rows[:, first:last].mT, rows[:, first:])
+
+
+def check_finite(name: str, sums: Tensor) -> None:
+    """Raise if sums over gradients, such as the diagonal of an AGOP, are NaN or infinite."""
+    if not bool(torch.isfinite(sums).all()):
+        raise _checks.bad_value(
+            name,
+            "a function with finite gradients at X",
+            "NaN or infinite ones",
+            "rescale it, or look for NaN in X and in its weights",
+        )
 
 
 def symmetrised(total: Float[Tensor, "*g k k"]) -> Float[Tensor, "*g k k"]:

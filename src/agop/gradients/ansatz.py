@@ -151,6 +151,8 @@ def nfa_best_power(
     1.5
 
     """
+    if not isinstance(between, tuple | list) or len(between) != 2:
+        raise _checks.bad_value("between", "two powers, (lowest, highest)", repr(between))
     low = _checks.real("between", between[0], above=0.0)
     high = _checks.real("between", between[1], above=low)
     feature_matrix, gradients = _pair(nfm_or_view, agop)
@@ -191,19 +193,25 @@ def _correlation_curve(feature_matrix: Tensor, gradients: Tensor, centered: bool
 
 
 def _pair(nfm_or_view: Any, agop: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Two square matrices of one shape: those that were passed, or those of a view."""
     if isinstance(nfm_or_view, Tensor):
         if agop is None:
             raise _checks.bad_value(
                 "agop", "the AGOP that belongs to the NFM", "None", "pass both, or a LayerView"
             )
-        return nfm_or_view, agop
-    if not (hasattr(nfm_or_view, "feature_matrix") and hasattr(nfm_or_view, "agop")):
+        matrices = nfm_or_view, agop
+    elif hasattr(nfm_or_view, "feature_matrix") and hasattr(nfm_or_view, "agop"):
+        matrices = nfm_or_view.feature_matrix, nfm_or_view.agop if agop is None else agop
+    else:
         raise _checks.bad_type(
             "nfm_or_view", "a matrix or an object with feature_matrix and agop", type(nfm_or_view).__name__
         )
-    matrices = nfm_or_view.feature_matrix, nfm_or_view.agop if agop is None else agop
     for name, matrix in zip(("feature_matrix", "agop"), matrices):
         if matrix is None:
             label = getattr(nfm_or_view, "name", "")
             raise _checks.bad_value("nfm_or_view", f"a view with its {name}", f"view {label!r} without one")
+    for name, matrix in zip(("nfm_or_view", "agop"), matrices):
+        _checks.floating(name, matrix, ndim=2)
+        if matrix.shape != (len(matrices[0]), len(matrices[0])) or not len(matrix):
+            raise _checks.bad_value(name, "two square matrices of one shape", f"shape {tuple(matrix.shape)}")
     return matrices

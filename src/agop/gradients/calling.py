@@ -74,6 +74,8 @@ def rows_of_output(returned: Any, output: OutputPick) -> Float[Tensor, "b c"]:
         raise _checks.bad_type("output", "a floating-point tensor from the model", f"dtype {y.dtype}")
     if y.ndim == 1:
         y = y[:, None]
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise _checks.bad_value("output", "at least one output of the model", "none")
     if y.ndim != 2:
         raise _checks.bad_value(
             "output",
@@ -104,6 +106,8 @@ def first_tensor(batch: Any) -> Tensor | None:
     """The first tensor in a batch, to read a device, a dtype and a number of samples from."""
     if isinstance(batch, Tensor):
         return batch
+    if not isinstance(batch, Iterable):
+        return None
     values: Iterable[Any] = batch.values() if isinstance(batch, Mapping) else batch
     return next((value for value in values if isinstance(value, Tensor)), None)
 

@@ -8,7 +8,7 @@ s vectors of ±1/√s, drawn afresh for every sample, so that the noise averages
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +36,9 @@ class Cotangents:
     _signs: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.outputs, str) or not isinstance(self.outputs, int | Iterable | None):
+            got = f"{self.outputs!r} ({type(self.outputs).__name__})"
+            raise _checks.bad_type("outputs", "None, a number of random combinations, or output indices", got)
         if self.outputs is not None and not isinstance(self.outputs, int):
             self.outputs = [_checks.integer("outputs", index) for index in self.outputs]
             if not self.outputs:
@@ -46,7 +49,12 @@ class Cotangents:
             _checks.integer("outputs", self.outputs, at_least=1, remedy="pass None for all outputs")
         seed = self.random_state
         if not isinstance(seed, torch.Generator):
-            seed = torch.Generator().manual_seed(_checks.integer("random_state", seed, at_least=0))
+            number = _checks.integer("random_state", seed, at_least=0)
+            if number >= 2**64:
+                raise _checks.bad_value(
+                    "random_state", "an integer below 2**64", f"one of {number.bit_length()} bits"
+                )
+            seed = torch.Generator().manual_seed(number)
         self.generator = seed
 
     @property

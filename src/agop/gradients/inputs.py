@@ -45,6 +45,8 @@ def sweep_inputs(
     With `shorten` they may come as gradients at the output of a first linear layer, see
     `agop.gradients.entrance`.
     """
+    if not callable(f):
+        raise _checks.bad_type("f", "a function or a module", type(f).__name__)
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     if check:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients import calling
+from agop.gradients.accumulate import check_finite
 from agop.gradients.cotangents import Cotangents
 from agop.gradients.inputs import Batches
 from agop.gradients.reads import DEFAULT_LAYERS
@@ -234,6 +235,7 @@ def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
         agops[name], errors[name] = total.agops(
             divisor, sweep.cotangents.replicate_sizes, random=sweep.cotangents.random
         )
+        check_finite("model", agops[name].diagonal())
         rows[name] = total.n_rows
     return LayerAGOPs(
         agops,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop.gradients import calling
-from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
+from agop.gradients.accumulate import accumulator_dtype, add_outer, check_finite, symmetrised
 from agop.gradients.cotangents import Cotangents, replicate_error
 from agop.gradients.inputs import Batches, Passes, sweep_inputs
 from agop.ranks import Ranks
@@ -266,6 +266,7 @@ class AGOPMoments:
     def agop(self) -> Float[Tensor, "d d"]:
         """The AGOP of all samples so far."""
         totals, draws = self._sums()
+        check_finite("f", totals.diagonal(dim1=1, dim2=2))
         return symmetrised(totals.sum(0)) / (self.n_samples * draws)
 
     @property

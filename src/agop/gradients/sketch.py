@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop.gradients import calling
-from agop.gradients.accumulate import accumulator_dtype
+from agop.gradients.accumulate import accumulator_dtype, check_finite
 from agop.gradients.cotangents import Cotangents
 from agop.gradients.inputs import Batches, Passes, sweep_inputs
 from agop.gradients.spectrum import top_eigenpairs
@@ -68,6 +68,7 @@ def agop_diagonal(
         total, n = total.to(squares) + squares, n + rows
 
     sweep_inputs(f, X, cotangents, consume, batch_size=batch_size, output=output, check=check)
+    check_finite("f", total)
     return total / (n * sum(cotangents.replicate_sizes))
 
 
@@ -133,6 +134,7 @@ def agop_top(
     """
     _checks.integer("k", k, at_least=1)
     _checks.integer("max_sweeps", max_sweeps, at_least=1)
+    _checks.integer("max_memory", max_memory, at_least=0)
     options = {"batch_size": batch_size, "output": output, "check": check}
     cotangents = Cotangents(outputs, random_state, shared=center)
     operator = _Gradients(f, X, options, cotangents, center, dtype, max_memory)
@@ -222,6 +224,7 @@ class _Gradients:
             add(gradient)
         if not self._all_kept:
             n += self._sweep_rest(add)
+        check_finite("f", product)
         draws = sum(self._cotangents.replicate_sizes)
         product = product / (n * draws)
         return product if self._mean is None else product - self._mean.mT @ (self._mean @ V) / draws

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -77,9 +78,10 @@ class Kernel(ABC):
 
         For inspection: the result has m·c·d entries, and the AGOP never needs it (see `agop.kernels.agop.kernel_agop`).
         """
+        _checks.floating("Z", Z, ndim=2)
+        left, points = self._pair(X, Z)
         A = _checks.floating("A", A, ndim=2)
         _checks.same_length("Z", len(Z), "A", len(A))
-        left, points = self._pair(X, Z)
         A = self.scaled(A.to(points.values.dtype), points)
         outward = self.outward(left, points, A)
         values = []
@@ -118,12 +120,24 @@ class Kernel(ABC):
         X = _checks.floating("X", X, ndim=2)
         if Z is None:
             points = self.points(X)
+            _check_range("X", points)
             return points, points
         Z = _checks.floating("Z", Z, ndim=2)
         if Z.shape[1] != X.shape[1]:
             raise _checks.bad_value("Z", f"{X.shape[1]} columns like X", f"{Z.shape[1]}")
         points = self.points(Z)
-        return points.beside(X), points
+        left = points.beside(X)
+        for name, rows in (("X", left), ("Z", points)):
+            _check_range(name, rows)
+        return left, points
+
+
+def _check_range(name: str, points: Points) -> None:
+    """Raise if squared norms overflow: every kernel would be NaN."""
+    if not math.isfinite(points.magnitude):
+        raise _checks.bad_value(
+            name, f"squares within the {points.values.dtype} range", "an overflow", "rescale the points"
+        )
 
 
 def _row_slices(m: int, n: int, points: Points) -> list[slice]:

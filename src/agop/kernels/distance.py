@@ -72,6 +72,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def magnitude(self) -> float:
+        """The largest squared norm of a row as it came, infinite if it overflows."""
+        return self.largest
+
     def beside(self, X: Float[Tensor, "m d"]) -> Points:
         """Other rows, centred like these, to be paired with them."""
         return Points(X, center=self.center, dtype=self.values.dtype)

@@ -105,9 +105,12 @@ def psd_power(M: Float[Tensor, "d _"], power: float | int, *, rtol: float | None
     threshold = (M.shape[0] * torch.finfo(torch.float64).eps if rtol is None else rtol) * largest
     kept = values > max(threshold, 0.0)
     rank = int(kept.sum())
+    powers = values[:rank].pow(power).to(M)
+    if not bool(torch.isfinite(powers).all()):
+        raise _checks.bad_value("power", f"one whose result {M.dtype} can hold", repr(power), "rescale M")
     return PSDPower(
         vectors=vectors[:, :rank].to(M),
-        powers=values[:rank].pow(power).to(M),
+        powers=powers,
         eigenvalues=values,
         clipped=values.numel() - rank,
         most_negative=min(0.0, smallest),
