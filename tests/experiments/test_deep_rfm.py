@@ -12,6 +12,7 @@ from agop.datasets import Standardiser, load
 from agop.experiments.config import DeepRFMConfig
 from agop.experiments.deep_rfm import CHECKPOINT, MODEL, run
 from agop.experiments.listener import Listener
+from agop.experiments.units import read_table
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.profiles.profile import profile
 
@@ -74,9 +75,9 @@ def test_the_run_is_the_estimator_on_standardised_points(file, tmp_path):
     x = scaler(data.x_train)
     model = DeepRFMClassifier(n_layers=4, width=24, dtype="float32", random_state=0).fit(x, data.y_train)
     expected = profile(model, x, data.y_train).to_frame()
-    found = pd.read_csv(tmp_path / "run" / "profile.csv", float_precision="round_trip")
+    found = read_table(tmp_path / "run" / "profile.csv")
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_exact=True)
-    layers = pd.read_csv(tmp_path / "run" / "layers.csv", float_precision="round_trip")
+    layers = read_table(tmp_path / "run" / "layers.csv")
     accuracy = [np.mean(y == data.y_test) for y in model.staged_predict(scaler(data.x_test))]
     assert layers["test_accuracy"].tolist() == accuracy
     assert layers["train_accuracy"].iloc[-1] == model.score(x, data.y_train)

@@ -123,6 +123,77 @@ def test_the_table_sorts_both_ways(opened, make_run):
     assert page.locator("#table tbody tr td:first-child").all_inner_texts() == [str(n) for n in range(1, 12)]
 
 
+def test_the_table_sorts_by_keyboard(opened, make_run):
+    page = opened(report_of(make_run(n_layers=4)))
+    first = page.locator("#table tbody tr td").first
+    page.get_by_role("button", name="NC1 projected").focus()
+    page.keyboard.press("Enter")
+    assert first.inner_text() == "4"
+    page.keyboard.press("Space")
+    assert first.inner_text() == "1"
+    assert page.locator("th[aria-sort=descending]").count() == 1
+
+
+@pytest.mark.parametrize("factor", [0.999, 0.9, 0.6, 0.3, 0.01])
+def test_axes_have_labels_enough_whatever_is_shown(opened, make_run, factor):
+    page = opened(report_of(make_run(n_layers=6, factor=factor)))
+
+    def labels():
+        return page.locator("#chart-nc1 .ytick text").all_text_contents()
+
+    assert len(set(labels())) >= 3
+    for series in ("input", "output"):
+        page.get_by_label(series, exact=True).uncheck()
+    page.get_by_label("from").fill("5")
+    assert [x for _, x in traces(page)] == [[5, 6]]
+    page.wait_for_timeout(100)
+    assert len(set(labels())) >= 3
+    title = page.locator("#chart-nc1 .ytitle").text_content()
+    kind = page.evaluate("document.getElementById('chart-nc1').layout.yaxis.type")
+    assert title == ("NC1 (log scale)" if kind == "log" else "NC1")
+
+
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll("body *")]
+    .filter((e) => !e.closest("svg, script, noscript") && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    .map((e) => {
+      const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+      return [e.tagName + "." + e.className, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+    });
+}"""
+
+
+def test_every_text_has_contrast(opened, make_run, tmp_path):
+    """WCAG 2.2 AA: 4.5:1 against what is behind it."""
+    runs = [make_run("one", notes=["A note."]), make_run("two")]
+    measured = opened(write_comparison(runs, tmp_path / "c.html")).evaluate(CONTRAST)
+    assert len(measured) > 100
+    assert not [pair for pair in measured if pair[1] < 4.5]
+
+
+def test_landmarks_and_the_way_by_keyboard(opened, make_run):
+    page = opened(report_of(make_run()))
+    for role in ("banner", "navigation", "main"):
+        assert page.get_by_role(role).count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "series"
+
+
 def test_runs_can_be_switched(opened, make_run, tmp_path):
     page = opened(write_comparison([make_run("one"), make_run("two")], tmp_path / "c.html"))
     assert len(traces(page)) == 6
@@ -146,6 +217,9 @@ def test_it_prints_on_a4(opened, make_run):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert not page.locator("nav").is_visible()
     assert page.locator("#table").is_visible()
+    assert page.get_by_text("layers.csv").is_visible()
+    assert not page.locator(".detail").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 688
     edges = page.locator(".main-svg").evaluate_all("all => all.map(svg => svg.getBoundingClientRect().right)")
     assert max(edges) <= 688
 

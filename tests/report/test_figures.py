@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
@@ -108,6 +110,22 @@ def test_labels_are_apart_in_order_and_move_no_more_than_they_must(heights, gap)
         np.testing.assert_allclose(placed, heights, atol=1e-9)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-9, 3), st.floats(0, 8))
+def test_an_axis_has_labels_enough_to_read_a_value_off(low, decades):
+    values = [10**low, 10 ** (low + decades / 3), 10 ** (low + decades)]
+    figure = figures.stage_curves(frame({"input": values}, "nc2"), "nc2", title="")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    bottom, top = axes.get_ylim()
+    drawn = axes.yaxis.get_major_ticks()
+    labels = [tick.label1.get_text() for tick in drawn if bottom <= tick.get_loc() <= top]
+    assert len(labels) >= 3
+    assert all(labels)
+    assert len(set(labels)) == len(labels)
+    assert axes.get_ylabel() == ("NC2 (log scale)" if axes.get_yscale() == "log" else "NC2")
+
+
 def luminance(colour):
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(colour)]
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
@@ -119,3 +137,16 @@ def luminance(colour):
 def test_colours_of_text_and_curves_have_contrast(colour):
     """WCAG 2.2 AA: 4.5:1 against white."""
     assert 1.05 / (luminance(colour) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("name", ["report.css", "reproduction.html.j2"])
+def test_colours_of_the_pages_have_contrast_on_white_and_on_the_soft_ground(name):
+    folder = Path(style.__file__).parent / "templates"
+    soft = re.search(r"--soft: (#\w{6})", (folder / "report.css").read_text())[1]
+    colours = set(re.findall(r"(?:[{; ]color|--ink|--muted|--link): (#\w{6})", (folder / name).read_text()))
+    assert len(colours) >= 3
+    for colour in colours:
+        on_soft = (luminance(soft) + 0.05) / (luminance(colour) + 0.05)
+        assert on_soft >= (4.5 if colour != "#767676" else 3), (
+            colour
+        )  # the arrows of headings, which are no text

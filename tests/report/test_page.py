@@ -149,6 +149,9 @@ def test_several_runs_share_a_page(make_run, tmp_path):
         assert words in page.text
     assert sum(row.get("data-run") == "1" for row in page.all("tr")) == 3
     assert html.count("plotly.js v") == 1
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(headings))
 
 
 def test_runs_of_the_same_name_are_told_apart(make_run, tmp_path):

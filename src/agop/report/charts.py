@@ -25,13 +25,9 @@ def measure_chart(records: Sequence[RunRecord], measure: str) -> go.Figure:
             if len(rows):
                 figure.add_trace(_trace(rows, record, index, stage, mark, len(records), "%{y:.3g}"))
                 values += [float(value) for value in rows if value > 0]
-    _layout(figure, f"{name}{' (log scale)' if values else ''}")
+    _layout(figure, name)
     if values:
-        figure.update_yaxes(type="log", exponentformat="power")
-        if max(values) > 30 * min(values):  # else powers of ten alone would be too few ticks
-            figure.update_yaxes(
-                dtick=1, minor={"dtick": "D1", "ticks": "outside", "ticklen": 3, "showgrid": False}
-            )
+        figure.update_yaxes(type="log")  # title and ticks depend on what is shown: see report.js
     return figure
 
 
@@ -93,5 +89,5 @@ def _layout(figure: go.Figure, y_title: str) -> None:
         showlegend=False,
         hovermode="x unified",
         xaxis={**axis, "title": {"text": "layer"}, "showgrid": False, "tickformat": "d"},
-        yaxis={**axis, "title": {"text": y_title}, "automargin": True},
+        yaxis={**axis, "title": {"text": y_title, "standoff": 10}, "automargin": True},
     )

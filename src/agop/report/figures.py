@@ -15,11 +15,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from agop.experiments.files import atomic
 from agop.report import style
 from agop.report.style import Mark
+from agop.report.ticks import label_log_axis
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -36,9 +37,8 @@ def stage_curves(frame: pd.DataFrame, measure: str, *, title: str) -> Figure:
         figure, axes = _axes(title, style.MEANINGS.get(measure, ""))
         for stage, table in series.items():
             _curve(axes, table, style.STAGES[stage])
-        if any((table["mean"] > 0).any() for table in series.values()):
-            _log_axis(axes)
-        axes.set_ylabel(f"{name} (log scale)")
+        positive = any((table["mean"] > 0).any() for table in series.values())
+        axes.set_ylabel(f"{name} (log scale)" if positive and label_log_axis(axes) else name)
         _layer_axis(axes, frame["layer"])
         _direct_labels(axes, {stage: table["mean"] for stage, table in series.items()}, style.STAGES)
     return figure
@@ -128,18 +128,6 @@ def _curve(axes: Axes, table: pd.DataFrame, mark: Mark) -> None:
     if table["std"].notna().any():
         low, high = table["mean"] - table["std"], table["mean"] + table["std"]
         axes.fill_between(table.index, low, high, color=mark.colour, alpha=0.18, linewidth=0)
-
-
-def _log_axis(axes: Axes) -> None:
-    axes.set_yscale("log", nonpositive="mask")
-    low, high = axes.get_ylim()
-    decades = np.log10(high / low)
-    if decades < 1:  # too short for powers of ten alone
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(
-        LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf))
-    )
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _layer_axis(axes: Axes, layers: pd.Series) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from agop.report import style
+from agop.report.ticks import label_log_axis
 
 _PROJECTION, _NONLINEARITY = style.STAGES["projected"].colour, style.STAGES["output"].colour
 _TRAINED, _UNTRAINED = style.INK, "#a6a6a6"
@@ -155,22 +156,14 @@ def stages_through(through: pd.DataFrame) -> Figure:
             ax.grid(visible=False, axis="x")
         for ax in list(grid.flat)[len(shown) :]:
             ax.set_visible(False)
+        logarithmic = False
         if (through["nc1"] > 0).any():
-            grid[0, 0].set_yscale("log", nonpositive="mask")
-            _plain_decades(grid[0, 0])
+            logarithmic = label_log_axis(grid[0, 0])
         figure.supxlabel("epoch", fontsize=10)
-        figure.supylabel("NC1 (log scale)", fontsize=10)
+        figure.supylabel("NC1 (log scale)" if logarithmic else "NC1", fontsize=10)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
-
-
-def _plain_decades(ax: Axes) -> None:
-    low, high = ax.get_ylim()
-    if high / low < 30:
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def ansatz(layers: pd.DataFrame, untrained: pd.DataFrame | None, through: pd.DataFrame | None) -> Figure:
@@ -237,8 +230,7 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
         )
         loss.plot(epochs["number"], epochs["loss"], color=_TRAINED, linewidth=1.5)
         if epochs["loss"].max() > 10 * epochs["loss"].min() > 0:
-            loss.set_yscale("log")
-            _plain_decades(loss)
+            label_log_axis(loss)
         loss.set_title("training loss", fontsize=9.5, fontweight="normal", color=style.MUTED)
         tested = epochs.dropna(subset="test_accuracy")
         accuracy.plot(epochs["number"], epochs["accuracy"], color=_TRAINED, linewidth=1.5, label="training")

@@ -75,7 +75,9 @@ class RunRecord:
             )
         config = read_json(folder / CONFIG)
         if config.get("format") != FORMAT:
-            raise bad_value("run", f"format {FORMAT}", f"{str(path)!r} of format {shown(config.get('format'))}")
+            raise bad_value(
+                "run", f"format {FORMAT}", f"{str(path)!r} of format {shown(config.get('format'))}"
+            )
         if not (folder / RESULT).is_file():
             got = f"{str(path)!r}, which was cut off"
             raise bad_value(
@@ -119,7 +121,7 @@ def _of_type(content: Mapping[str, Any], name: str, kind: type, file: str) -> An
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     """A table with one row per layer (and stage), numbered by integers."""
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", _REMEDY) from None

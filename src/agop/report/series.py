@@ -15,6 +15,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from agop.report import figures, style
 from agop.report.style import Mark
+from agop.report.ticks import label_log_axis
 
 COLOURS = ("#b84a00", "#0067a5", "#007a5a", "#8f3f71", "#8a6d00", "#595959", "#1a1a1a")
 MARKERS = ("s", "o", "^", "D", "v", "P", "X")
@@ -66,10 +67,9 @@ def series_figure(
         figure, axes = figures._axes(title, subtitle)
         for name, table in tables.items():
             _curve(axes, table, marks[name], log="y" in log)
-        if "y" in log and any((table["mean"] > 0).any() for table in tables.values()):
-            figures._log_axis(axes)
+        positive = "y" in log and any((table["mean"] > 0).any() for table in tables.values())
+        axes.set_ylabel(labels[1] + (" (log scale)" if positive and label_log_axis(axes) else ""))
         axes.set_xlabel(labels[0])
-        axes.set_ylabel(labels[1] + (" (log scale)" if "y" in log else ""))
         if labels[0] == "layer":
             figures._layer_axis(axes, frame[x])
         else:

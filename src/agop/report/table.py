@@ -18,15 +18,17 @@ _HEADINGS = {
     "agop_route": "AGOP route",
     "clipped": "clipped eigenvalues",
 }
+_ON_PAPER = ("name", "train_accuracy", "test_accuracy", "nfa", "share_projection")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, the stage it belongs to (or ""), and whether it holds numbers."""
+    """A column's heading, the stage it belongs to (or ""), whether it holds numbers, and whether paper can do without it."""
 
     heading: str
     stage: str
     numeric: bool
+    detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def layer_table(records: Sequence[RunRecord]) -> tuple[list[Column], list[Row]]:
     columns = [Column("layer", "", True)]
     for name in names:
         numeric = all(pd.api.types.is_numeric_dtype(table[name]) for table in wide if name in table)
-        columns.append(Column(_heading(name), name.split("/")[1] if "/" in name else "", numeric))
+        stage = name.split("/")[1] if "/" in name else ""
+        columns.append(Column(_heading(name), stage, numeric, not (stage or name in _ON_PAPER)))
     if len(records) > 1:
         columns.insert(0, Column("run", "", False))
     rows = []

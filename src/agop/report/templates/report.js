@@ -25,6 +25,28 @@
     return { ...trace, x: kept.map((pair) => pair[0]), y: kept.map((pair) => pair[1]) };
   };
 
+  // Powers of ten where there are enough of them to read a value off, else multiples of 1, 2, 5 or of every digit;
+  // a linear axis where even these are too few.
+  const logTicks = (values) => {
+    const logs = values.filter((value) => value > 0).map(Math.log10);
+    if (!logs.length) return { type: "linear" };
+    const low = Math.min(...logs), high = Math.max(...logs), pad = 0.06 * (high - low) + 0.02;
+    const labels = (digits) => {
+      let count = 0;
+      for (let power = Math.floor(low - pad); power <= high + pad; power++) {
+        count += digits.filter((d) => low - pad <= power + Math.log10(d) && power + Math.log10(d) <= high + pad).length;
+      }
+      return count;
+    };
+    if (labels([1]) >= 3) {
+      return { dtick: 1, exponentformat: "power", tickformat: "",
+        minor: { dtick: "D1", ticks: "outside", ticklen: 3, showgrid: false } };
+    }
+    if (labels([1, 2, 5]) >= 3) return { dtick: "D2", tickformat: "~g", minor: {} };
+    if (labels([1, 2, 3, 4, 5, 6, 7, 8, 9]) >= 3) return { dtick: "D1", tickformat: "~g", minor: {} };
+    return { type: "linear", minor: {} };
+  };
+
   const draw = (chart, shown) => {
     const traces = chart.figure.data
       .filter((trace) => shown.run(trace.meta.run) && shown.series(trace.meta.series))
@@ -32,6 +54,10 @@
     const layout = structuredClone(chart.figure.layout);
     layout.xaxis.unifiedhovertitle = { text: "layer %{x}" };
     if (narrow) { layout.height = 320; layout.font.size = 12; }
+    if (layout.yaxis.type === "log") {
+      Object.assign(layout.yaxis, logTicks(traces.flatMap((trace) => trace.y)));
+      if (layout.yaxis.type === "log") layout.yaxis.title.text += " (log scale)";
+    }
     const shownLayers = traces.flatMap((trace) => trace.x);
     if (shownLayers.length) {
       const first = Math.min(...shownLayers), last = Math.max(...shownLayers), span = Math.max(1, last - first);
@@ -86,7 +112,7 @@
   controls.addEventListener("reset", () => setTimeout(apply));
   controls.addEventListener("submit", (event) => event.preventDefault());
   // Paper is narrower than most screens: two charts beside each other on A4 or Letter.
-  const onPaper = { width: 330, height: 300, autosize: false };
+  const onPaper = { width: 330, height: 240, autosize: false };
   addEventListener("resize", apply);
   addEventListener("beforeprint", () => charts.forEach((chart) => Plotly.relayout("chart-" + chart.id, onPaper)));
   addEventListener("afterprint", apply);
