@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         estimate_memory,
     )
 
+    # several processes
+    from agop.launch import launched
+
     # both worlds
     from agop.profiles import Profile, network_views
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
@@ -60,6 +63,7 @@ _NAMES = {
     "collapse": "ClassMoments CollapseReport Measurement SpanScatter collapse_report nc1 nc2 nc3 nc4 nc5",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
+    "launch": "launched",
     "profiles": "Profile network_views profile",
     "view": "LayerView",
 }

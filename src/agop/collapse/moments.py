@@ -153,7 +153,7 @@ class ClassMoments:
     def all_reduce(self, group: Any = None) -> ClassMoments:
         """Moments of the samples of all processes of a `torch.distributed` group, the same on each; the processes hold disjoint samples.
 
-        `group` is a process group or an `agop.ranks.Ranks`; None: that of `agop.launch.launched`, else the default group. Every
+        `group` is a process group or an `agop.ranks.Ranks`; None: that of `agop.launched`, else the default group. Every
         process must call it; one without samples has `ClassMoments.empty(n_classes, d)`.
         """
         ranks = Ranks.of(group)

@@ -45,7 +45,7 @@ MODEL, CHECKPOINT = Path("model.safetensors"), Path("checkpoint", "model.safeten
 def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener | None = None) -> bool:
     """Do the run that `config` asks for in the directory `out`, or what is left of it.
 
-    Under `agop.launch.launched` the ranks share the fit; rank 0 alone writes, and all of them read what an earlier launch left in `out`.
+    Under `agop.launched` the ranks share the fit; rank 0 alone writes, and all of them read what an earlier launch left in `out`.
 
     Returns
     -------

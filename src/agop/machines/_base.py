@@ -104,7 +104,7 @@ class KernelEstimator(BaseEstimator):
         Ctrl-C, or an exception that `callback` or `progress` raises, stops the fit. The estimator then holds what was finished, it
         predicts with that, and with `warm_start=True` a further `fit` on the same data goes on from there.
 
-        Inside `agop.launch.launched` the ranks share the work: all of them call `fit` with the same samples, and all of them get the
+        Inside `agop.launched` the ranks share the work: all of them call `fit` with the same samples, and all of them get the
         same fit.
         """
         ranks = current()

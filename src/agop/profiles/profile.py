@@ -92,7 +92,7 @@ def profile(
 
     Notes
     -----
-    Inside `agop.launch.launched` the ranks measure a share of a Deep RFM's samples each, and all of them must call this.
+    Inside `agop.launched` the ranks measure a share of a Deep RFM's samples each, and all of them must call this.
 
     Beaglehole et al. 2024 (arXiv 2402.13728), Sections 4 and 5.
 
