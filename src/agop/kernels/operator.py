@@ -1,4 +1,4 @@
-"""A kernel matrix that is never stored: products with it, tile by tile, and single columns of it.
+"""A kernel matrix that need not be stored: products with it, tile by tile, and single columns of it.
 
 One tile of the lower triangle serves two products, K_ij V_j and K_ji V_i, so that n²/2 distances and kernel values are
 formed a product, for all columns of V at once. Right-hand sides are held transposed, (c, n) row-major: with few columns a
@@ -41,6 +41,9 @@ class KernelOperator:
         Who shares the work: all hold all points, each forms a share of the tiles, and products are summed.
     tile_bytes
         Memory a tile may take with its temporaries (None: what suits the device).
+    keep_bytes
+        Memory for tiles that are kept once a product has formed them; all others are formed anew in every product. The whole lower
+        triangle takes half as much as K.
     """
 
     def __init__(
@@ -52,11 +55,24 @@ class KernelOperator:
         *,
         ranks: Ranks = ALONE,
         tile_bytes: int | None = None,
+        keep_bytes: int = 0,
     ) -> None:
         self.kernel, self.dtype, self.ranks = kernel, dtype, ranks
         self.points, self._X = points, X
         budget = tile_bytes or _TILE_BYTES.get(X.device.type, _TILE_BYTES["cpu"])
         self._entries = max(1, budget // (2 * self.points.values.element_size()))
+        self._kept: dict[tuple[int, int], Tensor | None] = {}
+        left = 8 * keep_bytes // torch.finfo(dtype).bits
+        for rows, columns in self._tiles() if left else []:
+            left -= int(_entries((rows, columns)))
+            if left < 0:
+                break
+            self._kept[rows.start, columns.start] = None
+
+    @property
+    def kept(self) -> float:
+        """The share of this rank's tiles that are formed once and kept."""
+        return len(self._kept) / max(1, len(self._tiles()))
 
     def __len__(self) -> int:
         return len(self.points)
@@ -80,11 +96,20 @@ class KernelOperator:
         """What some tiles contribute to the product, transposed."""
         product = torch.zeros_like(turned)
         for rows, columns in tiles:
-            tile = self._block(self.points, rows, self.points, columns)
+            tile = self._tile(rows, columns)
             product[:, rows] += turned[:, columns] @ tile.mT
             if rows != columns:
                 product[:, columns] += turned[:, rows] @ tile
         return product
+
+    def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "b k"]:
+        place = rows.start, columns.start
+        tile = self._kept.get(place)
+        if tile is None:
+            tile = self._block(self.points, rows, self.points, columns)
+            if place in self._kept:
+                self._kept[place] = tile
+        return tile
 
     def diagonal(self) -> Float[Tensor, " n"]:
         """The diagonal of K."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agop.machines.feature_maps import FeatureMap
+from agop._blocks import row_blocks, rows_per_block
+from agop.kernels.distance import working_dtype
+from agop.machines.feature_maps import CallableFeatures, FeatureMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,20 +20,41 @@ class DeepRFMLayer:
 
     The machine's centres are not kept: they are the training points carried through the earlier layers, and are formed
     again when they are needed.
+
+    In "mixed" precision both maps are applied in float64 and their values rounded once: a product of many terms in float32 has
+    an error of several units in the last place of the rows, and nearly coincident rows differ by few.
     """
 
     agop: Float[Tensor, "d d"]
     root: Float[Tensor, "d d"]
     coefficients: Float[Tensor, "n c"]
     feature_map: FeatureMap
+    precision: str = "mixed"
 
     def project(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
         """The projected stage of rows that were normalised."""
-        return X @ self.root
+        wide = working_dtype(X.dtype, self.precision)
+        return _in_blocks(lambda rows: rows.to(wide) @ self.root.to(wide), X, wide)
+
+    def features(self, Z: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
+        """The output stage of projected rows."""
+        if isinstance(self.feature_map, CallableFeatures):
+            return self.feature_map(Z)
+        wide = working_dtype(Z.dtype, self.precision)
+        return _in_blocks(lambda rows: self.feature_map(rows.to(wide)), Z, wide)
 
     def __call__(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
         """The layer's output for its raw input."""
-        return self.feature_map(self.project(unit_rows(X)))
+        return self.features(self.project(unit_rows(X)))
+
+
+def _in_blocks(function: Callable[[Tensor], Tensor], X: Float[Tensor, "m d"], wide: torch.dtype) -> Tensor:
+    """A function of rows whose values are rounded to the dtype of `X`, without all of them in the wider one."""
+    if wide == X.dtype:
+        return function(X)
+    blocks = row_blocks(len(X), rows_per_block(len(X), 4 * X.shape[1] * wide.itemsize))
+    parts = [function(X[rows]).to(X.dtype) for rows in blocks]
+    return torch.cat(parts) if parts else function(X).to(X.dtype)
 
 
 def unit_rows(X: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -39,7 +39,7 @@ class ReLUFeatures:
     weight: Float[Tensor, "k d"]
 
     def __call__(self, Z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        return (Z @ self.weight.mT).relu_().mul_(math.sqrt(2 / len(self.weight)))
+        return (Z @ self.weight.mT.to(Z.dtype)).relu_().mul_(math.sqrt(2 / len(self.weight)))
 
     def tensors(self) -> dict[str, Tensor]:
         return {"weight": self.weight}
@@ -56,7 +56,8 @@ class FourierFeatures:
     phases: Float[Tensor, " k"]
 
     def __call__(self, Z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        return torch.addmm(self.phases, Z, self.frequencies.mT).cos_().mul_(math.sqrt(2 / len(self.phases)))
+        frequencies, phases = self.frequencies.to(Z.dtype), self.phases.to(Z.dtype)
+        return torch.addmm(phases, Z, frequencies.mT).cos_().mul_(math.sqrt(2 / len(phases)))
 
     def tensors(self) -> dict[str, Tensor]:
         return {"frequencies": self.frequencies, "phases": self.phases}

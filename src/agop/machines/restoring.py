@@ -239,12 +239,13 @@ def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor],
             tensors[f"{index}.root"],
             tensors[f"{index}.coefficients"],
             placed(cls(*(tensors[f"{index}.map.{name}"] for name in drawn)), points),
+            estimator.precision,
         )
         estimator.layers_.append(layer)
         centers = unit_rows(points)
         if index == best:
             estimator.machine_ = KernelMachine(kernel, centers, layer.coefficients, estimator.precision)
-        points = layer.feature_map(layer.project(centers))
+        points = layer.features(layer.project(centers))
 
 
 def _set_names(estimator: Any, header: dict[str, Any]) -> None:
