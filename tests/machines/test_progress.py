@@ -11,6 +11,7 @@ from rich.console import Console
 from sklearn.base import clone
 
 import agop
+from agop.kernels import agop as kernel_agop
 from agop.linalg import ridge
 from agop.machines import progress
 from agop.machines.progress import Bar, predicted_operations
@@ -106,3 +107,26 @@ def test_predicted_operations_count_the_leading_terms():
     assert many["kernel"] == 4 * few["kernel"]
     assert "agop" not in predicted_operations(100, 20, 3, learns=False)
     assert "features" in predicted_operations(100, 20, 3, width=5)
+
+
+@pytest.mark.parametrize("outputs", [1, 400], ids=["direct", "gram"])
+def test_long_steps_are_told_many_times(outputs, monkeypatch):
+    """Kernel matrix and AGOP by rows: one fit of 1,000 points, with small blocks."""
+    monkeypatch.setattr(kernel_agop, "rows_per_block", lambda *_: 200)
+    X = np.random.default_rng(0).normal(size=(1000, 5))
+    told = []
+    model = agop.RFMRegressor(bandwidth=3.0, n_iter=1)
+    model.fit(X, np.repeat(X[:, :1], outputs, 1), progress=lambda *state: told.append(state))
+    assert model.history_[0]["agop_route"] == ("direct" if outputs == 1 else "gram")
+    for step, at_least in (("kernel", 4), ("agop", 3)):
+        assert sum(text == f"iteration 1/2: {step}" for _, _, text in told) >= at_least
+    done = [state[0] for state in told]
+    assert (np.diff(done) >= 0).all()
+
+
+def test_a_solver_without_a_matrix_is_told_by_its_residual(blobs):
+    told = []
+    model = agop.RFMClassifier(bandwidth=3.0, n_iter=1, solver="cg", max_rank=5)
+    model.fit(*blobs, progress=lambda *state: told.append(state))
+    assert sum(text == "iteration 1/2: solve" for _, _, text in told) > 3
+    assert told[-1][0] == pytest.approx(told[-1][1])

@@ -20,6 +20,7 @@ for these there is the direct route.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -94,6 +95,7 @@ def kernel_agop(
     weights: Float[Tensor, "n n"] | None = None,
     route: str | None = None,
     ranks: Ranks = ALONE,
+    on_share: Callable[[float], None] | None = None,
 ) -> KernelAGOP:
     r"""AGOP of the kernel machine with centres `points` and coefficients `A`, averaged over its own centres.
 
@@ -114,6 +116,8 @@ def kernel_agop(
         cancel: its relative error is about eps·κ with κ = Σ_j T_jj ‖z_j‖² / tr(ZᵀTZ), that of the direct route eps·√κ.
     ranks
         Who shares the work: all hold all points and coefficients, each sums over some of the rows, and the (d, d) sums are added up.
+    on_share
+        Hears the share of the work that is done, many times; begins again if the gram route cancels.
     """
     n, c = A.shape
     d = points.values.shape[1]
@@ -138,12 +142,16 @@ def kernel_agop(
     cancellation = None
     if chosen == "gram":
         assert weights is not None
-        summed, cancellation = _gram(A, parts, weights, ranks)
+        summed, cancellation = _gram(A, parts, weights, ranks, on_share or _nobody)
         if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
             chosen = "direct"
     if chosen == "direct":
-        summed = _direct(kernel, points, A, parts, weights, root, outward, ranks)
+        summed = _direct(kernel, points, A, parts, weights, root, outward, ranks, on_share or _nobody)
     return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
+
+
+def _nobody(share: float) -> None:
+    """Nobody listens."""
 
 
 def _across(B: Float[Tensor, "b ck"], own: Int[Tensor, " b"], c: int) -> tuple[Tensor, Tensor]:
@@ -178,6 +186,7 @@ def _direct(
     root: Float[Tensor, "n 1"] | None,
     outward: tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]] | None,
     ranks: Ranks,
+    on_share: Callable[[float], None],
 ) -> Float[Tensor, "d d"]:
     n, c = A.shape
     mine = ranks.share(n)
@@ -197,15 +206,20 @@ def _direct(
                 G.addcmul_(outward[0][rows, output, None], outward[1][rows].to(G.dtype))
             G = G.to(summed.dtype)
             summed.addmm_(G.mT, G)
+        on_share((rows.stop - mine.start) / (mine.stop - mine.start))
     return ranks.sum_(summed)
 
 
 def _gram(
-    A: Float[Tensor, "n c"], parts: Cells, W: Float[Tensor, "n n"], ranks: Ranks
+    A: Float[Tensor, "n c"],
+    parts: Cells,
+    W: Float[Tensor, "n n"],
+    ranks: Ranks,
+    on_share: Callable[[float], None],
 ) -> tuple[Float[Tensor, "d d"], float]:
     means, exact, mine = parts.means.to(parts.exact.dtype), parts.exact, ranks.share(len(A))
     sums, Q = _across(W @ _spread(A, parts), parts.index, A.shape[1])
-    half, own_magnitude = _half(W, A, sums, exact, ranks)
+    half, own_magnitude = _half(W, A, sums, exact, ranks, on_share)
     summed = exact.mT @ half
     if len(means) > 1:
         pulled = (W[mine] @ Q.flatten(1)).view_as(Q[mine])
@@ -225,6 +239,7 @@ def _half(
     sums: Float[Tensor, "n c"],
     exact: Float[Tensor, "n d"],
     ranks: Ranks,
+    on_share: Callable[[float], None],
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:
     """H with H + Hᵀ-part = T: the lower triangle of T, its diagonal halved, times the offsets; and Σ_j T_jj ‖offset_j‖².
 
@@ -249,4 +264,5 @@ def _half(
         square.diagonal().div_(2)
         square.tril_()
         half[rows] = T.to(exact.dtype) @ exact[upto]
+        on_share((rows.stop / n) ** 2)
     return half, magnitude

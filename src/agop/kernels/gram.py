@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,12 +17,13 @@ def fill_kernel_matrix(
     *,
     values: Float[Tensor, "n n"] | None = None,
     weights: Float[Tensor, "n n"] | None = None,
+    on_share: Callable[[float], None] | None = None,
 ) -> None:
     """Write the kernel values and/or gradient weights of all pairs of `points` into the given (n, n) matrices.
 
     Distances are formed once per unordered pair, tile by tile, in the dtype of `points`, and serve both matrices. Of the
     `values` only the lower triangle is written, which is all that a Cholesky factorisation reads; `weights` become symmetric to
-    the last bit.
+    the last bit. `on_share` hears the share of the work that is done, after each row of tiles.
     """
     given = values if values is not None else weights
     assert given is not None, "nothing to fill"
@@ -43,3 +46,5 @@ def fill_kernel_matrix(
             if columns.stop == rows.stop:
                 square = weights[rows, rows]
                 square.copy_(square.tril() + square.tril(-1).mT)
+        if on_share is not None and columns.stop == rows.stop:
+            on_share((rows.stop / len(points)) ** 2)

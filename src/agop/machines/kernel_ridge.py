@@ -127,6 +127,7 @@ def fit_kernel_machine(
             weights=weights,
             route="direct" if solver.name == "cg" else None,  # the other one stores an (n, n) matrix
             ranks=ranks,
+            on_share=lambda share: tell("agop", share),
         )
         tell("agop", 1.0)
     report = {

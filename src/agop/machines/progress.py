@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agop.kernels.agop import operations
-from agop.machines.kernel_ridge import StepHook
+from agop.machines.memory import default_rank
+from agop.machines.solve import StepHook
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,19 +21,39 @@ ProgressHook = Callable[[float, float, str], None]
 SECONDS_BETWEEN_LINES = 5.0
 
 
-def predicted_operations(n: int, d: int, c: int, *, width: int = 0, learns: bool = True) -> dict[str, float]:
+_CG_ITERATIONS = 30
+"""A guess: how many it takes is known only afterwards."""
+
+
+def predicted_operations(
+    n: int, d: int, c: int, *, width: int = 0, learns: bool = True, solver: str = "cholesky"
+) -> dict[str, float]:
     """About what each step of one fit costs, in operations of a matrix product in single precision.
 
     `width` is that of the random features that follow (0: none); `learns` whether the AGOP is formed.
     """
-    entries = 0.5 * n * n  # pairs are formed once
-    cost = {
-        "kernel": entries * (6 * d + 300),  # in double precision; roots and exponentials
-        "factor": n**3 / 3,
-        "solve": n * n * (4 * c + 50),
-    }
-    if learns:
-        cost |= {"agop": float(min(operations(n, d, c).values())), "root": 15.0 * d**3}
+    # pairs are formed once: distances in double precision, roots and exponentials
+    entries = 0.5 * n * n * (6 * d + 300)
+    counts = operations(n, d, c)
+    if solver == "cg":
+        rank = default_rank(n)
+        cost = {
+            "kernel": n * rank * (6.0 * d + 2 * rank),
+            "factor": 2.0 * n * rank**2,
+            "solve": _CG_ITERATIONS * (entries + n * n * 2.0 * c),
+            "agop": entries + counts["direct"],
+        }
+    else:
+        cost = {
+            "kernel": entries,
+            "factor": n**3 / 3,
+            "solve": n * n * (4.0 * c + 50),
+            "agop": float(min(counts.values())),
+        }
+    if not learns:
+        del cost["agop"]
+    else:
+        cost["root"] = 15.0 * d**3
     if width:
         cost["features"] = 2.0 * n * d * (d + width)
     return cost
@@ -54,6 +75,7 @@ class Progress:
     def __init__(self, unit: str, fits: Sequence[dict[str, float]], hook: ProgressHook | None) -> None:
         self._unit, self._fits, self._hook = unit, fits, hook
         self._total = sum(sum(fit.values()) for fit in fits)
+        self._furthest = 0.0
 
     def during(self, index: int) -> StepHook:
         """Who listens to the steps of fit `index`, which begins now."""
@@ -65,6 +87,8 @@ class Progress:
                 return
             place = steps.index(step)
             done = before + sum(fit[earlier] for earlier in steps[:place]) + share * fit[step]
+            # a step may begin again, by another way
+            self._furthest = done = max(done, self._furthest)
             current = step if share < 1 else steps[min(place + 1, len(steps) - 1)]
             self._hook(done, self._total, f"{self._unit} {index + 1}/{len(self._fits)}: {current}")
 

@@ -119,7 +119,11 @@ class _RFM(KernelEstimator):
             raise _checks.bad_value(
                 "n_iter", f">= {done}, the iterations already done", f"{n_iter}", "set warm_start=False"
             )
-        fits = [predicted_operations(n, d, c, learns=i < n_iter) for _ in kernels for i in range(n_iter + 1)]
+        fits = [
+            predicted_operations(n, d, c, learns=i < n_iter, solver=solver.name)
+            for _ in kernels
+            for i in range(n_iter + 1)
+        ]
         meter = Progress("iteration" if len(kernels) == 1 else "fit", fits, progress)
         for place in range(len(self._chains_)):
             while len(self._chains_[place].history) <= n_iter:
