@@ -70,10 +70,10 @@ def rfm() -> None:
     model.fit(x, y, callback=tell)
 
 
-def main() -> None:
-    for name in sys.argv[1:] or ["layer", "rfm"]:
+def main(*parts: str) -> None:
+    for name in parts or ("layer", "rfm"):
         {"layer": layer, "rfm": rfm}[name]()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -40,11 +40,10 @@ def compare(x: np.ndarray, y: np.ndarray, seed: int, ridge: float) -> dict[str, 
     }
 
 
-def main() -> None:
+def main(*seeds: str) -> None:
     x, y, _, _, source = images(N, 10)
     x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
-    seeds = [int(argument) for argument in sys.argv[1:]] or [0, 1]
-    rows = [compare(x, y, seed, ridge) for ridge in (1e-3, 0.0) for seed in seeds]
+    rows = [compare(x, y, seed, ridge) for ridge in (1e-3, 0.0) for seed in map(int, seeds or (0, 1))]
     for row in rows:
         print(
             f"seed {row['seed']} ridge {row['ridge']:g}: largest difference {row['largest']:.2%} in {row['layers']} layers, "
@@ -55,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
