@@ -75,8 +75,8 @@ def deep_rfm(
     kernel: Annotated[
         str,
         typer.Option(
-            help="laplace or gaussian.",
-            autocompletion=complete("laplace", "gaussian"),
+            help="laplace, gaussian, relu-nngp or relu-ntk.",
+            autocompletion=complete("laplace", "gaussian", "relu-nngp", "relu-ntk"),
             rich_help_panel=MODEL,
         ),
     ] = "laplace",
