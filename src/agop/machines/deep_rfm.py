@@ -103,7 +103,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             X, X_val = layer(X), None if X_val is None else layer(X_val)
         wide = self.width if isinstance(self.feature_map, str) and self.feature_map != "identity" else d
         widths = [d, *[wide] * (n_layers - 1)]
-        fits = [predicted_operations(n, min(width, n), c, width=wide) for width in widths]
+        fits = [predicted_operations(n, min(width, n), c, width=wide, solver=solver.name) for width in widths]
         meter = Progress("layer", fits, progress)
         for index in range(len(self.layers_), n_layers):
             X, X_val = self._add_layer(replace(samples, X=X), X_val, validation, solver, meter.during(index))
@@ -162,7 +162,11 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         index, coefficients = len(self.layers_), fit.machine.coefficients
         features = self._draw(index, X.shape[1], self.width, kernel, X)
         layer = DeepRFMLayer(
-            _lifted(fit.agop, basis, X), _lifted(raised.matrix, basis, X), coefficients, features
+            _lifted(fit.agop, basis, X),
+            _lifted(raised.matrix, basis, X),
+            coefficients,
+            features,
+            self.precision,
         )
         if zero_rows:
             fit.report["notes"].append(f"{zero_rows} rows are zero at this layer's input and stay zero")
@@ -176,7 +180,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             if index and not score > self.validation_score_:
                 learned = {}
             X_val = layer(X_val)
-        X = layer.feature_map(layer.project(X))
+        X = layer.features(layer.project(X))
         tell("features", 1.0)
         entry["seconds"] = time.perf_counter() - start
         learned |= {"layers_": [*self.layers_, layer], "history_": [*self.history_, entry]}
@@ -214,7 +218,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             centers, X = unit_rows(centers), unit_rows(X)
             kernel = _inputs.make_kernel(self.kernel, self.bandwidth, centers)
             yield KernelMachine(kernel, centers, layer.coefficients, self.precision).predict(X)
-            centers, X = (layer.feature_map(layer.project(rows)) for rows in (centers, X))
+            centers, X = (layer.features(layer.project(rows)) for rows in (centers, X))
 
     def transform(self, X: Any, layer: int = -1) -> Any:
         """The output stage of a layer, (m, k): layer 0 is the first, -1 the last.
@@ -236,7 +240,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         for index, layer in enumerate(self.layers_):
             rows = unit_rows(X)
             projected = layer.project(rows)
-            X = layer.feature_map(projected)
+            X = layer.features(projected)
             yield LayerView(
                 name=f"layer {index + 1}",
                 input=rows,

@@ -49,6 +49,8 @@ class Solver:
         Of "cg": products with K in one solve.
     seed
         Of "cg": of the preconditioner's pivots.
+    keep_bytes
+        Of "cg": memory for tiles of K that are formed once, not in every iteration.
     reason
         Why this solver.
     """
@@ -58,6 +60,7 @@ class Solver:
     max_rank: int | None = None
     max_iter: int = 500
     seed: int = 0
+    keep_bytes: int = 0
     reason: str = "asked for"
 
     @classmethod
@@ -117,8 +120,11 @@ class Solver:
             rank = default_rank(n)
             while rank > 16 and needs(solver="cg", max_rank=rank).total > limit:
                 rank = 4 * rank // 5
-        check_fits(needs(solver="cg", max_rank=rank), max_memory, device)
-        return replace(self, name="cg", max_rank=rank, reason=reason)
+        least = needs(solver="cg", max_rank=rank)
+        check_fits(least, max_memory, device)
+        # unless a limit was given, half of what is free is left to others
+        spare = (limit // 2 if max_memory is None else limit) - least.total
+        return replace(self, name="cg", max_rank=rank, keep_bytes=max(0, spare), reason=reason)
 
     def agreed(self, ranks: Ranks, device: torch.device) -> Solver:
         """The solver that rank 0 has chosen: each sees the memory of its own machine."""
@@ -179,13 +185,16 @@ def solve_cg(
     initial: Float[Tensor, "n c"] | None,
     tell: StepHook,
 ) -> Solved:
-    """By conjugate gradients; K is never stored.
+    """By conjugate gradients; of K only those tiles are stored that memory allows.
 
     "mixed" precision: residuals in float64, iterations in float32, unless rounding keeps these from the tolerance: then
     in float64 too. "native": everything in the dtype of `X`.
     """
-    exact = KernelOperator(kernel, X, points, points.values.dtype, ranks=current())
-    fast = exact if precision == "native" else _in_single_precision(exact, X)
+    keep = solver.keep_bytes
+    exact = KernelOperator(
+        kernel, X, points, points.values.dtype, ranks=current(), keep_bytes=keep * (precision == "native")
+    )
+    fast = exact if precision == "native" else _in_single_precision(exact, X, keep)
     damping = _damping(ridge, sample_weight, X)
     rank = default_rank(len(X)) if solver.max_rank is None else solver.max_rank
     partial = pivoted_cholesky(
@@ -206,6 +215,7 @@ def solve_cg(
     report = {
         "solve_dtype": str(exact.dtype)[6:],
         "preconditioner_rank": C.rank,
+        "kept": fast.kept,
         "tolerance": solver.tolerance,
         "iterations": solution.iterations,
         "residual_checks": solution.checks,
@@ -216,12 +226,12 @@ def solve_cg(
     return Solved(solution.X.to(X.dtype), fitted.to(X.dtype), report)
 
 
-def _in_single_precision(exact: KernelOperator, X: Float[Tensor, "n d"]) -> KernelOperator:
+def _in_single_precision(exact: KernelOperator, X: Float[Tensor, "n d"], keep_bytes: int) -> KernelOperator:
     """The same matrix in float32: distances too, unless so many points are near each other that this is the slower way."""
     kernel, points = exact.kernel, exact.points
     if single_precision_suffices(points):
         points = kernel.points(X, dtype=torch.float32)
-    return KernelOperator(kernel, X, points, torch.float32, ranks=exact.ranks)
+    return KernelOperator(kernel, X, points, torch.float32, ranks=exact.ranks, keep_bytes=keep_bytes)
 
 
 def _iterate(
@@ -314,8 +324,9 @@ def _factor(
     tell: StepHook,
 ) -> RidgeFactor:
     K = points.values.new_empty(len(points), len(points), dtype=dtype)
-    fill_kernel_matrix(kernel, points, values=K, weights=weights)
-    tell("kernel", 1.0)
+    fill_kernel_matrix(
+        kernel, points, values=K, weights=weights, on_share=lambda share: tell("kernel", share)
+    )
     if sample_weight is not None:
         K.diagonal().add_(ridge * (1 / sample_weight.to(K.dtype) - 1))
     # the share of the n³/3 operations that lie behind a row
