@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test test-all lint format bench docs clean
+.PHONY: demo test test-all lint format bench docs dist floors clean
 
 demo: $(VENV)/.core            ## Deep RFM on the bundled digits: a table, figures and $(OUT)/report.html
 	$(BIN)/agop deep-rfm --data digits --out $(OUT)
@@ -30,8 +30,15 @@ bench: $(VENV)/.bench          ## every benchmark; JSON goes to benchmarks/resul
 docs: $(VENV)/.docs            ## the HTML documentation, warnings as errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+dist: $(VENV)/.dev             ## wheel and sdist in dist, the wheel tried in a clean environment
+	$(BIN)/python -m pytest -m slow tests/test_release.py
+	$(BIN)/python -m build
+
+floors: $(VENV)-floors/.dev    ## the tests with the lowest versions that pyproject.toml allows (several GB)
+	OMP_NUM_THREADS=1 $(VENV)-floors/bin/python -m pytest -m "not slow"
+
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/gallery runs
+	rm -rf $(VENV) $(VENV)-floors build dist docs/_build docs/gallery runs
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "agop needs Python 3.11 or newer, this is " + sys.version)'
@@ -51,4 +58,9 @@ $(VENV)/.bench: $(VENV)/.dev
 
 $(VENV)/.docs: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
+	@touch $@
+
+$(VENV)-floors/.dev: pyproject.toml floors.txt
+	$(PYTHON) -m venv $(VENV)-floors
+	$(VENV)-floors/bin/python -m pip install --quiet --constraint floors.txt --editable ".[dev]"
 	@touch $@
