@@ -5,18 +5,23 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import agop
+from agop.cli import app as _app  # noqa: F401 - loads every verb
 from agop.cli import options
 from agop.cli.deep_rfm import deep_rfm
 from agop.datasets import available
 from agop.experiments.config import DeepRFMConfig
 
+app_module = sys.modules["agop.cli.app"]
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "plotly", "torchmetrics"}
 
 
@@ -108,3 +113,44 @@ def test_the_completion_script_can_be_shown(shell):
 
 def test_completion_knows_every_data_set():
     assert options._DATA_SETS == tuple(source.name for source in available())
+
+
+def test_show_completion_knows_the_shell_it_is_told():
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-c", "from agop.cli import main; main()", "--show-completion", "bash"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "complete -o default -F _agop_completion agop" in done.stdout
+
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+def shown_commands():
+    """Every `agop` command that a help text or a code block of a page shows."""
+    texts = {"agop": app_module.HELP} | {verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in VERBS}
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        texts[page] = "\n".join(re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    for place, text in texts.items():
+        for line in text.splitlines():
+            if match := re.match(r"\s*(?:\$ )?agop (.*)", line):
+                yield place, shlex.split(match[1], comments=True)
+
+
+VERBS = ("deep_rfm", "network", "profile", "reproduce", "report", "datasets")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    list(shown_commands()),
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_the_commands_that_help_and_pages_show_are_understood(place, words):
+    group = typer.main.get_command(app_module.app)
+    verb, *rest = words
+    if verb.startswith("-"):
+        assert verb in {option for parameter in group.params for option in parameter.opts} | {"--help", "-h"}
+        return
+    if rest not in (["--help"], ["-h"]):
+        group.commands[verb].make_context(verb, rest)  # raises what a user would be told
