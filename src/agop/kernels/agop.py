@@ -199,7 +199,10 @@ def _direct(
         W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
         sums, Q = _across(W @ spread, parts.index[rows], c)
         for output in range(c):
-            G = torch.addmm(sums[:, output, None] * offsets[rows], W, A[:, output, None] * offsets, alpha=-1)
+            a = A[:, output]
+            # the smaller of the two factors takes the coefficients
+            factors = (W * a, offsets) if len(W) < offsets.shape[1] else (W, a[:, None] * offsets)
+            G = torch.addmm(sums[:, output, None] * offsets[rows], *factors, alpha=-1)
             if len(parts.means) > 1:
                 G.addmm_(Q[:, output], parts.means)
             if outward is not None:
