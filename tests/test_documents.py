@@ -26,7 +26,16 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/start.md", "docs/layer_agops.md", "docs/network_profiles.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/start.md",
+        "docs/layer_agops.md",
+        "docs/network_profiles.md",
+        "docs/estimators.md",
+    ],
+)
 def test_python_blocks_of_a_page_run_in_order(page):
     blocks = BLOCK.findall((ROOT / page).read_text())
     assert blocks
