@@ -22,6 +22,7 @@ from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import row_basis
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
+from agop.machines._words import SOLVING
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
 from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
@@ -283,21 +284,9 @@ _PARAMETERS = r"""
     ridge : float
         :math:`\mu \ge 0`, added to the diagonal of K as it is.
     power : float
-        The exponent p of the AGOP; the paper uses 1/2.
-    solver : "auto", "cholesky" or "cg"
-        "cholesky" factors the kernel matrix; "cg" never stores it: conjugate gradients with a randomly pivoted Cholesky
-        preconditioner, needs ridge > 0. "auto" is "cholesky" if that fits into memory, else "cg"; what was used and why is in `history_`.
-    tolerance : float
-        Of "cg": largest relative residual :math:`\|y_c - (K + \mu I) a_c\| / \|y_c\|` of any output c.
-    max_rank : int or None
-        Of "cg": rank of the preconditioner; None is :math:`6\sqrt n`, or what fits into memory. Iterations fall with it.
-    max_cg_iter : int
-        Of "cg": products with K in one solve. If they do not reach the tolerance, a `ConvergenceWarning` says so, and `history_`.
-    precision : "mixed" or "native"
-        "mixed" forms distances in float64 whatever the dtype: without that, a float32 fit stalls once points of a class nearly coincide.
-    max_memory : int, str or None
-        Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so before it
-        starts.
+        The exponent p of the AGOP; the paper uses 1/2."""
+_PARAMETERS += SOLVING
+_PARAMETERS += r"""
     validation : float, optional
         A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the kernel machine of
         the layer with the best score on it, accuracy or :math:`R^2`, weighted by `sample_weight`; of equal ones the first. Samples of
@@ -305,10 +294,6 @@ _PARAMETERS = r"""
     warm_start : bool
         A further `fit` on the same data keeps the finished layers and adds those that are missing: of a fit that was stopped, or with a
         larger `n_layers`.
-    verbose : bool
-        Show a bar with elapsed and remaining time on standard error.
-    device, dtype : optional
-        Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype.
     random_state : int, RandomState, torch.Generator or None
         Seeds the random features, layer by layer; the same on every device. Global generators are left alone.
 

@@ -21,6 +21,7 @@ from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
 from agop.machines import _inputs
 from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
+from agop.machines._words import SOLVING
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
@@ -255,21 +256,9 @@ _PARAMETERS = r"""
         Points are mapped to :math:`X M^p`; 1/2 makes the distance the Mahalanobis distance of M.
     scale : "max", "trace" or "none"
         M is divided by its largest entry (so that one bandwidth serves all iterations), scaled to trace d (which does not
-        depend on the coordinate axes), or kept as the mean of the gradients' outer products.
-    solver : "auto", "cholesky" or "cg"
-        "cholesky" factors the kernel matrix; "cg" never stores it: conjugate gradients with a randomly pivoted Cholesky
-        preconditioner, needs ridge > 0. "auto" is "cholesky" if that fits into memory, else "cg"; what was used and why is in `history_`.
-    tolerance : float
-        Of "cg": largest relative residual :math:`\|y_c - (K + \mu I) a_c\| / \|y_c\|` of any output c.
-    max_rank : int or None
-        Of "cg": rank of the preconditioner; None is :math:`6\sqrt n`, or what fits into memory. Iterations fall with it.
-    max_cg_iter : int
-        Of "cg": products with K in one solve. If they do not reach the tolerance, a `ConvergenceWarning` says so, and `history_`.
-    precision : "mixed" or "native"
-        "mixed" forms distances in float64 whatever the dtype, so that nearly coincident points keep their digits.
-    max_memory : int, str or None
-        Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so
-        before it starts.
+        depend on the coordinate axes), or kept as the mean of the gradients' outer products."""
+_PARAMETERS += SOLVING
+_PARAMETERS += r"""
     validation : float, optional
         A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the fit, over all
         bandwidths and iterations, with the best score on it: accuracy or :math:`R^2`, weighted by `sample_weight`. Of equal scores the
@@ -277,12 +266,8 @@ _PARAMETERS = r"""
         `bandwidth=bandwidth_` and `n_iter=best_iteration_`. Samples of your own go to `fit` as `X_val` and `y_val`.
     warm_start : bool
         A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
-    verbose : bool
-        Show a bar with elapsed and remaining time on standard error.
-    device, dtype : optional
-        Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype.
     random_state : int, RandomState, torch.Generator or None
-        Seeds the choice of the samples that `validation` holds out. Global generators are left alone.
+        Seeds the choice of the samples that `validation` holds out, and the pivots of "cg". Global generators are left alone.
 
     Attributes
     ----------
