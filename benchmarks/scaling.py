@@ -14,8 +14,8 @@ from benchmarks._scaling_rank import WORK, C, D, N
 ROUNDS = 2
 
 
-def ranks_seconds(size: int) -> dict[str, float]:
-    """The seconds of all work on `size` ranks of one thread, the fastest of a few repeats."""
+def ranks_seconds(size: int) -> dict[str, dict[str, float]]:
+    """The seconds of all work on `size` ranks of one thread."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
     done = subprocess.run(
         [sys.executable, *launch, "-m", "benchmarks._scaling_rank"],
@@ -31,13 +31,17 @@ def main() -> None:
     rounds = [{size: ranks_seconds(size) for size in (1, 2)} for _ in range(ROUNDS)]
     rows = {}
     for name in WORK:
-        one, two = (min(seconds[size][name] for seconds in rounds) for size in (1, 2))
-        rows[name] = {"n": N[name], "one_s": one, "two_s": two, "ratio": one / two}
+        row: dict[str, float] = {"n": N[name]}
+        for kind in ("wall", "busy"):
+            one, two = (min(seconds[size][name][f"{kind}_s"] for seconds in rounds) for size in (1, 2))
+            row |= {f"one_{kind}_s": one, f"two_{kind}_s": two, f"{kind}_ratio": one / two}
+        rows[name] = row
         print(
-            f"{name:8} n={N[name]:<8,} 1 rank {one:.3f} s  2 ranks {two:.3f} s  ratio {one / two:.2f}",
+            f"{name:8} n={N[name]:<8,} 1 rank {row['one_wall_s']:.3f} s  2 ranks {row['two_wall_s']:.3f} s  "
+            f"ratio {row['wall_ratio']:.2f}, of processor seconds {row['busy_ratio']:.2f}",
             flush=True,
         )
-    entry = 2 * rows["product"]["one_s"] / N["product"] ** 2
+    entry = 2 * rows["product"]["one_busy_s"] / N["product"] ** 2
     print(
         f"one thread forms a kernel value of {D} features, and uses it for {C} columns, in {1e9 * entry:.1f} ns"
     )
