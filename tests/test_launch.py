@@ -141,6 +141,37 @@ agop.launch.version = lambda name: "9.9" if name == "agop" and os.environ["RANK"
     assert "agop 9.9" in lines[0]
 
 
+def test_a_group_that_is_there_is_used_and_left():
+    program = """
+import torch, torch.distributed as dist
+from agop.launch import launched
+from agop.ranks import Ranks, current
+dist.init_process_group("gloo")
+print(current().size, Ranks.of().size)
+for _ in range(2):
+    with launched() as ranks:
+        print(ranks.size, ranks.sum_(torch.ones(2)).tolist())
+print(dist.is_initialized(), current().size)
+"""
+    for process in start(program):
+        assert process.code == 0, process.err
+        assert process.out == "1 2\n2 [2.0, 2.0]\n2 [2.0, 2.0]\nTrue 1\n"
+
+
+def test_one_launch_after_the_other():
+    program = """
+import torch, torch.distributed as dist
+from agop.launch import launched
+for _ in range(3):
+    with launched() as ranks:
+        print(ranks.size, ranks.gather(str(ranks.rank)))
+print(dist.is_initialized())
+"""
+    for process in start(program):
+        assert process.code == 0, process.err
+        assert process.out == "2 ['0', '1']\n" * 3 + "False\n"
+
+
 def test_a_lost_rank_is_noticed_at_once():
     program = """
 import os, signal, sys

@@ -89,7 +89,13 @@ def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener |
             return False
         dtype = getattr(torch, config.dtype)
         memory = estimate_memory(
-            len(data.x_train), d, c, width=config.width, n_layers=config.layers, dtype=dtype
+            len(data.x_train),
+            d,
+            c,
+            width=config.width,
+            n_layers=config.layers,
+            dtype=dtype,
+            solver="cg" if config.solver == "cg" else "cholesky",
         )
         listener.planned(data, str(memory))
         began = time.monotonic()
@@ -99,6 +105,7 @@ def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener |
         listener.measuring()
         collapse = profile(model, x_train, data.y_train)
         if place is not None:
+            place.notes += _sharing_note(ranks.size, model)
             with sharing(ALONE):
                 _write(config, data, place, scaler, model, collapse, began)
     return True
@@ -219,6 +226,16 @@ def write_gram(model: DeepRFMClassifier, x_train: np.ndarray, data: Dataset, fol
                 arrays[f"{number}/{stage}"] = matrix.numpy().astype(np.float16)
     with atomic(folder / "gram.npz") as partial:
         np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+
+
+def _sharing_note(size: int, model: DeepRFMClassifier) -> list[str]:
+    if size == 1:
+        return []
+    repeated = any(entry["solver"] == "cholesky" for entry in model.history_)
+    more = (
+        "; all of them repeated the Cholesky factorisations, which solver cg would share" if repeated else ""
+    )
+    return [f"{size} ranks shared the fit{more}."]
 
 
 def _scaling_note(scaler: Standardiser) -> list[str]:

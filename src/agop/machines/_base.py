@@ -114,7 +114,7 @@ class KernelEstimator(BaseEstimator):
         self._agree(ranks)
         if self.validation is not None and validation is None:
             samples, validation = samples.split(self._share(), self.seed_)
-        if not self.verbose:
+        if not (self.verbose and ranks.is_main):
             self._fit_samples(samples, validation, callback, progress)
             return self
         with Bar() as bar:
