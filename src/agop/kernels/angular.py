@@ -36,10 +36,14 @@ class Directions(Points):
     ) -> None:
         exact = X.detach().to(dtype)
         self.norms = exact.norm(dim=1)
-        self.units = exact / torch.where(self.norms > 0, self.norms, torch.ones_like(self.norms))[:, None]
-        super().__init__(self.units, center=center, dtype=dtype)
+        units = exact / torch.where(self.norms > 0, self.norms, torch.ones_like(self.norms))[:, None]
+        super().__init__(units, center=center, dtype=dtype)
         self.rounding = 8 * torch.finfo(X.dtype if computed else dtype).eps
         self.zero = self.norms == 0
+
+    @property
+    def magnitude(self) -> float:
+        return float(self.norms.max()) ** 2 if len(self.norms) else 0.0
 
     def beside(self, X: Float[Tensor, "m d"]) -> Directions:
         return Directions(X, center=self.center, dtype=self.values.dtype)
@@ -103,4 +107,4 @@ class AngularKernel(Kernel):
             assert values is not None
             assert weights is not None
             sums[rows] = torch.addcmul(values, half, weights.masked_fill_(coincident, 0), value=-1) @ A
-        return sums.masked_fill_(left.zero[:, None], 0), left.units
+        return sums.masked_fill_(left.zero[:, None], 0), left.values + left.center
