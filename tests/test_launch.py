@@ -54,6 +54,8 @@ def test_the_environment_is_read():
     launch = Launch.of(GOOD)
     assert (launch.rank, launch.size, launch.local_rank, launch.host, launch.port) == (1, 2, 0, "here", 29500)
     assert not launch.hosted
+    assert launch.here == 2  # unless it says otherwise, all are on this machine
+    assert Launch.of(GOOD | {"LOCAL_WORLD_SIZE": "1"}).here == 1
     assert Launch.of({}) is None
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from itertools import count
@@ -41,6 +41,7 @@ class Launch:
 
     rank: int
     size: int
+    here: int
     local_rank: int
     host: str
     port: int
@@ -64,13 +65,16 @@ class Launch:
         if rank >= size:
             raise _checks.bad_value("RANK", f"0 to WORLD_SIZE - 1 = {size - 1}", str(rank), _START)
         if size == 1:
-            return cls(rank, size, 0, "", 0, TIMEOUT, False, "")
+            return cls(rank, size, 1, 0, "", 0, TIMEOUT, False, "")
         port = _whole("MASTER_PORT", environment, at_least=1)
         if port > 65535:
             raise _checks.bad_value("MASTER_PORT", "a port, 1 to 65535", str(port))
         return cls(
             rank,
             size,
+            _whole("LOCAL_WORLD_SIZE", environment, at_least=1)
+            if "LOCAL_WORLD_SIZE" in environment
+            else size,
             _whole("LOCAL_RANK", environment, at_least=0) if "LOCAL_RANK" in environment else rank,
             _given("MASTER_ADDR", environment),
             port,
@@ -134,7 +138,7 @@ def launched() -> Iterator[Ranks]:
     if dist.is_available() and dist.is_initialized():
         seconds = time_limit()
         group = dist.new_group(backend=_backend(0), timeout=timedelta(seconds=seconds))
-        with sharing(Ranks(dist.get_rank(), dist.get_world_size(), seconds, group)) as ranks:
+        with sharing(replace(Ranks.of(group), timeout=seconds)) as ranks:
             yield ranks
         return
     launch = Launch.of(os.environ)
@@ -152,7 +156,7 @@ def launched() -> Iterator[Ranks]:
     )
     before = _own_gpu(launch.local_rank)
     try:
-        with sharing(Ranks(launch.rank, launch.size, launch.timeout)) as ranks:
+        with sharing(Ranks(launch.rank, launch.size, launch.timeout, launch.here)) as ranks:
             yield ranks
     finally:
         if before is not None:

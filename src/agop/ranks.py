@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ class Ranks:
         How many there are.
     timeout
         Seconds that a rank waits for the others before it raises `RankLost`.
+    here
+        How many of them are on this machine, and share its memory.
     group
         The process group of `torch.distributed`; None is the default one.
     """
@@ -58,6 +61,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     timeout: float = 300.0
+    here: int = field(default=1, compare=False)
     group: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -69,7 +73,13 @@ class Ranks:
             return group
         if (group is None and not current().alone) or not (dist.is_available() and dist.is_initialized()):
             return current()
-        return cls(dist.get_rank(group), dist.get_world_size(group), group=group)
+        size = dist.get_world_size(group)
+        return cls(
+            dist.get_rank(group),
+            size,
+            here=min(size, int(os.environ.get("LOCAL_WORLD_SIZE", size))),
+            group=group,
+        )
 
     @property
     def is_main(self) -> bool:
