@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from agop import _checks
+from agop.ranks import current
 
 _TILES = 512 * 2**20
 """Working blocks of distances, kernel tiles and tile products, in bytes."""
@@ -92,10 +93,10 @@ def default_rank(n: int) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes free on `device` now."""
+    """Bytes free on `device` now; of the memory of a machine, the part of one of its ranks."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().available) // current().here
 
 
 def parse_memory(name: str, value: int | str | None) -> int | None:
