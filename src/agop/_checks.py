@@ -87,6 +87,8 @@ def floating(name: str, value: Any, *, ndim: int | None = None, finite: bool = T
     shape = f"a floating-point tensor with {ndim} axes" if ndim is not None else "a floating-point tensor"
     if not isinstance(value, Tensor):
         raise bad_type(name, shape, type(value).__name__, "convert it with torch.as_tensor")
+    if value.layout != torch.strided:
+        raise bad_type(name, shape, f"layout {value.layout}", "convert it with .to_dense()")
     if not value.is_floating_point():
         raise bad_type(name, shape, f"dtype {value.dtype}", "convert it with .double() or .float()")
     if ndim is not None and value.ndim != ndim:
@@ -113,6 +115,8 @@ def device(name: str, value: Any) -> torch.device:
         wanted = torch.device(value)
     except (RuntimeError, TypeError):
         raise bad_value(name, "a torch device such as 'cpu' or 'cuda:0'", repr(value)) from None
+    if wanted.type == "meta":
+        raise bad_value(name, "a device that computes", "'meta'", "use 'cpu'")
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise bad_value(
             name,

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from agop._checks import bad_value
+
 PARTIAL = ".partial-"
 """How the names of files begin that are being written; a killed process leaves some, to be deleted."""
 
@@ -17,8 +19,10 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well, that file is flushed and takes the place of `path`.
 
     A reader sees the old file or the whole new one, also after a power cut. If the block raises, nothing
-    changes. A symbolic link at `path` is replaced, not followed.
+    changes. A symbolic link at `path` is replaced, not followed; a device or a folder is refused.
     """
+    if path.exists() and not path.is_file() and not path.is_symlink():
+        raise bad_value("path", "the name of a file", f"{str(path)!r}, which is none", "choose another name")
     partial = path.parent / f"{PARTIAL}{secrets.token_hex(8)}{path.suffix}"
     try:
         yield partial

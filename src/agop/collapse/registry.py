@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agop._checks import bad_value, one_of
+from agop._checks import bad_type, bad_value, one_of
 from agop.collapse.classifier import nc3, nc4
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.measurement import Measurement
@@ -288,5 +288,7 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in _LINES}
 
 def measures_for(available: Iterable[str]) -> list[Measure]:
     """The measures whose needs are all among `available` (a subset of `INPUTS`), in registry order."""
+    if isinstance(available, str) or not isinstance(available, Iterable):
+        raise bad_type("available", "names of inputs", repr(available))
     given = {one_of("available", name, INPUTS) for name in available}
     return [measure for measure in MEASURES.values() if measure.needs <= given]

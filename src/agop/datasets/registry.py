@@ -86,9 +86,11 @@ def load(
         there are, or the chosen training points are of one class only.
 
     """
-    text = os.fspath(name_or_path)
+    text = os.fspath(name_or_path) if isinstance(name_or_path, str | os.PathLike) else name_or_path
     if not isinstance(text, str):
         raise bad_type("data", "a name or a path", repr(text))
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise bad_type("root", "a folder", repr(root))
     subset = one_of("subset", subset, ("first", "random"))
     seed = integer("seed", seed, at_least=0)
     if text in _SOURCES:

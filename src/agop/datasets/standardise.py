@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Real
 from sklearn.preprocessing import StandardScaler
 
 from agop._blocks import row_blocks, rows_per_block
-from agop._checks import bad_value
+from agop._checks import bad_type, bad_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,7 @@ class Standardiser:
             If a standard deviation is too large for a float64.
 
         """
+        _check_points("x_train", x)
         scaler = StandardScaler()
         low, high = np.min(x, axis=0), np.max(x, axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -68,6 +69,13 @@ class Standardiser:
         self, x: Real[np.ndarray, "n d"], dtype: np.dtype | type = np.float32
     ) -> Float[np.ndarray, "n d"]:
         """Standardised copy of the rows of `x` in `dtype`, computed in float64."""
+        _check_points("x", x)
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError:
+            raise bad_type("dtype", "a floating-point dtype", repr(dtype)) from None
+        if dtype.kind != "f":
+            raise bad_type("dtype", "a floating-point dtype", repr(dtype))
         if x.shape[1] != len(self.mean):
             raise bad_value(
                 "x", f"{len(self.mean)} features", f"{x.shape[1]}", "pass points like the training points"
@@ -80,3 +88,14 @@ class Standardiser:
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays to save; `Standardiser(**arrays)` is the same object again."""
         return {"mean": self.mean, "scale": self.scale}
+
+
+def _check_points(name: str, x: object) -> None:
+    """Raise unless `x` is an array of real numbers with at least one row and two axes."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+        got = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise bad_type(name, "an array of real numbers, (n, d)", got)
+    if x.ndim != 2 or not len(x):
+        raise bad_value(
+            name, "an array of real numbers, (n, d), with at least one row", f"shape {x.shape}", "reshape it"
+        )

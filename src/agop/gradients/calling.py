@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor
 from agop import _checks
 from agop._blocks import row_blocks
 
+_OURS_OR_TORCH = (os.path.dirname(torch.__file__), os.path.dirname(_checks.__file__))
 OutputPick = str | int | Callable[[Any], Any] | None
 """What picks a tensor from what a model returns: a key, an index, an attribute name, or a function."""
 
@@ -59,6 +63,27 @@ def call(f: Callable[..., Any], batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return f(**batch)
     return f(batch)
+
+
+@contextmanager
+def refusals_named(samples: Tensor | None) -> Iterator[None]:
+    """Say in a sentence that a torch layer does not take samples of this shape or dtype; the model's own errors pass."""
+    try:
+        yield
+    except RuntimeError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith(_OURS_OR_TORCH):
+            raise
+        described = (
+            "others" if samples is None else f"shape {tuple(samples.shape[1:])} each and {samples.dtype}"
+        )
+        reason = " ".join(str(error).split())[:200]
+        raise _checks.bad_value(
+            "X",
+            "samples that the model takes",
+            f"{described} ({reason})",
+            "pass them as the model was trained, or convert it with .float() or .double()",
+        ) from error
 
 
 def rows_of_output(returned: Any, output: OutputPick) -> Float[Tensor, "b c"]:

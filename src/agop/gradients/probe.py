@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agop import _blocks, _checks
-from agop.gradients.calling import first_tensor, some_rows
+from agop.gradients.calling import first_tensor, refusals_named, some_rows
 from agop.gradients.pullback import has_reentrant_checkpoint, pull_back
 from agop.gradients.sanity import PROBE_ROWS, refuse_different_outputs, refuse_mixed_samples
 from agop.gradients.state import module_of
@@ -57,7 +55,7 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
         raise _checks.bad_type("X", "tensors with samples along their first axis", type(batch).__name__)
     rows = min(PROBE_ROWS, first.shape[0])
     small = some_rows(batch, slice(rows))
-    with _saved_bytes(f) as saved, _refusals_named(first):
+    with _saved_bytes(f) as saved, refusals_named(first):
         again, _ = forward(small, False)
     if again.shape[0] != rows:
         raise _checks.bad_value(
@@ -77,24 +75,6 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
             lambda: forward(small, True),
         )
     return Probe(-(-sum(saved.values()) // rows), reentrant, first.device.type == "cpu")
-
-
-@contextmanager
-def _refusals_named(samples: Tensor) -> Iterator[None]:
-    """Say in a sentence that a torch layer does not take samples of this shape or dtype; the model's own errors pass."""
-    try:
-        yield
-    except RuntimeError as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith(os.path.dirname(torch.__file__)):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise _checks.bad_value(
-            "X",
-            "samples that the model takes",
-            f"shape {tuple(samples.shape[1:])} each and {samples.dtype} ({reason})",
-            "pass them as the model was trained, or convert it with .float() or .double()",
-        ) from error
 
 
 @contextmanager

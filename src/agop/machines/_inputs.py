@@ -102,7 +102,7 @@ def _wanted_dtype(dtype: Any) -> torch.dtype | None:
 
 def _no_targets() -> ValueError:
     return ValueError(
-        "y: expected one target per row of X (fit requires y to be passed, but the target y is None)."
+        "y: expected one target per row of X, got None (fit requires y to be passed, but the target y is None)."
     )
 
 
@@ -140,6 +140,8 @@ def check_labels(
         raise _checks.bad_value(
             name, "labels", "NaN or infinite entries (Input contains NaN)", "drop those rows"
         )
+    if array.dtype.kind == "O":
+        _distinct(name, array)
     check_classification_targets(array)
     if known is not None:
         index = np.searchsorted(known, array).clip(max=len(known) - 1)
@@ -147,12 +149,23 @@ def check_labels(
             unseen = array[known[index] != array][:1].tolist()[0]
             raise _checks.bad_value(name, "labels that occur in y", repr(unseen), "leave those samples out")
         return known, torch.from_numpy(index.astype(np.int64))
-    classes, index = np.unique(array, return_inverse=True)
+    classes, index = _distinct(name, array)
     if len(classes) < 2:
         raise _checks.bad_value(
             name, "at least 2 classes", f"1 class ({classes[0]!r})", "pass samples of another class too"
         )
     return classes, torch.from_numpy(index.astype(np.int64))
+
+
+def _distinct(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted classes and the position of each label among them."""
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError:  # None, NaN or numbers among texts have no order
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels.tolist()}))
+        raise _checks.bad_type(
+            name, "labels of one kind", kinds, "drop the rows without a label, or convert them with str"
+        ) from None
 
 
 def signed_one_hot(index: Int[Tensor, " n"], n_classes: int, place: Place) -> Float[Tensor, "n c"]:
@@ -230,4 +243,11 @@ def seed_from(random_state: Any) -> int:
         return int(torch.randint(2**31 - 1, (), generator=random_state, device=random_state.device))
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         return _checks.integer("random_state", random_state, at_least=0)
+    if (
+        not isinstance(random_state, np.random.RandomState | np.random.Generator | bool)
+        and random_state is not np.random
+    ):
+        raise _checks.bad_type(
+            "random_state", "an integer, a RandomState, a torch Generator or None", repr(random_state)
+        )
     return int(check_random_state(random_state).randint(2**31 - 1))

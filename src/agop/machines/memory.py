@@ -72,6 +72,13 @@ def estimate_memory(
         "cg" holds no (n, n) matrix, but an (n, max_rank) one for its preconditioner (None: `default_rank(n)`).
     """
     _checks.one_of("solver", solver, ("cholesky", "cg"))
+    for name, count in (("n", n), ("d", d), ("c", c), ("n_layers", n_layers), ("matrices", matrices)):
+        _checks.integer(name, count, at_least=1)
+    _checks.integer("width", width, at_least=0)
+    if max_rank is not None:
+        _checks.integer("max_rank", max_rank, at_least=1)
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise _checks.bad_type("dtype", "a floating-point torch.dtype", repr(dtype))
     size = torch.finfo(dtype).bits // 8
     wide = max(d, width)
     per_layer = (width * wide + 2 * wide * wide + n * c) * size

@@ -64,6 +64,8 @@ def _blocks_of(X: Tensor, y: Any, batch_size: int | None, inputs: Any) -> Iterat
         raise _checks.bad_value("y", "one label per sample", "None", "pass y, or a loader of (x, y) batches")
     if X.ndim == 0 or len(X) == 0:
         raise _checks.bad_value("X", "samples along the first axis", f"shape {tuple(X.shape)}")
+    if not hasattr(y, "__len__") or (hasattr(y, "ndim") and y.ndim == 0):
+        raise _checks.bad_type("y", "one label per sample", type(y).__name__)
     _checks.same_length("X", len(X), "y", len(y))
     size = batch_size or min(
         MAX_BLOCK,

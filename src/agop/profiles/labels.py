@@ -39,6 +39,8 @@ class ClassIndex:
             values.dtype.kind == "O" and all(isinstance(value, (str, int)) for value in values)
         ):
             raise _checks.bad_type("y", "numbers or strings", f"dtype {values.dtype}")
+        if values.dtype.kind == "b":
+            values = values.astype(np.int64)  # True among indices would be a mask
         classes, inverse = np.unique(values, return_inverse=True)
         places = [
             self._index.setdefault(value.item() if hasattr(value, "item") else value, len(self._index))

@@ -103,7 +103,12 @@ class _Measuring:
             x, labels = next(self._batches)
             x = calling.on_device(tuple(x) if isinstance(x, list) else x, self.device)
             index = self.classes(labels)
-            with torch.no_grad(), self.reader.batch(index, len(self.classes)):
+            first = None if isinstance(x, list) else calling.first_tensor(x)
+            if first is None:
+                raise _checks.bad_type(
+                    "X", "batches of tensors", type(x).__name__, "convert them with torch.as_tensor"
+                )
+            with torch.no_grad(), self.reader.batch(index, len(self.classes)), calling.refusals_named(first):
                 self.returned = calling.call(self.model, calling.copied(x))
             return x
         except StopIteration:
@@ -117,6 +122,8 @@ def _as_tensor(X: Any, parameter: Tensor | None) -> Any:
     """An array in the precision of the model; anything else as it is."""
     if not isinstance(X, np.ndarray):
         return X
+    if X.dtype.kind not in "biufc":
+        raise _checks.bad_type("X", "an array of numbers", f"dtype {X.dtype}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an array that can't be written to: nobody will
         tensor = torch.from_numpy(np.ascontiguousarray(X))

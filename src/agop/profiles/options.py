@@ -17,6 +17,17 @@ DEFAULT_MEASURES = ("nc1", "nc2", "nc3", "nfa")
 """What a network is measured with unless the caller says otherwise."""
 
 
+def measure_names(measures: Any) -> Sequence[str]:
+    """Names of measures as a sequence, each once."""
+    if measures is None:
+        return ()
+    if isinstance(measures, str) or not isinstance(measures, Sequence):
+        raise _checks.bad_type("measures", "a list of names", repr(measures))
+    if len(set(map(str, measures))) < len(measures):
+        raise _checks.bad_value("measures", "names that differ", repr(measures))
+    return measures
+
+
 @dataclass
 class NetworkOptions:
     """How to profile a network; see `agop.profile`."""
@@ -37,7 +48,7 @@ class NetworkOptions:
         _checks.real("power", self.power, above=0)
         if self.batch_size is not None:
             _checks.integer("batch_size", self.batch_size, at_least=1)
-        for name in self.measures or ():
+        for name in measure_names(self.measures):
             one_pass = (key for key, measure in MEASURES.items() if measure.needs <= {"moments", "weight"})
             _checks.one_of("measures", name, ("nfa", *one_pass))
 

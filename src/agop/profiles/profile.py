@@ -17,7 +17,7 @@ from agop.gradients.ansatz import nfa
 from agop.gradients.calling import OutputPick
 from agop.profiles.deep_rfm import is_deep_rfm
 from agop.profiles.network import profile_network
-from agop.profiles.options import NetworkOptions
+from agop.profiles.options import NetworkOptions, measure_names
 from agop.profiles.reader import Nonlinearity
 from agop.profiles.table import Profile, with_drops
 from agop.ranks import ALONE, current
@@ -103,6 +103,8 @@ def profile(
     >>> p.layers[["name", "follows"]].values.tolist()
     [['0', 'relu'], ['2', '']]
     """
+    if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
+        raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
     if isinstance(subject, nn.Module):
         numbers = _numbers(layers)
         options = NetworkOptions(
@@ -142,7 +144,7 @@ def _kept(whole: Profile, numbers: set[int] | None, layers: Any) -> Profile:
 
 
 def _profile_views(subject: Any, X: Any, y: Any, measures: Sequence[str] | None, power: float) -> Profile:
-    names = tuple(DEFAULT_MEASURES if measures is None else measures)
+    names = tuple(DEFAULT_MEASURES if measures is None else measure_names(measures))
     usable = [name for name, measure in MEASURES.items() if set(measure.needs) <= {"moments"}] + ["nfa"]
     for name in names:
         _checks.one_of("measures", name, usable)
@@ -160,6 +162,8 @@ def _profile_views(subject: Any, X: Any, y: Any, measures: Sequence[str] | None,
         mine = ranks.share(len(labels))
         X, labels = X[mine], labels[mine]
     for number, view in enumerate(_views(subject, X), start=1):
+        if not isinstance(view, LayerView):
+            raise _checks.bad_type("subject", "layers as LayerView", type(view).__name__)
         for stage, features in view.stages().items():
             _checks.same_length("X", len(features), "y", len(labels))
             moments = ClassMoments.of(features, labels.to(features.device), len(classes)).all_reduce(ranks)

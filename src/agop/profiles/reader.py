@@ -150,7 +150,7 @@ class Reader:
             if isinstance(given, nn.Module):
                 self._waiting.setdefault(given, []).append(call)
             elif given is not Ellipsis:
-                self._add_plain(call, "output", y if given is None else given(y))
+                self._add_plain(call, "output", y if given is None else _applied(given, y, name))
             elif not call.linear:
                 self._add_plain(call, "output", y)
             else:
@@ -217,6 +217,16 @@ class Reader:
         mine.add(values, pooling.spread_labels(self._labels, len(values)), self._n_classes)
         self._added.add(id(mine))
         self._seen[place] = (weakref.ref(tensor), mine)
+
+
+def _applied(function: Callable[[Tensor], Tensor], y: Tensor, layer: str) -> Tensor:
+    """What a function of the user's makes of a layer's output: as many samples."""
+    result = function(y)
+    if not isinstance(result, Tensor) or result.ndim < 2 or len(result) != len(y):
+        got = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+        expected = f"for layer {layer!r} a function that gives {len(y)} rows"
+        raise _checks.bad_value("nonlinearity", expected, got)
+    return result
 
 
 def _geometry(conv: nn.Module) -> tuple[Any, ...]:

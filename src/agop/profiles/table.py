@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agop import _store
+from agop import _checks, _store
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Profile:
 
         NaN if NC1 does not fall in total. This is the claim of Beaglehole et al. 2024 (arXiv 2402.13728), Section 5, as one number.
         """
+        first = _checks.integer("first", first)
         if "drop_projection" not in self.layers:
             return float("nan")
         rows = self.layers[self.layers["layer"] >= first]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.gradients.calling import refusals_named
 from agop.gradients.layers import LayerAGOPs, layer_agops
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.state import untouched
@@ -70,13 +71,26 @@ def network_views(
         If no layer can be read.
     """
     _checks.one_of("pool", pool, pooling.POOLS)
+    _checks.integer("batch_size", batch_size, at_least=1)
+    if not isinstance(model, nn.Module):
+        raise _checks.bad_type("model", "a torch module", type(model).__name__)
+    if not isinstance(X, Tensor) or X.ndim == 0:
+        raise _checks.bad_type(
+            "X",
+            "a tensor with samples along its first axis",
+            type(X).__name__,
+            "convert it with torch.as_tensor",
+        )
+    if X.is_floating_point():
+        _checks.floating("X", X)
     model = getattr(model, "_orig_mod", model)
     reader = Reader(model, _chosen(model, layers), pool, dict(nonlinearity or {}), keep=_Rows)
     with evaluation_mode(model), untouched(model), reader.attached():
         refuse_training_mode(model)
         for start in range(0, len(X), batch_size):
             batch = X[start : start + batch_size]
-            with torch.no_grad(), reader.batch(torch.zeros(len(batch), dtype=torch.int64), 1):
+            labels = torch.zeros(len(batch), dtype=torch.int64)
+            with torch.no_grad(), reader.batch(labels, 1), refusals_named(batch):
                 model(batch.clone())
         calls = {name: call for name, call in reader.named_calls().items() if not call.left_out}
         linear = [call.module for call in calls.values() if call.linear]

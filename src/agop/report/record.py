@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from agop._checks import bad_value, shown
+from agop._checks import bad_type, bad_value, shown
 from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json
 from agop.experiments.manifest import check_tables
@@ -68,10 +68,12 @@ class RunRecord:
             One sentence, if it is no run, not finished, of another format, or damaged.
 
         """
+        if not isinstance(path, str | os.PathLike):
+            raise bad_type("run", "the directory of a run", repr(path))
         folder = Path(path)
-        if not folder.is_dir() or not (folder / CONFIG).is_file():
+        if not _is_run(folder):
             raise bad_value(
-                "run", "the directory of a run", repr(str(path)), "make one with `agop deep-rfm --out DIR`"
+                "run", "the directory of a run", shown(str(path)), "make one with `agop deep-rfm --out DIR`"
             )
         config = read_json(folder / CONFIG)
         if config.get("format") != FORMAT:
@@ -109,6 +111,13 @@ class RunRecord:
         """Columns of the profile that hold a measure with at least one value."""
         numbers = self.profile.select_dtypes("number").columns.drop("layer")
         return tuple(str(name) for name in numbers if self.profile[name].notna().any())
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and (folder / CONFIG).is_file()
+    except OSError:  # a name that is none on this system
+        return False
 
 
 def _of_type(content: Mapping[str, Any], name: str, kind: type, file: str) -> Any:

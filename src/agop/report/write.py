@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agop._checks import bad_value, shown
 from agop.experiments.files import write_text
 from agop.report import figures, network_figures, style
 from agop.report.page import render
@@ -54,6 +55,8 @@ def write_comparison(paths: Sequence[str | os.PathLike[str]], out: str | os.Path
         One sentence, if a directory holds no finished run.
 
     """
+    if isinstance(paths, str) or not isinstance(paths, Sequence) or not paths:
+        raise bad_value("runs", "the directories of one run or several", shown(paths))
     page = Path(out)
     records = [RunRecord.load(path) for path in paths]
     names = [record.name for record in records]

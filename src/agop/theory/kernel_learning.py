@@ -22,7 +22,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from agop import _checks
-from agop.collapse.moments import check_labels
+from agop.collapse.moments import check_labels, check_size
 from agop.linalg.psd import eigh_descending
 from agop.linalg.ridge import RidgeFactor
 
@@ -33,6 +33,7 @@ _SMALLEST_STEP = 1e-12
 def one_hot(labels: Integer[Tensor, " n"], n_classes: int | None = None) -> Float[Tensor, "n c"]:
     """Targets 0 and 1, float64; a column per class, also for absent ones."""
     n_classes = check_labels(labels, n_classes)
+    check_size(n_classes, max(1, len(labels)))
     return torch.nn.functional.one_hot(labels.long(), n_classes).double()
 
 

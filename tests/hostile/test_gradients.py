@@ -1,0 +1,129 @@
+"""Gradients: hostile samples, functions, layers, matrices and options."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+import agop
+from agop.linalg.compare import matrix_correlation
+from agop.linalg.psd import psd_power
+from tests.hostile.table import Subject, options, table_tests
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(8, 4, generator=GENERATOR, dtype=torch.float64)
+B = torch.randn(4, 4, generator=GENERATOR, dtype=torch.float64)
+PSD = B @ B.mT
+
+
+def net() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(generator=generator)
+    return model
+
+
+with torch.random.fork_rng():
+    NET = net()
+    TRAINING, DROPOUT = (
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).double(),
+        nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)).double(),
+    )
+    RELU = nn.ReLU()
+
+F_CASES = {
+    "None": lambda good: None,
+    "a text": lambda good: "net",
+    "a tensor": lambda good: X,
+    "an array out": lambda good: lambda x: x.detach().numpy(),
+    "None out": lambda good: lambda x: None,
+    "one number out": lambda good: lambda x: x.sum(),
+    "a row less out": lambda good: lambda x: x[:-1],
+    "independent of X": lambda good: lambda x: torch.ones(len(x), 2, dtype=x.dtype),
+    "detached": lambda good: lambda x: x.detach(),
+    "integers out": lambda good: lambda x: (x > 0).long(),
+    "complex out": lambda good: lambda x: x.to(torch.complex128),
+    "no outputs": lambda good: lambda x: x[:, :0],
+    "three axes out": lambda good: lambda x: x[:, :, None].repeat(1, 1, 2),
+    "a tuple out": lambda good: lambda x: (x, x),
+    "NaN out": lambda good: lambda x: x * float("nan"),
+    "huge out": lambda good: lambda x: x * 1e30,
+    "mixes samples": lambda good: lambda x: x - x.mean(0),
+    "training mode": lambda good: TRAINING,
+    "dropout": lambda good: DROPOUT,
+}
+
+
+def raises(x):
+    raise ValueError("x: expected something else, got this.")
+
+
+OUTPUTS = options(0, -1, 99, 1.5, "all", True, [], [5], [-1], [0, 0], [0.5], [None])
+NUMBER = options(0, -1, 1.5, "x", None, True, float("nan"), 10**30)
+REAL = options(0, -1, "x", None, True, float("nan"), float("inf"), 1e300, 1e-300, 10**400)
+DTYPES = options("float32", torch.int64, torch.complex64, torch.float16, torch.float32, 7)
+SEEDS = options(-1, 1.5, "x", None, True, 2**63, 2**70)
+FLAGS = options("yes", 2, None)
+LAYERS = options("", "nowhere", "9", [], ["0", "nowhere"], [7.5], 3, nn.Conv2d, [None], int)
+MODELS = {
+    "None": lambda good: None,
+    "a function": lambda good: raises,
+    "no layers": lambda good: RELU,
+    "training mode": lambda good: TRAINING,
+}
+MODULES = {
+    "None": lambda good: None,
+    "a text": lambda good: "layer",
+    "no weight": lambda good: RELU,
+    "a tensor": lambda good: PSD,
+    "several layers": lambda good: NET,
+}
+
+SUBJECTS = []
+for name, function in {
+    "agop": agop.agop,
+    "agop_diagonal": agop.agop_diagonal,
+    "agop_top": lambda f, x, **more: agop.agop_top(f, x, 2, **more),
+    "AGOPMoments.of": lambda f, x, check=True, batch_size=None, **more: (
+        agop.AGOPMoments(**more).update(f, x, check=check, batch_size=batch_size).agop
+    ),
+    "layer_agops": lambda f, x, center=False, **more: list(agop.layer_agops(f, x, **more).values()),
+}.items():
+    SUBJECTS += [
+        Subject(name, "X", lambda v, g=function: g(NET, v), X),
+        Subject(name, "outputs", lambda v, g=function: g(NET, X, outputs=v), None, OUTPUTS),
+        Subject(name, "batch_size", lambda v, g=function: g(NET, X, batch_size=v), None, NUMBER),
+        Subject(name, "dtype", lambda v, g=function: g(NET, X, dtype=v), None, DTYPES),
+        Subject(name, "random_state", lambda v, g=function: g(NET, X, outputs=2, random_state=v), 0, SEEDS),
+    ]
+    if name != "layer_agops":
+        SUBJECTS += [
+            Subject(name, "f", lambda v, g=function: g(v, X), None, F_CASES),
+            Subject(name, "center", lambda v, g=function: g(NET, X, center=v), False, FLAGS),
+        ]
+SUBJECTS += [
+    Subject("agop_top", "k", lambda v: agop.agop_top(NET, X, v), 2, NUMBER),
+    Subject("agop_top", "tol", lambda v: agop.agop_top(NET, X, 2, tol=v), None, REAL),
+    Subject("agop_top", "max_sweeps", lambda v: agop.agop_top(NET, X, 2, max_sweeps=v), 30, NUMBER),
+    Subject("agop_top", "max_memory", lambda v: agop.agop_top(NET, X, 2, max_memory=v), 2**30, NUMBER),
+    Subject("layer_agops", "model", lambda v: list(agop.layer_agops(v, X).values()), NET, MODELS),
+    Subject("layer_agops", "layers", lambda v: list(agop.layer_agops(NET, X, v).values()), None, LAYERS),
+    Subject("layer_agops", "positions", lambda v: list(agop.layer_agops(NET, X, positions=v).values()), "mean", FLAGS),
+    Subject("nfm", "layer", agop.nfm, NET[0], MODULES),
+    Subject("nfa", "nfm_or_view", lambda v: agop.nfa(v, PSD), PSD, nan=True),
+    Subject("nfa", "agop", lambda v: agop.nfa(PSD, v), PSD, nan=True),
+    Subject("nfa", "power", lambda v: agop.nfa(PSD, PSD, power=v), 0.5, REAL),
+    Subject("nfa_best_power", "nfm_or_view", lambda v: agop.nfa_best_power(v, PSD).correlation, PSD, nan=True),
+    Subject("nfa_best_power", "agop", lambda v: agop.nfa_best_power(PSD, v).correlation, PSD, nan=True),
+    Subject(
+        "nfa_best_power", "between", lambda v: agop.nfa_best_power(PSD, PSD, between=v).correlation, (0.1, 1.5),
+        options((1.5, 0.1), (0, 0), (-1, 1), (0.1,), "ab", 3, (float("nan"), 1.0), (0.1, 1e6)),
+    ),
+    Subject("psd_power", "M", lambda v: psd_power(v, 0.5).coordinates, PSD),
+    Subject("psd_power", "power", lambda v: psd_power(PSD, v).coordinates, 0.5, REAL),
+    Subject("matrix_correlation", "A", lambda v: matrix_correlation(v, PSD), PSD, nan=True),
+]  # fmt: skip
+
+test_row = table_tests("gradients", SUBJECTS)

@@ -1,0 +1,107 @@
+"""Everything else that is public: kernels' parameters, theory, measures by name, metrics; and that no name was forgotten."""
+
+from __future__ import annotations
+
+import importlib
+import types
+
+import torch
+
+import agop
+from agop import Gaussian, Laplace, collapse
+from agop.integrations.torchmetrics import NeuralCollapse
+from agop.kernels import ReLUNNGP, ReLUNTK
+from agop.theory import gram_collapse, kernel_learning
+from tests.hostile import table
+from tests.hostile.table import Subject, options, table_tests
+from tests.hostile.test_collapse import LABEL_CASES, LABELS, M, X
+
+REAL = options(0, -1, "x", None, True, float("nan"), float("inf"), 10**400, 1e-300, 1e300, 2**70, [1.0])
+COUNT = options(0, -1, 1.5, "x", None, True, float("nan"), 10**4)
+GRAM = X @ X.T + torch.eye(12, dtype=torch.float64)
+POINTS = X[:5]
+
+
+def metric(features, labels, classes=3):
+    value = NeuralCollapse(classes)
+    value.update(features, labels)
+    return [float(number) for number in value.compute().values()]
+
+
+MODEST_LABELS = {name: case for name, case in LABEL_CASES.items() if name != "gaps"}
+NAMES = options(["magic"], ["nc4"], [], [None], "moments", None, 3)
+SUBJECTS = [
+    Subject("Laplace", "bandwidth", lambda v: Laplace(v)(POINTS), 1.0, REAL),
+    Subject("Laplace", "exponent", lambda v: Laplace(1.0, v)(POINTS), 1.0, REAL | options(2, 2.1)),
+    Subject("Gaussian", "bandwidth", lambda v: Gaussian(v)(POINTS), 1.0, REAL),
+    Subject("ReLUNNGP", "depth", lambda v: ReLUNNGP(v)(POINTS), 1, options(0, -1, 1.5, "x", None, True)),
+    Subject("ReLUNTK", "depth", lambda v: ReLUNTK(v)(POINTS), 1, options(0, -1, 1.5, "x", None, True)),
+    Subject("nc1", "definition", lambda v: agop.nc1(M, v), "trace", options("magic", None, 3)),
+    Subject("nc2", "target", lambda v: agop.nc2(M, v), "etf", options("magic", None, torch.eye(2), torch.full((3, 3), float("nan")))),
+    Subject("nc1", "weighting", lambda v: agop.nc1(M, weighting=v), "class", options("magic", None)),
+    Subject("measures_for", "available", lambda v: [m.name for m in collapse.measures_for(v)], ["moments"], NAMES),
+    Subject("collapse_report", "measures", lambda v: agop.collapse_report(X, LABELS, measures=v).to_dict(), None, NAMES),
+    Subject("collapse_report", "n_classes", lambda v: agop.collapse_report(X, LABELS, n_classes=v).to_dict(), 3, COUNT),
+    Subject("ClassMoments.empty", "n_classes", lambda v: collapse.ClassMoments.empty(v, 2).means, 3, options(0, -1, 1.5, "x", None, True)),
+    Subject("gram_nc1", "G", lambda v: gram_collapse.gram_nc1(v, LABELS), GRAM),
+    Subject("gram_nc1", "labels", lambda v: gram_collapse.gram_nc1(GRAM, v), LABELS, LABEL_CASES),
+    Subject("gram_nc2", "G", lambda v: gram_collapse.gram_nc2(v, LABELS), GRAM),
+    Subject("gram_nc2", "labels", lambda v: gram_collapse.gram_nc2(GRAM, v), LABELS, LABEL_CASES),
+    Subject("one_hot", "labels", lambda v: kernel_learning.one_hot(v), LABELS, MODEST_LABELS),
+    Subject("collapsed_kernel", "labels", lambda v: kernel_learning.collapsed_kernel(v), LABELS, MODEST_LABELS),
+    Subject("NeuralCollapse", "features", lambda v: metric(v, LABELS), X, nan=True),
+    Subject("NeuralCollapse", "labels", lambda v: metric(X, v), LABELS, LABEL_CASES, nan=True),
+]  # fmt: skip
+
+RECORDS = {
+    "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "Measure", "MemoryEstimate", "Dataset",
+    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile",
+}  # fmt: skip
+"""Results that functions of the table return, and an abstract class: users read them and do not make them."""
+CONSTANTS = {"INPUTS", "MEASURES", "DEFAULT_ROOT"}
+ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")
+
+test_row = table_tests("values", SUBJECTS)
+
+
+def test_every_public_name_is_in_a_table():
+    names = set(agop.__all__)
+    for room in ROOMS:
+        module = importlib.import_module(f"agop.{room}")
+        names |= set(getattr(module, "__all__", ())) or {
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        }
+    covered = {
+        line.split("(")[0].split(".")[0] for family in table.FAMILIES for line, _ in table.load(family)
+    }
+    assert names - covered - RECORDS - CONSTANTS == set()
+    assert covered >= {"RFMClassifier", "RFMRegressor", "DeepRFMClassifier", "DeepRFMRegressor"}
+
+
+def test_the_tables_hold_what_is_run_and_nothing_else():
+    for family in table.FAMILIES:
+        subjects = importlib.import_module(f"tests.hostile.test_{family}").SUBJECTS
+        assert set(table.load(family)) == {
+            (str(subject), case) for subject in subjects for case in subject.cases
+        }
+
+
+def test_the_rules_of_the_tables_can_be_broken():
+    """A check that can't fail is worse than none."""
+    broken = {
+        "an error from inside torch": lambda v: torch.linalg.cholesky(-v),
+        "an error of another kind": lambda v: {}["x"],
+        "no sentence": lambda v: int("x"),
+        "not a number": lambda v: v * float("nan"),
+        "the input changed": lambda v: v.zero_(),
+        "the global generator used": lambda v: torch.randn(3),
+    }
+    for name, call in broken.items():
+        subject = Subject(name, "v", call, torch.eye(3), {"good": lambda good: good.clone()})
+        try:
+            table.outcome(subject, "good")
+        except Exception:  # noqa: BLE001
+            continue
+        raise AssertionError(name)
