@@ -205,8 +205,10 @@ def solve_cg(
         ranks=current(),
     )
     tell("kernel", 1.0)
-    # what the low-rank part leaves is nearly a multiple of the identity: its mean is a better D than the ridge alone
-    D = damping + partial.residual.mean()
+    # what the low-rank part leaves is nearly a multiple of the identity: its mean is a better D than the ridge alone; and below
+    # the rounding of the factor nothing is known
+    rounding = torch.finfo(fast.dtype).eps * float(fast.diagonal().max())
+    D = damping + partial.residual.mean().clamp_min(4 * rounding)
     C = LowRankPreconditioner.of(partial.factor, D, ranks=current())
     tell("factor", 1.0)
     solution, notes = _iterate(fast, exact, damping, Y, C, solver, initial, tell)
