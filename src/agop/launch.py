@@ -187,16 +187,14 @@ def _meet(launch: Launch) -> Any:
 
     deadline = time.monotonic() + launch.timeout
     store = dist.PrefixStore(f"agop/{launch.attempt}/{next(_LAUNCHES)}", _connect(launch, deadline))
-    versions = {name: version(name) for name in ("agop", "torch", "numpy")}
-    hello = {
-        "WORLD_SIZE": str(launch.size),
-        "versions": _listed({"python": platform.python_version(), **versions}),
-    }
+    versions = [
+        f"python {platform.python_version()}",
+        *(f"{n} {version(n)}" for n in ("agop", "torch", "numpy")),
+    ]
+    hello = {"WORLD_SIZE": str(launch.size), "versions": ", ".join(versions)}
     try:
         if store.add(f"came {launch.rank}", 1) > 1:
-            raise RanksError(
-                f"RANK: expected one process for each rank, got two for rank {launch.rank}; {_START}."
-            )
+            raise RanksError(f"RANK: expected one process a rank, got two for rank {launch.rank}; {_START}.")
         store.set(f"hello {launch.rank}", json.dumps(hello))
         if launch.rank == 0:
             verdict = _verdict(store, launch, deadline)
@@ -210,9 +208,7 @@ def _meet(launch: Launch) -> Any:
             verdict = store.get("verdict").decode()
             store.add("heard", 1)
     except RuntimeError as error:
-        raise RankLost(
-            f"rank {launch.rank} lost rank 0 while the ranks met; start all of them again"
-        ) from error
+        raise RankLost(f"rank {launch.rank} lost rank 0 while they met; start all ranks again") from error
     if verdict:
         raise RanksError(verdict)
     return store
@@ -237,10 +233,6 @@ def _verdict(store: Any, launch: Launch, deadline: float) -> str:
     return ""
 
 
-def _listed(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
 def _connect(launch: Launch, deadline: float) -> Any:
     import torch.distributed as dist
 
@@ -255,20 +247,15 @@ def _connect(launch: Launch, deadline: float) -> Any:
         try:
             return store()
         except RuntimeError:
-            remedy = "choose a free port with MASTER_PORT"
-            raise RanksError(
-                f"{place}: expected a free port of this machine, got one that is taken; {remedy}."
-            ) from None
+            got = "a free port of this machine, got one that is taken"
+            raise RanksError(f"{place}: expected {got}; choose another MASTER_PORT.") from None
     # torch's own client writes stack traces while it waits, and does not come back from a port that accepts and says nothing
     if not _wait(lambda: _answers(launch), deadline):
         raise RanksError(
-            f"{place}: expected rank 0 there within {launch.timeout:g} s, got no answer; see what rank 0 says."
+            f"{place}: expected rank 0 within {launch.timeout:g} s, got no answer; see what it says."
         )
-    return _within(
-        store,
-        deadline,
-        f"{place}: expected rank 0 there, got a program that does not answer; choose another port.",
-    )
+    other = f"{place}: expected rank 0, got a program that does not answer; choose another MASTER_PORT."
+    return _within(store, deadline, other)
 
 
 def _answers(launch: Launch) -> bool:
