@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "show_memory": False,
+    "capture_repr": (),
     "write_computation_times": False,
     "download_all_examples": False,
     "remove_config_comments": True,
