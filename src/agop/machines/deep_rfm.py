@@ -21,7 +21,8 @@ from agop import _checks
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import row_basis
 from agop.machines import _inputs
-from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
+from agop.machines._base import Callback, KernelEstimator
+from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agop.kernels import Kernel
 from agop.machines import _inputs
-from agop.machines._base import KernelClassifier
+from agop.machines._sides import KernelClassifier
 from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures

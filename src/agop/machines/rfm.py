@@ -20,7 +20,8 @@ from agop.kernels import Kernel
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
 from agop.machines import _inputs
-from agop.machines._base import Callback, KernelClassifier, KernelEstimator, KernelRegressor
+from agop.machines._base import Callback, KernelEstimator
+from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
