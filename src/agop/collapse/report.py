@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from agop._checks import bad_value, floating, one_of
+from agop._checks import bad_type, bad_value, floating, one_of
 from agop.collapse._undefined import listed
 from agop.collapse.classifier import decisions, nearest_centre_agreement
 from agop.collapse.measurement import Measurement
@@ -191,6 +191,8 @@ def collapse_report(
     # with a weight, NC4 is possible too: the decisions are computed block by block, the logits never kept
     possible = measures_for(available | ({"logits"} if weight is not None else set()))
     if measures is not None:
+        if isinstance(measures, str) or not isinstance(measures, Sequence):
+            raise bad_type("measures", "a list of names", repr(measures))
         unknown = [one_of("measures", name, MEASURES) for name in measures]
         missing = [name for name in unknown if MEASURES[name] not in possible]
         if missing:

@@ -1,0 +1,113 @@
+"""The command line: every verb with hostile options ends in its documented exit code and one sentence, never a traceback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agop.cli import main
+
+BAD_INPUT = 2
+FILES = {
+    "good": {"x_train": np.eye(6), "y_train": np.arange(6) % 2},
+    "nan": {"x_train": np.full((6, 3), np.nan), "y_train": np.arange(6) % 2},
+    "complex": {"x_train": np.eye(6) * 1j, "y_train": np.arange(6) % 2},
+    "one_class": {"x_train": np.eye(6), "y_train": np.zeros(6, int)},
+    "half_labels": {"x_train": np.eye(6), "y_train": np.full(6, 0.5)},
+    "no_labels": {"x_train": np.eye(6)},
+    "empty": {"x_train": np.zeros((0, 3)), "y_train": np.zeros(0, int)},
+    "objects": {"x_train": np.eye(6), "y_train": np.array([0, None] * 3, dtype=object)},
+    "huge": {"x_train": np.random.default_rng(0).normal(size=(6, 3)) * 1e300, "y_train": np.arange(6) % 2},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("cli")
+    for name, arrays in FILES.items():
+        np.savez(place / f"{name}.npz", **arrays)
+    (place / "text.npz").write_text("no archive")
+    (place / "file").write_text("in the way")
+    (place / "full").mkdir()
+    (place / "full" / "thesis.tex").write_text("years of work")
+    return place
+
+
+# arguments after the verb, with {d} for the folder of the files above; what the sentence says
+ROWS = {
+    "": [("magic", "No such command 'magic'"), ("--magic", "No such option: --magic")],
+    "deep-rfm": [
+        *((f"--data {{d}}/{name}.npz", text) for name, text in {
+            "nan": "NaN or infinite", "complex": "complex128", "one_class": "two classes", "half_labels": "class labels",
+            "no_labels": "without y_train", "empty": "at least one point", "objects": "Python objects", "huge": "variance is finite",
+            "text": "readable .npz", "nowhere": "does not exist",
+        }.items()),
+        ("--data mnist.csv", "data: expected one of"), ("--data ../../etc/passwd", "data: expected one of"),
+        ("--magic 3", "No such option: --magic"), ("--layers 0", "layers: expected an integer >= 1"), ("--layers -3", "layers"),
+        ("--layers many", "'many' is not a valid int"), ("--width 0", "width"), ("--width 1e400", "not a valid int"),
+        ("--ridge -1", "ridge"), ("--ridge nan", "ridge"), ("--bandwidth 0", "bandwidth"), ("--bandwidth inf", "bandwidth"),
+        ("--kernel cubic", "kernel"), ("--feature-map magic", "feature_map"), ("--feature-bandwidth -1", "feature_bandwidth"),
+        ("--dtype float16", "dtype"), ("--precision double", "precision"), ("--max-memory lots", "max_memory"),
+        ("--max-memory 1KB", "max_memory"), ("--seed -1", "seed"), ("--n-train 0", "n_train"), ("--n-train 10000000", "n_train"),
+        ("--subset last", "subset"), ("--device nowhere", "device"), ("--device cuda:99", "device"),
+        ("--out {d}/file", "can be written"), ("--out {d}/file/below", "can be written"), ("--out {d}/full", "thesis.tex"),
+        ("more words", "unexpected extra argument"),
+    ],
+    "network": [
+        ("--data {d}/nan.npz", "NaN or infinite"), ("--arch magic", "arch"), ("--width 0", "width"), ("--depth -1", "depth"),
+        ("--epochs 0", "epochs"), ("--lr nan", "lr"), ("--batch-size 0", "batch_size"), ("--loss magic", "loss"),
+        ("--measure-every 0", "measure_every"), ("--device cuda:99", "device"), ("--dtype int8", "dtype"), ("--seed -1", "seed"),
+        ("--out {d}/file", "can be written"), ("--out {d}/full", "thesis.tex"), ("--magic", "No such option"),
+    ],
+    "profile": [
+        ("", "Missing option '--model'"), ("--model nowhere:make", "model"), ("--model os", "model"), ("--model os:nothing", "model"),
+        ("--model torch.nn:Identity --data {d}/one_class.npz", "two classes"), ("--model torch.nn:Identity --data {d}/good.npz", "layers"),
+        ("--model torch.nn:Identity --data {d}/good.npz --weights {d}/file", "weights"),
+        ("--model torch.nn:Identity --data {d}/good.npz --weights {d}/none", "weights"),
+    ],
+    "reproduce": [
+        ("magic", "experiment"), ("all --preset magic", "preset"), ("theory --seeds -1", "seeds"), ("theory --seeds x", "seeds"),
+        ("theory networks", "one experiment"), ("theory --jobs 0", "jobs"), ("theory --data {d}/nan.npz", "NaN or infinite"),
+        ("theory --data {d}/none.npz", "does not exist"), ("theory --out {d}/file", "can be written"), ("theory --out {d}/full", "thesis.tex"),
+    ],
+    "report": [
+        ("", "Missing argument"), ("{d}/nowhere", "the directory of a run"), ("{d}/full", "the directory of a run"),
+        ("{d}/file", "the directory of a run"), ("{d}/full {d}/file", "the directory of a run"),
+        ("{d}/full --out /dev/null", "the directory of a run"),
+    ],
+    "datasets": [("magic", "unexpected extra argument"), ("--magic", "No such option")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "says"), [(v, a, s) for v, rows in ROWS.items() for a, s in rows]
+)
+def test_row(verb, arguments, says, folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(d=folder) for word in [*([verb] if verb else []), *arguments.split()]]
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    captured = capsys.readouterr()
+    assert caught.value.code == BAD_INPUT, captured.err
+    assert captured.err.startswith("agop: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err + captured.out
+    assert says.lower() in captured.err.lower()
+    assert (folder / "full" / "thesis.tex").read_text() == "years of work"
+
+
+def test_every_verb_is_in_the_table():
+    from agop.cli.app import app
+
+    assert {command.name for command in app.registered_commands} | {""} == set(ROWS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("verb", ["deep-rfm", "network"])
+def test_a_device_that_is_not_there(verb, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main([verb, "--device", "cuda"])
+    assert caught.value.code == BAD_INPUT
+    assert "got 'cuda' with 0 CUDA devices; use 'cpu'." in capsys.readouterr().err
