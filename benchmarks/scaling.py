@@ -28,7 +28,9 @@ def ranks_seconds(size: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+    load = [os.getloadavg()[0]]
     rounds = [{size: ranks_seconds(size) for size in (1, 2)} for _ in range(ROUNDS)]
+    load.append(os.getloadavg()[0])
     rows = {}
     for name in WORK:
         row: dict[str, float] = {"n": N[name]}
@@ -45,7 +47,11 @@ def main() -> None:
     print(
         f"one thread forms a kernel value of {D} features, and uses it for {C} columns, in {1e9 * entry:.1f} ns"
     )
-    record("scaling", {"d": D, "c": C, "rounds": rounds, "rows": rows, "entry_s": entry, "model": tables()})
+    print(f"processes that wanted a core, before and after: {load[0]:.1f}, {load[1]:.1f}")
+    record(
+        "scaling",
+        {"load": load, "d": D, "c": C, "rounds": rounds, "rows": rows, "entry_s": entry, "model": tables()},
+    )
 
 
 if __name__ == "__main__":

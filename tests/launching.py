@@ -39,7 +39,7 @@ def outside(**more: object) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in LAUNCH and not name.startswith("TORCHELASTIC")
     }
-    kept |= {"OMP_NUM_THREADS": "1", "AGOP_DISTRIBUTED_TIMEOUT": "30", "COLUMNS": "200"}
+    kept |= {"OMP_NUM_THREADS": "1", "AGOP_DISTRIBUTED_TIMEOUT": "100", "COLUMNS": "200"}
     return kept | {name: str(value) for name, value in more.items()}
 
 
@@ -62,7 +62,7 @@ def start(
             running[-1].start()
         try:
             for process in running:
-                process.join(60)
+                process.join(240)  # a machine may be busy
                 assert process.exitcode is not None, "a rank hangs"
             return [
                 Ended(

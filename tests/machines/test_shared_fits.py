@@ -24,7 +24,6 @@ CASES = """
 cases = {}
 for solver in ("cholesky", "auto", "cg"):
     cases["regressor " + solver] = (RFMRegressor(bandwidth=3.0, n_iter=2, solver=solver, tolerance=1e-9, random_state=0), (X, y))
-cases["cg, no preconditioner"] = (RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-9, max_rank=0), (X, y))
 cases["cg, weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-9, random_state=0), (X, y, weight))
 cases["cg, deep"] = (DeepRFMClassifier(n_layers=2, width=32, solver="cg", tolerance=1e-9, random_state=0), (X, labels))
 cases["classifier"] = (RFMClassifier(bandwidth=3.0, n_iter=2), (X, labels))
@@ -57,6 +56,7 @@ with launched() as ranks:
     results["none"] = attempt(lambda: RFMRegressor().fit(X[: 0 if ranks.rank else None], y))
     results["parameters"] = attempt(lambda: RFMRegressor(ridge=1e-3 + ranks.rank).fit(X, y))
     results["memory"] = attempt(lambda: RFMRegressor(max_memory=1000 if ranks.rank else None).fit(X, y))
+    RFMRegressor(n_iter=0, verbose=True).fit(X, y)  # rank 0 draws the bar
     results["again"] = RFMRegressor(n_iter=0).fit(X, y).score(X, y) > 0
 print(json.dumps(results))
 """
@@ -64,11 +64,21 @@ print(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def shared():
+def done():
     done = start(PROGRAM)
     for process in done:
         assert process.code == 0, process.err
+    return done
+
+
+@pytest.fixture(scope="module")
+def shared(done):
     return [json.loads(process.out) for process in done]
+
+
+@pytest.fixture(scope="module")
+def said(done):
+    return [process.err for process in done]
 
 
 def expected():
@@ -116,6 +126,11 @@ def test_all_ranks_have_the_same_numbers(shared):
 def test_what_cannot_be_shared_is_one_sentence_on_every_rank(shared, what, sentence):
     assert shared[0][what].startswith(sentence)
     assert "\n" not in shared[0][what]
+
+
+def test_only_rank_0_draws_a_bar(said):
+    assert said[0]
+    assert not said[1]
 
 
 def test_after_a_refusal_the_ranks_go_on(shared):
