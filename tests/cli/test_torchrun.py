@@ -84,6 +84,7 @@ def test_only_rank_0_speaks(shared):
     _, (first, second) = shared
     assert "report.html" in first.out
     assert first.out.count("memory: about") == 1
+    assert "2 ranks shared the fit; all of them repeated the Cholesky factorisations" in first.out
     assert not second.out
     assert not second.err
 
