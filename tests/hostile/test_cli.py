@@ -45,7 +45,7 @@ ROWS = {
         }.items()),
         ("--data mnist.csv", "data: expected one of"), ("--data ../../etc/passwd", "data: expected one of"),
         ("--magic 3", "No such option: --magic"), ("--layers 0", "layers: expected an integer >= 1"), ("--layers -3", "layers"),
-        ("--layers many", "'many' is not a valid int"), ("--width 0", "width"), ("--width 1e400", "not a valid int"),
+        ("--layers many", "Invalid value for '--layers'"), ("--width 0", "width"), ("--width 1e400", "Invalid value for '--width'"),
         ("--ridge -1", "ridge"), ("--ridge nan", "ridge"), ("--bandwidth 0", "bandwidth"), ("--bandwidth inf", "bandwidth"),
         ("--kernel cubic", "kernel"), ("--feature-map magic", "feature_map"), ("--feature-bandwidth -1", "feature_bandwidth"),
         ("--dtype float16", "dtype"), ("--precision double", "precision"), ("--max-memory lots", "max_memory"),
@@ -69,7 +69,8 @@ ROWS = {
     "reproduce": [
         ("magic", "experiment"), ("all --preset magic", "preset"), ("theory --seeds -1", "seeds"), ("theory --seeds x", "seeds"),
         ("theory networks", "one experiment"), ("theory --jobs 0", "jobs"), ("theory --data {d}/nan.npz", "NaN or infinite"),
-        ("theory --data {d}/none.npz", "does not exist"), ("theory --out {d}/file", "can be written"), ("theory --out {d}/full", "thesis.tex"),
+        ("theory --data {d}/none.npz", "does not exist"), ("theory --out {d}/file", "can be written"),
+        ("theory --out {d}/full", "thesis.tex"),
     ],
     "report": [
         ("", "Missing argument"), ("{d}/nowhere", "the directory of a run"), ("{d}/full", "the directory of a run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import resource
@@ -251,6 +252,13 @@ def test_layers_that_would_be_enormous_are_refused_before_they_are_formed(tmp_pa
     (tmp_path / "m").write_bytes(save(big, metadata=text | {"digest": digest(text, big)}))
     with pytest.raises(ValueError, match="do not fit into the free memory"):
         agop.DeepRFMRegressor.load(tmp_path / "m")
+
+
+def test_a_device_is_never_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="path: expected the name of a file, got '.*pipe', which is none"):
+        _profile().save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("kind", SAVED)
