@@ -76,7 +76,7 @@ def estimate_memory(
         _checks.integer(name, count, at_least=1)
     _checks.integer("width", width, at_least=0)
     if max_rank is not None:
-        _checks.integer("max_rank", max_rank, at_least=1)
+        _checks.integer("max_rank", max_rank, at_least=0)
     if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise _checks.bad_type("dtype", "a floating-point torch.dtype", repr(dtype))
     size = torch.finfo(dtype).bits // 8
