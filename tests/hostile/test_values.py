@@ -59,6 +59,8 @@ RECORDS = {
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
 CONSTANTS = {"INPUTS", "MEASURES", "DEFAULT_ROOT"}
+ELSEWHERE = {"launched"}
+"""Needs processes of its own: every bad launch is in tests/test_launch.py."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")
 
 test_row = table_tests("values", SUBJECTS)
@@ -76,7 +78,7 @@ def test_every_public_name_is_in_a_table():
     covered = {
         line.split("(")[0].split(".")[0] for family in table.FAMILIES for line, _ in table.load(family)
     }
-    assert names - covered - RECORDS - CONSTANTS == set()
+    assert names - covered - RECORDS - CONSTANTS - ELSEWHERE == set()
     assert covered >= {"RFMClassifier", "RFMRegressor", "DeepRFMClassifier", "DeepRFMRegressor"}
 
 
