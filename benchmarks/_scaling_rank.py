@@ -17,7 +17,7 @@ from agop.machines import RFMRegressor
 from agop.ranks import Ranks
 
 D, C = 50, 10
-N = {"ceiling": 1_500, "product": 10_000, "cg": 6_000, "direct": 2_500, "gram": 3_000, "moments": 500_000}
+N = {"ceiling": 1_500, "product": 10_000, "cg": 4_000, "direct": 2_500, "gram": 3_000, "moments": 500_000}
 
 
 def problem(n: int) -> tuple[torch.Tensor, torch.Tensor]:
