@@ -94,6 +94,6 @@ plt.show()
 #
 # .. code-block:: python
 #
-#    class TestMatern(KernelConformance):
+#    class TestMatern(RadialConformance):
 #        name, parameters = "matern", {"bandwidth": 2.0}
 #        kernel = Matern(bandwidth=2.0)

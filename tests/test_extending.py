@@ -12,7 +12,7 @@ from torch import nn
 
 import agop
 from agop.collapse import MEASURES, Measure
-from tests.conformance.kernels import KernelConformance
+from tests.conformance.kernels import RadialConformance
 from tests.conformance.measures import MeasureConformance
 from tests.conformance.subjects import check_subject
 from tests.oracles import kernels as oracle
@@ -35,7 +35,7 @@ margin_ratio = definitions("plot_7_add_a_measure.py")["margin_ratio"]
 mlp_views = definitions("plot_8_add_a_subject.py")["mlp_views"]
 
 
-class TestMatern(KernelConformance):
+class TestMatern(RadialConformance):
     name, parameters = "matern", {"bandwidth": 2.0}
     kernel = Matern(bandwidth=2.0)
 

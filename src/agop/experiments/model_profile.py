@@ -105,8 +105,11 @@ def _profile(config: ProfileConfig, model: nn.Module, x: Tensor, data: Dataset) 
     measures = ("nc1", "nc2", "nc3", *(("nfa",) if config.nfa else ()))
     try:
         return profile(model, x, data.y_train, layers=layers, measures=measures, pool=config.pool)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+    except (RuntimeError, ValueError) as error:
+        refused = error if isinstance(error, RuntimeError) else error.__cause__
+        if not isinstance(refused, RuntimeError):
+            raise
+        reason = " ".join(str(refused).split())[:200]
         got = f"a model that stops with {reason!r} on points of shape {tuple(x.shape[1:])}"
         raise _checks.bad_value(
             "model",
