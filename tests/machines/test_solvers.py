@@ -15,7 +15,7 @@ import agop
 from agop.kernels import Gaussian, Laplace
 from agop.machines.kernel_ridge import fit_kernel_machine
 from agop.machines.memory import default_rank, estimate_memory
-from agop.machines.solve import Solver
+from agop.machines.solver import Solver
 from tests.tolerances import relative_error
 
 CG = Solver(name="cg")

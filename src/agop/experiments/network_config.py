@@ -8,7 +8,7 @@ from typing import Any
 
 from agop._checks import integer, one_of, real
 from agop.networks.models import ARCHITECTURES
-from agop.networks.training import LOSSES, OPTIMISERS, SCHEDULES, Training
+from agop.networks.training import Training
 from agop.profiles.pooling import POOLS
 
 _WHERE = ("data_root", "download")
@@ -129,7 +129,3 @@ class ProfileConfig(_Data):
     def command(self) -> str:
         """The shell command of this run."""
         return self._command("profile")
-
-
-CHOICES = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "loss": LOSSES}
-"""What options take, for completion."""

@@ -244,7 +244,7 @@ def _half(
     ranks: Ranks,
     on_share: Callable[[float], None],
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:
-    """H with H + Hᵀ-part = T: the lower triangle of T, its diagonal halved, times the offsets; and Σ_j T_jj ‖offset_j‖².
+    """The lower triangle of T, its diagonal halved, times the offsets; and Σ_j T_jj ‖offset_j‖².
 
     Of both, what this rank's strips of rows give.
     """

@@ -12,7 +12,7 @@ Distances of directions keep their digits where points nearly coincide; a cosine
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
@@ -39,7 +39,11 @@ class Directions(Points):
         units = exact / torch.where(self.norms > 0, self.norms, torch.ones_like(self.norms))[:, None]
         super().__init__(units, center=center, dtype=dtype)
         self.rounding = 8 * torch.finfo(X.dtype if computed else dtype).eps
-        self.zero = self.norms == 0
+
+    @property
+    def zero(self) -> Bool[Tensor, " n"]:
+        """Which rows are zero."""
+        return self.norms == 0
 
     @property
     def magnitude(self) -> float:

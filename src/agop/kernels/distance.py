@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agop._blocks import DEFAULT_BLOCK_BYTES, row_blocks, rows_per_block
 
-_NEAR = {torch.float64: 1e-9, torch.float32: 1e-2}
+NEAR = {torch.float64: 1e-9, torch.float32: 1e-2}
 """Share of the squared norms below which a distance is formed again as a difference, by working dtype."""
 
 _SINGLE_RANGE = (1e-28, 1e37)
@@ -89,7 +89,7 @@ class Points:
         norms = self.squared_norms[rows]
         left = torch.cat([x * -2, norms[:, None], torch.ones_like(norms)[:, None]], 1)
         squared = left @ other._extended[columns].mT
-        near_below = _NEAR[squared.dtype] * (norms + other.largest)
+        near_below = NEAR[squared.dtype] * (norms + other.largest)
         smallest, largest = _SINGLE_RANGE
         if dtype is not None and smallest < other.largest and max(self.largest, other.largest) < largest:
             squared = squared.to(dtype)  # the passes that follow are over half the bytes

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agop._blocks import row_blocks
 from agop.kernels.base import Kernel
-from agop.kernels.distance import _NEAR, Points
+from agop.kernels.distance import NEAR, Points
 from agop.ranks import ALONE, Ranks
 
 _TILE_BYTES = {"cpu": 4 * 2**20, "cuda": 512 * 2**20}
@@ -149,7 +149,7 @@ def single_precision_suffices(points: Points, sample: int = 512) -> bool:
     step = max(1, len(points) // sample)
     x, norms = points.values[::step][:sample], points.squared_norms[::step][:sample]
     squared = norms[:, None] + norms - 2 * (x @ x.mT)
-    near = squared < _NEAR[torch.float32] * (norms[:, None] + points.largest)
+    near = squared < NEAR[torch.float32] * (norms[:, None] + points.largest)
     return float(near.sum() - len(x)) <= _NEAR_SHARE * len(x) * (len(x) - 1)
 
 

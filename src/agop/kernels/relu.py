@@ -29,7 +29,18 @@ _DEEPEST = 1000
 
 
 @dataclass(frozen=True)
-class ReLUNNGP(AngularKernel):
+class _ReLUNetwork(AngularKernel):
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if _checks.integer("depth", self.depth, at_least=1) > _DEEPEST:
+            raise _checks.bad_value(
+                "depth", f"at most {_DEEPEST}, by which the kernel is flat", f"{self.depth}"
+            )
+
+
+@dataclass(frozen=True)
+class ReLUNNGP(_ReLUNetwork):
     r"""The covariance of the outputs of a wide ReLU network with random weights.
 
     Parameters
@@ -50,11 +61,6 @@ class ReLUNNGP(AngularKernel):
             [0.6366, 4.0000]])
     """
 
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        _check_depth(self.depth)
-
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
     ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
@@ -69,7 +75,7 @@ class ReLUNNGP(AngularKernel):
 
 
 @dataclass(frozen=True)
-class ReLUNTK(AngularKernel):
+class ReLUNTK(_ReLUNetwork):
     r"""The neural tangent kernel of a wide ReLU network: all layers are trained.
 
     Parameters
@@ -90,11 +96,6 @@ class ReLUNTK(AngularKernel):
             [0.6366, 8.0000]])
     """
 
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        _check_depth(self.depth)
-
     def evaluate(
         self, distances: Float[Tensor, "m n"], *, value: bool = True, weight: bool = True
     ) -> tuple[Float[Tensor, "m n"] | None, Float[Tensor, "m n"] | None]:
@@ -111,11 +112,6 @@ class ReLUNTK(AngularKernel):
             short = _shortened(short, angle)
             tangent = tangent.mul_(on).add_(1).sub_(short)
         return (tangent if value else None), (tangent_slope.neg_() if weight else None)
-
-
-def _check_depth(depth: int) -> None:
-    if _checks.integer("depth", depth, at_least=1) > _DEEPEST:
-        raise _checks.bad_value("depth", f"at most {_DEEPEST}, by which the kernel is flat", f"{depth}")
 
 
 def _angle(short: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"]]:

@@ -31,7 +31,7 @@ from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.rfm import PRECISIONS
 from agop.machines.samples import Samples
-from agop.machines.solve import Solver
+from agop.machines.solver import Solver
 from agop.ranks import current
 from agop.view import LayerView
 

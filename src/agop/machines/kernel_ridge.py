@@ -13,7 +13,9 @@ from agop.kernels.agop import KernelAGOP, kernel_agop
 from agop.kernels.base import Kernel
 from agop.kernels.distance import working_dtype
 from agop.machines.memory import fits_twice
-from agop.machines.solve import Solver, StepHook, solve_cg, solve_direct
+from agop.machines.progress import StepHook
+from agop.machines.solve import System, solve_cg, solve_direct
+from agop.machines.solver import Solver
 from agop.ranks import current
 
 
@@ -102,19 +104,18 @@ def fit_kernel_machine(
         If the system is singular; in "mixed" precision only after float64 was tried as well.
     """
     ranks = current()
-    X = (
-        ranks.from_main(X) if computed else X
-    )  # unlike machines round unlike, and all ranks must mean the same points
+    if computed:  # unlike machines round unlike, and all ranks must mean the same points
+        X = ranks.from_main(X)
     points = kernel.points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
     n, d, c = *X.shape, Y.shape[1]
     tell = on_step or _silent
-    weights = None
+    system, weights = System(kernel, X, points, Y, ridge, sample_weight), None
     if solver.name == "cg":
-        solved = solve_cg(kernel, X, points, Y, ridge, sample_weight, precision, solver, initial, tell)
+        solved = solve_cg(system, precision, solver, initial, tell)
     else:
         if with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device):
             weights = X.new_empty(n, n)
-        solved = solve_direct(kernel, X, points, Y, ridge, sample_weight, weights, tell)
+        solved = solve_direct(system, weights, tell)
     coefficients = ranks.from_main(solved.coefficients)
     agop: KernelAGOP | None = None
     if with_agop:

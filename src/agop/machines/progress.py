@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from agop.kernels.agop import operations
 from agop.machines.memory import default_rank
-from agop.machines.solve import StepHook
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+StepHook = Callable[[str, float], None]
+"""Called with a step of a fit ("kernel", "factor", "solve", "agop", …) and the share of it that is done; may raise to stop the fit."""
 
 ProgressHook = Callable[[float, float, str], None]
 """Called many times in an iteration or layer with (operations done, operations predicted, what is being done); may raise."""

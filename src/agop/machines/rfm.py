@@ -27,7 +27,7 @@ from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
-from agop.machines.solve import Solver
+from agop.machines.solver import Solver
 from agop.ranks import current
 
 PRECISIONS = ("mixed", "native")

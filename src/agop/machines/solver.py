@@ -1,0 +1,117 @@
+"""Which solver takes a ridge system: what an estimator asked for, fitted to the memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from agop import _checks
+from agop.machines.memory import MemoryEstimate, available_memory, check_fits, default_rank, human
+from agop.ranks import Ranks
+
+SOLVERS = ("auto", "cholesky", "cg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How ridge systems are to be solved.
+
+    Attributes
+    ----------
+    name
+        "cholesky" or "cg"; "auto" until `chosen` has decided.
+    tolerance
+        Of "cg": largest relative residual of any output.
+    max_rank
+        Of "cg": rank of the preconditioner (None: `default_rank`, or what fits).
+    max_iter
+        Of "cg": products with K in one solve.
+    seed
+        Of "cg": of the preconditioner's pivots.
+    keep_bytes
+        Of "cg": memory for tiles of K that are formed once, not in every iteration.
+    reason
+        Why this solver.
+    """
+
+    name: str = "cholesky"
+    tolerance: float = 1e-6
+    max_rank: int | None = None
+    max_iter: int = 500
+    seed: int = 0
+    keep_bytes: int = 0
+    reason: str = "asked for"
+
+    @classmethod
+    def of(cls, estimator: Any) -> Solver:
+        """From an estimator's parameters, checked."""
+        rank = estimator.max_rank
+        return cls(
+            name=_checks.one_of("solver", estimator.solver, SOLVERS),
+            tolerance=_checks.real("tolerance", estimator.tolerance, above=0, at_most=0.1),
+            max_rank=None if rank is None else _checks.integer("max_rank", rank, at_least=0),
+            max_iter=_checks.integer("max_cg_iter", estimator.max_cg_iter, at_least=1),
+            seed=estimator.seed_,
+        )
+
+    def chosen(
+        self,
+        needs: Callable[..., MemoryEstimate],
+        n: int,
+        ridge: float,
+        max_memory: int | None,
+        device: torch.device,
+    ) -> Solver:
+        """The solver to take, its rank fitted to the memory.
+
+        Parameters
+        ----------
+        needs
+            `estimate_memory` of the whole fit, with `solver` and `max_rank` open.
+        n, ridge
+            Of the system.
+
+        Raises
+        ------
+        MemoryError
+            If the fit cannot stay within its memory.
+        ValueError
+            If the solver asked for cannot solve this system.
+        """
+        limit = available_memory(device) if max_memory is None else max_memory
+        direct = needs(solver="cholesky")
+        if self.name == "cholesky" or (self.name == "auto" and (direct.total <= limit or ridge == 0)):
+            check_fits(direct, max_memory, device)
+            reason = self.reason if self.name == "cholesky" else "auto: fits into memory"
+            return replace(self, name="cholesky", reason=reason)
+        if ridge == 0:
+            raise _checks.bad_value(
+                "ridge",
+                "a number > 0 for solver='cg'",
+                "0",
+                "set ridge to 1e-6 or more, or solver='cholesky'",
+            )
+        reason = self.reason
+        if self.name == "auto":
+            reason = f"auto: cholesky needs about {human(direct.total)}, {human(limit)} may be taken"
+        rank = self.max_rank
+        if rank is None:
+            rank = default_rank(n)
+            while rank > 16 and needs(solver="cg", max_rank=rank).total > limit:
+                rank = 4 * rank // 5
+        least = needs(solver="cg", max_rank=rank)
+        check_fits(least, max_memory, device)
+        # unless a limit was given, half of what is free is left to others
+        spare = (limit // 2 if max_memory is None else limit) - least.total
+        return replace(self, name="cg", max_rank=rank, keep_bytes=max(0, spare), reason=reason)
+
+    def agreed(self, ranks: Ranks, device: torch.device) -> Solver:
+        """The solver that rank 0 has chosen: each sees the memory of its own machine."""
+        if ranks.alone:
+            return self
+        mine = torch.tensor([int(self.name == "cg"), self.max_rank or 0], device=device)
+        iterative, rank = ranks.from_main(mine).tolist()
+        return replace(self, name="cg", max_rank=rank) if iterative else replace(self, name="cholesky")
