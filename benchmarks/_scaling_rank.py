@@ -16,8 +16,15 @@ from agop.launch import launched
 from agop.machines import RFMRegressor
 from agop.ranks import Ranks
 
-D, C = 50, 10
-N = {"ceiling": 1_500, "product": 10_000, "cg": 4_000, "direct": 2_500, "gram": 3_000, "moments": 500_000}
+D, C, REPEATS = 50, 10, 4
+N = {
+    "ceiling": 3_000,
+    "product": 20_000,
+    "cg": 16_000,
+    "direct": 6_000,
+    "gram": 5_000,
+    "moments": 6_000_000,
+}
 
 
 def problem(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +101,7 @@ def timed(ranks: Ranks, call: Callable[[], object], repeats: int) -> dict[str, f
 def main() -> None:
     torch.set_num_threads(1)
     with launched() as ranks:
-        seconds = {name: timed(ranks, prepare(ranks), 2) for name, prepare in WORK.items()}
+        seconds = {name: timed(ranks, prepare(ranks), REPEATS) for name, prepare in WORK.items()}
         if ranks.is_main:
             print(json.dumps(seconds), flush=True)
 

@@ -120,17 +120,19 @@ class Ranks:
         """Overwrite `tensor` with its sum over ranks, the same bits on every rank, and return it."""
         return self._each(tensor, "all_reduce")
 
-    def from_main(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        """The tensor of rank 0, which may have another shape (of as many axes) than this rank's.
+    def from_main(self, tensor: Shaped[Tensor, "..."], *, same_shape: bool = False) -> Shaped[Tensor, "..."]:
+        """The tensor of rank 0, which may have another shape (of as many axes) than this rank's, unless that is excluded.
 
         For what must not differ by rounding, which unlike machines do unlike: coordinates in an eigenbasis, or when an iteration
         stops. Ranks that decide each for itself would wait for each other in vain.
         """
         if self.alone:
             return tensor
-        shape = torch.tensor(tensor.shape, dtype=torch.int64, device=self._home())
-        shape = self._each(shape, "broadcast", group_src=0)
-        sent = tensor if self.is_main else tensor.new_empty(shape.tolist())
+        shape = list(tensor.shape)
+        if not same_shape:
+            sizes = torch.tensor(shape, dtype=torch.int64, device=self._home())
+            shape = self._each(sizes, "broadcast", group_src=0).tolist()
+        sent = tensor if self.is_main else tensor.new_empty(shape)
         return self._each(sent, "broadcast", group_src=0)
 
     def gather(self, text: str) -> list[str]:

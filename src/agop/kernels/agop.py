@@ -37,6 +37,9 @@ from agop.ranks import ALONE, Ranks
 CANCELLATION_LIMIT = 1e-3
 """Largest eps·κ at which the gram route is trusted; in practice its error is far below this bound."""
 
+_LOWEST_BLOCK = 256
+"""Rows of gradient weights formed at a time on a CPU, in the direct route, when the points have fewer features than that."""
+
 
 @dataclass(frozen=True, eq=False)
 class KernelAGOP:
@@ -194,7 +197,12 @@ def _direct(
     spread = _spread(A, parts)
     summed = parts.exact.new_zeros(offsets.shape[1], offsets.shape[1])
     bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
-    for rows in row_blocks(mine.stop - mine.start, rows_per_block(n, bytes_per_row)):
+    tallest = rows_per_block(n, bytes_per_row)
+    if (
+        A.device.type == "cpu"
+    ):  # lower blocks stay nearer the cache; below d rows a product loses more than that gains
+        tallest = min(tallest, max(_LOWEST_BLOCK, offsets.shape[1]))
+    for rows in row_blocks(mine.stop - mine.start, tallest):
         rows = slice(mine.start + rows.start, mine.start + rows.stop)
         W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
         sums, Q = _across(W @ spread, parts.index[rows], c)

@@ -193,7 +193,7 @@ def _span(V: Float[Tensor, "n c"], ranks: Ranks) -> Float[Tensor, "n b"]:
 
 def _norms(V: Float[Tensor, "n c"], ranks: Ranks) -> Float[Tensor, " c"]:
     """Norms of the columns, in float64, the same bits on every rank."""
-    return ranks.from_main(torch.linalg.vector_norm(V, dim=0, dtype=torch.float64))
+    return ranks.from_main(torch.linalg.vector_norm(V, dim=0, dtype=torch.float64), same_shape=True)
 
 
 def _later(tell: Callable[[int, float], None], before: int, iteration: int, residual: float) -> None:

@@ -57,7 +57,9 @@ class LowRankPreconditioner:
         for rows in blocks:
             scaled = F[rows].double() * scale[own][rows, None]
             gram.addmm_(scaled.mT, scaled)
-        squares, vectors = (ranks.from_main(part) for part in torch.linalg.eigh(ranks.sum_(gram)))
+        squares, vectors = (
+            ranks.from_main(part, same_shape=True) for part in torch.linalg.eigh(ranks.sum_(gram))
+        )
         # directions that rounding of the Gram matrix hides, or in which P is D anyway
         least = max(float(squares[-1]) * rank * torch.finfo(torch.float64).eps, 1e-6) if rank else 0.0
         kept = int((squares > least).sum())
@@ -96,10 +98,12 @@ class LowRankPreconditioner:
     def _shrunk(self, V: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         if not self.rank:
             return V
+        # as (c, n) row-major: with few columns a product in that layout runs up to six times faster
         own = self.ranks.share(len(V))
-        inner = self.ranks.sum_(self.basis.mT @ V[own])
+        inner = self.ranks.sum_(V[own].mT @ self.basis)
+        change = (inner * self.shrinkage) @ self.basis.mT
         if self.ranks.alone:
-            return torch.addmm(V, self.basis, self.shrinkage[:, None] * inner)
-        change = torch.zeros_like(V)
-        change[own] = self.basis @ (self.shrinkage[:, None] * inner)
-        return V + self.ranks.sum_(change)
+            return V + change.mT
+        whole = torch.zeros_like(V)
+        whole[own] = change.mT
+        return V + self.ranks.sum_(whole)
