@@ -16,6 +16,7 @@ from agop.kernels import Gaussian, Laplace
 from agop.machines.kernel_ridge import fit_kernel_machine
 from agop.machines.memory import default_rank, estimate_memory
 from agop.machines.solver import Solver
+from agop.ranks import ALONE, Ranks
 from tests.tolerances import relative_error
 
 CG = Solver(name="cg")
@@ -168,6 +169,27 @@ def test_rank_follows_memory():
     assert needs(solver="cg", max_rank=some.max_rank).total <= 2 * 2**30
     assert needs(solver="cholesky").total > 100 * 2**30
     assert needs(solver="cg").kernel_matrix == 0
+
+
+def test_ranks_take_the_most_modest_choice():
+    class Beside(Ranks):
+        """One of two ranks, the other of which has chosen `other`."""
+
+        other = ""
+
+        def gather(self, text):
+            return [text, self.other]
+
+    direct, iterative = Solver(name="cholesky", reason="fits"), Solver(name="cg", max_rank=100, reason="must")
+    ranks = Beside(rank=0, size=2)
+    Beside.other = "cg 40"
+    assert iterative.agreed(ranks).max_rank == 40
+    assert (direct.agreed(ranks).name, direct.agreed(ranks).max_rank) == ("cg", 40)
+    assert "another rank" in direct.agreed(ranks).reason
+    Beside.other = "cholesky 0"
+    assert direct.agreed(ranks) is direct
+    assert iterative.agreed(ranks) == iterative
+    assert iterative.agreed(ALONE) == iterative
 
 
 @pytest.mark.parametrize(

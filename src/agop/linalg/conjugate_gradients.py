@@ -157,7 +157,7 @@ def _correction(
         # conjugate to the last directions, and by that to all earlier ones
         fresh -= directions @ (inverse @ (images.mT @ fresh))
         directions, images = fresh, product(fresh)
-        found = _inverse(directions, images)
+        found = _inverse(directions, images, ranks)
         if found is None:
             return iteration, X
         inverse = found
@@ -173,11 +173,13 @@ def _correction(
     return max_iter, X
 
 
-def _inverse(p: Float[Tensor, "n b"], q: Float[Tensor, "n b"]) -> Float[Tensor, "b b"] | None:
-    """(pᵀ q)⁻¹, or None where rounding left it indefinite."""
+def _inverse(p: Float[Tensor, "n b"], q: Float[Tensor, "n b"], ranks: Ranks) -> Float[Tensor, "b b"] | None:
+    """(pᵀ q)⁻¹, or None where rounding left it indefinite: rank 0's, because another machine may round to the other side."""
     energy = p.double().mT @ q.double()
     lower, info = torch.linalg.cholesky_ex((energy + energy.mT) / 2)
-    return None if int(info) else torch.cholesky_inverse(lower).to(p.dtype)
+    inverse = torch.full_like(energy, torch.nan) if int(info) else torch.cholesky_inverse(lower)
+    inverse = ranks.from_main(inverse, same_shape=True)
+    return None if bool(inverse.isnan().any()) else inverse.to(p.dtype)
 
 
 def _span(V: Float[Tensor, "n c"], ranks: Ranks) -> Float[Tensor, "n b"]:

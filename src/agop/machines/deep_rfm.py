@@ -94,7 +94,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         progress: ProgressHook | None,
     ) -> None:
         n_layers, solver = current().together(lambda: self._check_parameters(samples))
-        solver = solver.agreed(current(), samples.X.device)
+        solver = solver.agreed(current())
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         if not hasattr(self, "layers_"):
             self.X_fit_ = samples.X

@@ -103,7 +103,7 @@ class _RFM(KernelEstimator):
         progress: ProgressHook | None,
     ) -> None:
         n_iter, solver = current().together(lambda: self._check_parameters(samples))
-        solver = solver.agreed(current(), samples.X.device)
+        solver = solver.agreed(current())
         kernels = _inputs.make_kernels(self.kernel, self.bandwidth, samples.X)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(

@@ -127,7 +127,8 @@ def solve_cg(
 def _in_single_precision(exact: KernelOperator, X: Float[Tensor, "n d"], keep_bytes: int) -> KernelOperator:
     """The same matrix in float32: distances too, unless so many points are near each other that this is the slower way."""
     kernel, points = exact.kernel, exact.points
-    if single_precision_suffices(points):
+    suffices = torch.tensor(int(single_precision_suffices(points)), device=X.device)
+    if bool(exact.ranks.from_main(suffices, same_shape=True)):
         points = kernel.points(X, dtype=torch.float32)
     return KernelOperator(kernel, X, points, torch.float32, ranks=exact.ranks, keep_bytes=keep_bytes)
 

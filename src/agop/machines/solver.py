@@ -108,10 +108,11 @@ class Solver:
         spare = (limit // 2 if max_memory is None else limit) - least.total
         return replace(self, name="cg", max_rank=rank, keep_bytes=max(0, spare), reason=reason)
 
-    def agreed(self, ranks: Ranks, device: torch.device) -> Solver:
-        """The solver that rank 0 has chosen: each sees the memory of its own machine."""
-        if ranks.alone:
+    def agreed(self, ranks: Ranks) -> Solver:
+        """The most modest of what the ranks have chosen, each by the memory of its own machine."""
+        choices = [text.split() for text in ranks.gather(f"{self.name} {self.max_rank or 0}")]
+        modest = [int(rank) for name, rank in choices if name == "cg"]
+        if not modest:
             return self
-        mine = torch.tensor([int(self.name == "cg"), self.max_rank or 0], device=device)
-        iterative, rank = ranks.from_main(mine).tolist()
-        return replace(self, name="cg", max_rank=rank) if iterative else replace(self, name="cholesky")
+        reason = self.reason if self.name == "cg" else "auto: cholesky does not fit into another rank's memory"
+        return replace(self, name="cg", max_rank=min(modest), reason=reason)
