@@ -14,16 +14,18 @@ from agop.kernels.agop import kernel_agop
 from agop.kernels.operator import KernelOperator
 from agop.launch import launched
 from agop.machines import RFMRegressor
-from agop.ranks import Ranks
+from agop.ranks import ALONE, Ranks, sharing
 
-D, C, REPEATS = 50, 10, 4
+D, C = 50, 10
+SECONDS = 60
+"""Of measuring, for each work: at least 5 pairs, at most 15."""
 N = {
     "ceiling": 3_000,
     "product": 20_000,
     "cg": 16_000,
     "direct": 6_000,
     "gram": 5_000,
-    "moments": 6_000_000,
+    "moments": 4_000_000,
 }
 
 
@@ -83,27 +85,42 @@ WORK = {
 }
 
 
-def timed(ranks: Ranks, call: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Wall seconds, and processor seconds of the busiest rank: the fastest of a few repeats after one that does not count."""
+def once(ranks: Ranks, call: Callable[[], object]) -> dict[str, float]:
+    """Wall seconds, and processor seconds of the busiest rank."""
+    ranks.barrier()
+    start, used = time.perf_counter(), time.process_time()
     call()
-    wall, busy = [], []
-    for _ in range(repeats):
-        ranks.barrier()
-        start, used = time.perf_counter(), time.process_time()
-        call()
-        used = time.process_time() - used
-        ranks.barrier()  # the slowest rank ends it
-        wall.append(time.perf_counter() - start)
-        busy.append(max(map(float, ranks.gather(repr(used)))))
-    return {"wall_s": min(wall), "busy_s": min(busy)}
+    used = time.process_time() - used
+    ranks.barrier()  # the slowest rank ends it
+    wall = time.perf_counter() - start
+    return {"wall_s": wall, "busy_s": max(map(float, ranks.gather(repr(used))))}
+
+
+def pairs(
+    ranks: Ranks, prepare: Callable[[Ranks], Callable[[], object]]
+) -> list[dict[str, dict[str, float]]]:
+    """The work by rank 0 alone, while the others sleep, and by all, in turns: what slows the machine slows both."""
+    shared, alone = prepare(ranks), prepare(ALONE) if ranks.is_main else None
+    measured: list[dict[str, dict[str, float]]] = []
+    start = time.perf_counter()
+    while len(measured) < 1 + 5 or (
+        len(measured) < 1 + 15 and ranks.from_main(torch.tensor(time.perf_counter() - start)) < SECONDS
+    ):
+        pair = {}
+        if alone is not None:
+            with sharing(ALONE):
+                pair["alone"] = once(ALONE, alone)
+        pair["shared"] = once(ranks, shared)
+        measured.append(pair)
+    return measured[1:]  # the first does not count
 
 
 def main() -> None:
     torch.set_num_threads(1)
     with launched() as ranks:
-        seconds = {name: timed(ranks, prepare(ranks), REPEATS) for name, prepare in WORK.items()}
+        measured = {name: pairs(ranks, prepare) for name, prepare in WORK.items()}
         if ranks.is_main:
-            print(json.dumps(seconds), flush=True)
+            print(json.dumps(measured), flush=True)
 
 
 if __name__ == "__main__":

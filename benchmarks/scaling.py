@@ -6,17 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from statistics import median
 
 from benchmarks._harness import record
 from benchmarks._scaling_model import tables
 from benchmarks._scaling_rank import WORK, C, D, N
 
-ROUNDS = 2
 
-
-def ranks_seconds(size: int) -> dict[str, dict[str, float]]:
-    """The seconds of all work on `size` ranks of one thread."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+def measured() -> dict[str, list[dict[str, dict[str, float]]]]:
+    """Every work by one rank and by two, in turns."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [sys.executable, *launch, "-m", "benchmarks._scaling_rank"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -27,20 +26,27 @@ def ranks_seconds(size: int) -> dict[str, dict[str, float]]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def summary(pairs: list[dict[str, dict[str, float]]]) -> dict[str, float]:
+    """Fastest seconds of each and their ratio; median, smallest and largest ratio of the pairs."""
+    row: dict[str, float] = {}
+    for kind in ("wall", "busy"):
+        one, two = ([pair[who][f"{kind}_s"] for pair in pairs] for who in ("alone", "shared"))
+        ratios = [a / b for a, b in zip(one, two, strict=True)]
+        row |= {f"one_{kind}_s": min(one), f"two_{kind}_s": min(two)}
+        row |= {f"{kind}_ratio": min(one) / min(two), f"{kind}_median": median(ratios)}
+        row |= {f"{kind}_least": min(ratios), f"{kind}_most": max(ratios)}
+    return row
+
+
 def main() -> None:
     load = [os.getloadavg()[0]]
-    rounds = [{size: ranks_seconds(size) for size in (1, 2)} for _ in range(ROUNDS)]
+    works = measured()
     load.append(os.getloadavg()[0])
-    rows = {}
-    for name in WORK:
-        row: dict[str, float] = {"n": N[name]}
-        for kind in ("wall", "busy"):
-            one, two = (min(seconds[size][name][f"{kind}_s"] for seconds in rounds) for size in (1, 2))
-            row |= {f"one_{kind}_s": one, f"two_{kind}_s": two, f"{kind}_ratio": one / two}
-        rows[name] = row
+    rows = {name: {"n": N[name], **summary(works[name])} for name in WORK}
+    for name, row in rows.items():
         print(
-            f"{name:8} n={N[name]:<8,} 1 rank {row['one_wall_s']:.3f} s  2 ranks {row['two_wall_s']:.3f} s  "
-            f"ratio {row['wall_ratio']:.2f}, of processor seconds {row['busy_ratio']:.2f}",
+            f"{name:8} n={N[name]:<9,} 1 rank {row['one_wall_s']:.3f} s  2 ranks {row['two_wall_s']:.3f} s  "
+            f"ratio {row['wall_ratio']:.2f}, of pairs {row['wall_median']:.2f} ({row['wall_least']:.2f} to {row['wall_most']:.2f})",
             flush=True,
         )
     entry = 2 * rows["product"]["one_busy_s"] / N["product"] ** 2
@@ -50,7 +56,7 @@ def main() -> None:
     print(f"processes that wanted a core, before and after: {load[0]:.1f}, {load[1]:.1f}")
     record(
         "scaling",
-        {"load": load, "d": D, "c": C, "rounds": rounds, "rows": rows, "entry_s": entry, "model": tables()},
+        {"load": load, "d": D, "c": C, "pairs": works, "rows": rows, "entry_s": entry, "model": tables()},
     )
 
 
