@@ -80,34 +80,29 @@ def main() -> None:
 
 
 def plot() -> None:
-    """Draw what was measured: seconds and peak memory, one panel a variable."""
+    """Draw what was measured: seconds above peak memory, one column a variable, the same axis along each row."""
     import matplotlib.pyplot as plt
 
     result = json.loads((RESULTS / "growth.json").read_text())["result"]
     names = {"n": "points n", "d": "features d", "c": "outputs c", "L": "layers L"}
-    figure, axes = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained")
-    for axis, (name, sweep) in zip(axes, result.items(), strict=True):
-        sizes = [row[name] for row in sweep["rows"]]
-        beside = axis.twinx()
-        for panel, key, scale, colour, marker in (
-            (axis, "seconds", 1, "#0b62a4", "o"),
-            (beside, "bytes", 2**20, "#b04a00", "s"),
-        ):
+    rows = (("seconds", "seconds", 1, "#0b62a4"), ("bytes", "peak memory, MiB", 2**20, "#b04a00"))
+    figure, axes = plt.subplots(2, 4, figsize=(10, 5), layout="constrained", sharex="col", sharey="row")
+    for along, (key, label, scale, colour) in zip(axes, rows, strict=True):
+        along[0].set_ylabel(label)
+        for axis, (name, sweep) in zip(along, result.items(), strict=True):
+            sizes = [row[name] for row in sweep["rows"]]
             values = [row[key] / scale for row in sweep["rows"]]
-            panel.loglog(sizes, values, color=colour, marker=marker, markersize=4)
-            panel.tick_params(axis="y", labelcolor=colour)
-        slopes = sweep["exponents"]
-        axis.set_title(
-            f"time ~ {name}$^{{{slopes['seconds']:.1f}}}$, memory ~ {name}$^{{{slopes['bytes']:.1f}}}$",
-            fontsize=9,
-        )
+            axis.loglog(sizes, values, color=colour, marker="o", markersize=4)
+            slope = round(sweep["exponents"][key], 1) + 0.0  # no −0
+            axis.set_title(f"~ ${name}^{{{slope:.1f}}}$", fontsize=10)
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+            axis.tick_params(axis="x", which="minor", bottom=False)
+            axis.grid(axis="y", linewidth=0.4, alpha=0.5)
+    for axis, name in zip(axes[1], result, strict=True):
         axis.set_xlabel(names[name])
-        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7)
-        axis.minorticks_off()
-    axes[0].set_ylabel("seconds", color="#0b62a4")
-    beside.set_ylabel("peak memory, MiB", color="#b04a00")
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, metadata={"Date": None})
+    plt.close(figure)
 
 
 if __name__ == "__main__":

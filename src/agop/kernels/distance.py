@@ -30,6 +30,15 @@ def working_dtype(dtype: torch.dtype, precision: str) -> torch.dtype:
     return dtype if precision == "native" else torch.float64
 
 
+SMALL = 2048
+"""Points up to which mixed precision forms (n, n) matrices in float64 too: they cost little there, and small data collapse deepest."""
+
+
+def matrix_dtype(dtype: torch.dtype, precision: str, n: int) -> torch.dtype:
+    """The dtype of kernel values and gradient weights of `n` points, and of what is solved and summed with them."""
+    return working_dtype(dtype, precision) if n <= SMALL else dtype
+
+
 class Points:
     """Rows prepared for distances: centred once, with their squared norms.
 

@@ -15,6 +15,7 @@ SOLVING = r"""
         before it starts. What "cg" does not need holds parts of the kernel matrix, so that they are formed only once.
     precision : "mixed" or "native"
         "mixed" forms distances in float64 whatever the dtype: without that, a float32 fit stalls once points of a class nearly coincide.
+        Up to 2,048 points it forms and factors kernel matrices in float64 too; coefficients and features keep the dtype.
     device, dtype : optional
         Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype.
     verbose : bool

@@ -11,7 +11,7 @@ from torch import Tensor
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.agop import KernelAGOP, kernel_agop
 from agop.kernels.base import Kernel
-from agop.kernels.distance import working_dtype
+from agop.kernels.distance import matrix_dtype, working_dtype
 from agop.machines.memory import fits_twice
 from agop.machines.progress import StepHook
 from agop.machines.solve import System, solve_cg, solve_direct
@@ -81,7 +81,8 @@ def fit_kernel_machine(
     cells
         A partition of the points (the classes) whose members may nearly coincide; protects the AGOP from rounding.
     precision
-        "mixed": distances in float64, the rest in the dtype of `X`; "native": everything in the dtype of `X`.
+        "mixed": distances in float64, and up to 2,048 points all matrices of pairs too, the rest in the dtype of `X`; "native":
+        everything in the dtype of `X`.
     max_memory
         Bytes the fit may take. Two (n, n) matrices are held if they fit (values and gradient weights share their distances), one
         otherwise (distances are formed again for the AGOP), none by an iterative solver.
@@ -109,12 +110,13 @@ def fit_kernel_machine(
     points = kernel.points(X, dtype=working_dtype(X.dtype, precision), computed=computed)
     n, d, c = *X.shape, Y.shape[1]
     tell = on_step or _silent
-    system, weights = System(kernel, X, points, Y, ridge, sample_weight), None
+    dtype = matrix_dtype(X.dtype, precision, n)
+    system, weights = System(kernel, X, points, Y, ridge, sample_weight, dtype), None
     if solver.name == "cg":
         solved = solve_cg(system, precision, solver, initial, tell)
     else:
-        if with_agop and fits_twice(n, d, c, X.dtype, max_memory, X.device):
-            weights = X.new_empty(n, n)
+        if with_agop and fits_twice(n, d, c, dtype, max_memory, X.device):
+            weights = X.new_empty(n, n, dtype=dtype)
         solved = solve_direct(system, weights, tell)
     coefficients = ranks.from_main(solved.coefficients)
     agop: KernelAGOP | None = None
@@ -138,7 +140,7 @@ def fit_kernel_machine(
         "agop_route": None if agop is None else agop.route,
         "cancellation": None if agop is None else agop.cancellation,
     }
-    machine = KernelMachine(kernel, X, coefficients, precision)
+    machine = KernelMachine(kernel, X, coefficients.to(X.dtype), precision)
     return MachineFit(machine, solved.fitted, None if agop is None else agop.matrix, report)
 
 

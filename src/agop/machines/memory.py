@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from agop import _checks
+from agop.kernels.distance import matrix_dtype
 from agop.ranks import current
 
 _TILES = 512 * 2**20
@@ -80,12 +81,13 @@ def estimate_memory(
     if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise _checks.bad_type("dtype", "a floating-point torch.dtype", repr(dtype))
     size = torch.finfo(dtype).bits // 8
+    pair = torch.finfo(matrix_dtype(dtype, "mixed", n)).bits // 8
     wide = max(d, width)
     per_layer = (width * wide + 2 * wide * wide + n * c) * size
     iterative = solver == "cg"
     rank = min(n, default_rank(n) if max_rank is None else max_rank) if iterative else 0
     return MemoryEstimate(
-        kernel_matrix=0 if iterative else matrices * n * n * size,
+        kernel_matrix=0 if iterative else matrices * n * n * pair,
         points=n * wide * (8 + 3 * size) + n * d * size,
         features=n_layers * per_layer,
         working=min(_TILES, 6 * n * n * 8) + 6 * 8 * wide * wide + iterative * n * c * (8 * 8 + c * size),

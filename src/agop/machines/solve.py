@@ -28,7 +28,10 @@ from agop.ranks import current
 
 @dataclass(frozen=True, eq=False)
 class System:
-    r"""The system :math:`(K + \mu\,\mathrm{diag}(1/w))\,A = Y`; `points` are the rows of `X`, prepared for distances."""
+    r"""The system :math:`(K + \mu\,\mathrm{diag}(1/w))\,A = Y`; `points` are the rows of `X`, prepared for distances.
+
+    `dtype` is that of K, its factor and the coefficients.
+    """
 
     kernel: Kernel
     X: Float[Tensor, "n d"]
@@ -36,6 +39,7 @@ class System:
     Y: Float[Tensor, "n c"]
     ridge: float
     sample_weight: Float[Tensor, " n"] | None
+    dtype: torch.dtype
 
     @property
     def damping(self) -> Float[Tensor, " n"]:
@@ -60,18 +64,18 @@ def solve_direct(system: System, weights: Float[Tensor, "n n"] | None, tell: Ste
     if system.ridge == 0:
         _refuse_duplicates(X)
     try:
-        factor = _factor(system, weights, X.dtype, tell)
+        factor = _factor(system, weights, system.dtype, tell)
     except SingularSystemError:
-        if system.points.values.dtype == X.dtype:
+        if system.points.values.dtype == system.dtype:
             raise
         factor = _factor(system, None, torch.float64, tell)
-        notes.append(f"the ridge system is singular in {str(X.dtype)[6:]}: it was solved in float64")
+        notes.append(f"the ridge system is singular in {str(system.dtype)[6:]}: it was solved in float64")
     Y = system.Y.to(factor.lower.dtype)
     A = factor.solve(Y)
     fitted = Y - system.damping[:, None].to(A.dtype) * A
     report = {"solve_dtype": str(A.dtype)[6:], "pivot_ratio": factor.pivot_ratio, "notes": notes}
     tell("solve", 1.0)
-    return Solved(A.to(X.dtype), fitted.to(X.dtype), report)
+    return Solved(A.to(system.dtype), fitted.to(X.dtype), report)
 
 
 def solve_cg(
@@ -121,7 +125,7 @@ def solve_cg(
         "converged": solution.converged,
         "notes": notes,
     }
-    return Solved(solution.X.to(X.dtype), fitted.to(X.dtype), report)
+    return Solved(solution.X.to(system.dtype), fitted.to(X.dtype), report)
 
 
 def _in_single_precision(exact: KernelOperator, X: Float[Tensor, "n d"], keep_bytes: int) -> KernelOperator:

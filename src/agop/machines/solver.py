@@ -114,5 +114,7 @@ class Solver:
         modest = [int(rank) for name, rank in choices if name == "cg"]
         if not modest:
             return self
-        reason = self.reason if self.name == "cg" else "auto: cholesky does not fit into another rank's memory"
+        reason = (
+            self.reason if self.name == "cg" else "auto: cholesky does not fit into another rank's memory"
+        )
         return replace(self, name="cg", max_rank=min(modest), reason=reason)
