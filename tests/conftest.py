@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -14,6 +16,9 @@ with install_import_hook("agop", "tests.typechecking.check"):
         getattr(agop, name)
 
 import torch
+
+# a shell starts background jobs with SIGINT ignored, and what they start inherits that: tests of Ctrl-C must hear it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
