@@ -63,9 +63,15 @@ def epochs_done(out) -> int:
 
 
 VERBS = {
-    "deep-rfm": (["--layers", "40", "--width", "300"], layers_done, r"continuing after layer (\d+) of"),
+    "deep-rfm": (
+        ["--layers", "40", "--width", "300"],
+        deep_rfm.CHECKPOINT,
+        layers_done,
+        r"continuing after layer (\d+) of",
+    ),
     "network": (
         ["--width", "64", "--depth", "4", "--epochs", str(EPOCHS), "--measure-every", "5"],
+        network.CHECKPOINT,
         epochs_done,
         r"continuing after epoch (\d+) of",
     ),
@@ -74,11 +80,14 @@ VERBS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_twelve_kills_at_random_moments_change_nothing(verb, file, tmp_path):
-    options, done, says = VERBS[verb]
+    options, checkpoint, done, says = VERBS[verb]
     command = [verb, "--data", str(file), *options, "--out"]
     undisturbed = tmp_path / "undisturbed"
     seconds = soak.seconds_until([*command, str(undisturbed)], tmp_path / "log", undisturbed / "result.json")
     expected, rng = tables(undisturbed), random.Random(verb)
+    another = tmp_path / "another"
+    start = soak.seconds_until([*command, str(another)], tmp_path / "log", another / checkpoint)
+    longest = start + 0.4 * max(0.0, seconds - start)  # some kills before there is a checkpoint, most after
     kills = attempts = continued = 0
     while kills < 12:
         attempts += 1
@@ -93,7 +102,7 @@ def test_twelve_kills_at_random_moments_change_nothing(verb, file, tmp_path):
         for _ in range(IN_A_ROW):
             if (out / "result.json").exists():
                 break
-            kills += soak.kill_at_random([*command, str(out)], log, 0.4 * seconds, rng, look)
+            kills += soak.kill_at_random([*command, str(out)], log, longest, rng, look)
         soak.complete([*command, str(out)], log)
         assert tables(out) == expected
         assert (out / "report.html").is_file()
@@ -118,7 +127,7 @@ def test_kills_of_a_reproduction_change_nothing(jobs, tmp_path):
             finished.setdefault(path, path.stat().st_mtime_ns)
 
     for _ in range(6):
-        kills += soak.kill_at_random([*command, str(out)], log, 0.4 * seconds, rng, look)
+        kills += soak.kill_at_random([*command, str(out)], log, longest, rng, look)
     assert kills >= 4
     assert finished
     soak.complete([*command, str(out)], log)
