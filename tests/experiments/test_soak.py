@@ -127,7 +127,7 @@ def test_kills_of_a_reproduction_change_nothing(jobs, tmp_path):
             finished.setdefault(path, path.stat().st_mtime_ns)
 
     for _ in range(6):
-        kills += soak.kill_at_random([*command, str(out)], log, longest, rng, look)
+        kills += soak.kill_at_random([*command, str(out)], log, 0.4 * seconds, rng, look)
     assert kills >= 4
     assert finished
     soak.complete([*command, str(out)], log)

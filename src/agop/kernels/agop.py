@@ -198,9 +198,8 @@ def _direct(
     summed = parts.exact.new_zeros(offsets.shape[1], offsets.shape[1])
     bytes_per_row = 3 * n * points.values.element_size() + offsets.shape[1] * A.element_size()
     tallest = rows_per_block(n, bytes_per_row)
-    if (
-        A.device.type == "cpu"
-    ):  # lower blocks stay nearer the cache; below d rows a product loses more than that gains
+    if A.device.type == "cpu":
+        # lower blocks stay nearer the cache; below d rows a product loses more than that gains
         tallest = min(tallest, max(_LOWEST_BLOCK, offsets.shape[1]))
     for rows in row_blocks(mine.stop - mine.start, tallest):
         rows = slice(mine.start + rows.start, mine.start + rows.stop)

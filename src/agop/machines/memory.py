@@ -81,7 +81,7 @@ def estimate_memory(
     if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise _checks.bad_type("dtype", "a floating-point torch.dtype", repr(dtype))
     size = torch.finfo(dtype).bits // 8
-    pair = torch.finfo(matrix_dtype(dtype, "mixed", n)).bits // 8
+    pair = torch.finfo(matrix_dtype(dtype, "mixed", n)).bits // 8  # "native" needs no more
     wide = max(d, width)
     per_layer = (width * wide + 2 * wide * wide + n * c) * size
     iterative = solver == "cg"
