@@ -15,6 +15,7 @@ ORDER = [
     "_blocks",
     "_files",
     "_store",
+    "registry",
     "ranks",
     "launch",
     "view",
