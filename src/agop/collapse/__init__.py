@@ -2,7 +2,6 @@
 
 from agop.collapse.classifier import nc3, nc4
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
 from agop.collapse.rank import effective_rank, means_effective_rank
@@ -10,6 +9,7 @@ from agop.collapse.registry import INPUTS, MEASURES, Measure, measures_for
 from agop.collapse.report import CollapseReport, collapse_report
 from agop.collapse.span import SpanScatter
 from agop.collapse.variability import cdnv, cdnv_pairs, nc1, trace_between_share, trace_within_share
+from agop.measurement import Measurement
 
 __all__ = [
     "INPUTS",

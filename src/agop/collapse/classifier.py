@@ -12,9 +12,9 @@ from agop._blocks import row_blocks, rows_per_block
 from agop._checks import bad_value, floating, one_of, same_length
 from agop.collapse._accumulate import deviation_blocks
 from agop.collapse._undefined import class_details, no_spread_of_means
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments, Weighting
 from agop.collapse.variability import check_moments
+from agop.measurement import Measurement
 
 NC3Definition = Literal["frobenius", "cosine", "product"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from agop._checks import bad_value, floating, one_of
 from agop.collapse._undefined import class_details, listed, no_spread_of_means, too_few_classes
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments, Weighting
 from agop.collapse.pairs import tiles
 from agop.collapse.variability import check_moments
+from agop.measurement import Measurement
 
 NC2Target = Literal["etf", "orthogonal"]
 NC2Definition = Literal["cosine", "frobenius"]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from agop._checks import bad_value, floating, one_of
 from agop.collapse._undefined import class_details, listed, too_few_classes
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments, Weighting
 from agop.collapse.variability import check_moments
+from agop.measurement import Measurement
 
 NC5Definition = Literal["uncentred", "centred"]
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from agop._checks import one_of
 from agop.collapse._undefined import class_details, no_spread_of_means
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments
 from agop.collapse.spectrum import numeric_spectrum
 from agop.collapse.variability import check_moments
+from agop.measurement import Measurement
 
 RankDefinition = Literal["entropy", "participation"]
 

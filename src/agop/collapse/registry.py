@@ -9,12 +9,12 @@ from typing import Any, Literal
 from agop._checks import bad_type, bad_value, one_of
 from agop.collapse.classifier import nc3, nc4
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
 from agop.collapse.rank import effective_rank, means_effective_rank
 from agop.collapse.span import SpanScatter
 from agop.collapse.variability import cdnv, nc1, trace_between_share, trace_within_share
+from agop.measurement import Measurement
 
 Direction = Literal["lower", "higher", "to 1"]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from agop._checks import bad_type, bad_value, floating, one_of
 from agop.collapse._undefined import listed
 from agop.collapse.classifier import decisions, nearest_centre_agreement
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments, Weighting
 from agop.collapse.registry import MEASURES, Measure, measures_for
+from agop.measurement import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd

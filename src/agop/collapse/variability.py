@@ -10,10 +10,10 @@ from torch import Tensor
 
 from agop._checks import bad_type, bad_value, one_of
 from agop.collapse._undefined import class_details, no_spread_of_means, too_few_classes
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments, Weighting
 from agop.collapse.pairs import squared_distances, tiles
 from agop.collapse.span import SpanScatter
+from agop.measurement import Measurement
 
 NC1Definition = Literal["trace", "trace-released", "pinv", "cdnv"]
 

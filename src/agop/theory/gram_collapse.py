@@ -16,8 +16,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from agop import _checks
-from agop.collapse.measurement import Measurement
 from agop.collapse.moments import check_labels
+from agop.measurement import Measurement
 
 _EQUAL = 64 * torch.finfo(torch.float64).eps
 """Share of the mean squared norm below which a trace is rounding."""
