@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     # collapse
     from agop.collapse import (
         ClassMoments,
-        CollapseReport,
         Measurement,
         SpanScatter,
-        collapse_report,
         nc1,
         nc2,
         nc3,
@@ -52,7 +50,10 @@ if TYPE_CHECKING:
     from agop.launch import launched
 
     # both worlds
-    from agop.profiles import Profile, network_views
+    from agop.evidence import Evidence, Need
+    from agop.probe import Curve, Probe
+    from agop.probes import PROBES
+    from agop.profiles import CollapseReport, MeasureOptions, Network, Profile, collapse_report, network_views
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
     from agop.view import LayerView
 
@@ -60,11 +61,14 @@ __version__ = _version("agop")
 
 _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
-    "collapse": "ClassMoments CollapseReport Measurement SpanScatter collapse_report nc1 nc2 nc3 nc4 nc5",
+    "collapse": "ClassMoments Measurement SpanScatter nc1 nc2 nc3 nc4 nc5",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
     "launch": "launched",
-    "profiles": "Profile network_views profile",
+    "evidence": "Evidence Need",
+    "probe": "Curve Probe",
+    "probes": "PROBES",
+    "profiles": "CollapseReport MeasureOptions Network Profile collapse_report network_views profile",
     "view": "LayerView",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}

@@ -81,8 +81,10 @@ def write(
         partial.chmod(permissions)
 
 
-def read(path: str | Path, kind: str, version: int, remedy: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a file that `write` wrote; no tensor is empty.
+def read(
+    path: str | Path, kind: str, version: int, remedy: str, *, oldest: int | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a file that `write` wrote; no tensor is empty. Versions from `oldest` (None: `version`) on are read.
 
     Raises
     ------
@@ -99,7 +101,8 @@ def read(path: str | Path, kind: str, version: int, remedy: str) -> tuple[dict[s
     if header.get("format") != f"agop.{kind}":
         got = f"{str(path)!r} of format {_checks.shown(header.get('format'))}"
         raise _checks.bad_value("path", f"a saved {kind}", got, "choose another file")
-    _check_version(header.get("version"), version, kind, path, header.get("agop"))
+    if header.get("version") not in range(version if oldest is None else oldest, version):
+        _check_version(header.get("version"), version, kind, path, header.get("agop"))
     try:
         tensors = _tensors(path)
         if digest({_KEY: text}, tensors) != found:

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from torch import Tensor
-
 from agop._checks import bad_type, one_of
 
 Level = Literal["stage", "layer", "subject"]
@@ -25,6 +23,7 @@ NEEDS: dict[str, str] = {
     "labels": "the class index (m,) of each of these rows",
     "weight": "of a stage: the matrix (C, d) of the classifier that reads it; of a layer: the weight (k, d) of its linear map",
     "bias": "of a stage: what that classifier adds, (C,)",
+    "decisions": "the class index (m,) that a classifier decides for each of the rows",
     "logits": "what a classifier makes of the rows, (m, C)",
     "ood": "the mean (d,) of rows from none of the classes",
     "feature_matrix": "of a layer: its feature matrix (d, d); of a network WᵀW",
@@ -116,6 +115,16 @@ class Evidence:
     notes: tuple[str, ...] = ()
     measured: dict[Any, Any] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def of(cls, name: str = "features", level: Level = "stage", **given: Any) -> Evidence:
+        """Evidence by hand: `Evidence.of(moments=…, weight=…)`; what is None is not there.
+
+        >>> Evidence.of(weight=None, bias=3).has("weight")
+        False
+        """
+        there = {Need(kind): value for kind, value in given.items() if value is not None}
+        return cls(name=name, level=level, given=there)
+
     def get(self, need: str | Need) -> Any:
         """What was given for this need, or for another of its kind; None if there is nothing."""
         need = Need.of(need)
@@ -153,42 +162,42 @@ class Evidence:
         return self.get("moments") if self.get("scatter") is None else self.get("scatter")
 
     @property
-    def rows(self) -> Tensor | None:
+    def rows(self) -> Any:
         """Rows (m, d) of the sample."""
         return self.get("rows")
 
     @property
-    def labels(self) -> Tensor | None:
+    def labels(self) -> Any:
         """The class index (m,) of each row of `rows`."""
         return self.get("labels")
 
     @property
-    def weight(self) -> Tensor | None:
+    def weight(self) -> Any:
         """Of a stage: the (C, d) matrix of the classifier that reads it; of a layer: the weight (k, d) of its linear map."""
         return self.get("weight")
 
     @property
-    def bias(self) -> Tensor | None:
+    def bias(self) -> Any:
         """Of a stage: what its classifier adds (C,)."""
         return self.get("bias")
 
     @property
-    def logits(self) -> Tensor | None:
+    def logits(self) -> Any:
         """What a classifier made of the rows, (m, C)."""
         return self.get("logits")
 
     @property
-    def ood(self) -> Tensor | None:
+    def ood(self) -> Any:
         """The mean (d,) of rows from none of the classes."""
         return self.get("ood")
 
     @property
-    def feature_matrix(self) -> Tensor | None:
+    def feature_matrix(self) -> Any:
         """Of a layer: its feature matrix (d, d)."""
         return self.get("feature_matrix")
 
     @property
-    def agop(self) -> Tensor | None:
+    def agop(self) -> Any:
         """Of a layer: the AGOP (d, d)."""
         return self.get("agop")
 
@@ -198,6 +207,6 @@ class Evidence:
         return self.get("function")
 
     @property
-    def inputs(self) -> Tensor | None:
+    def inputs(self) -> Any:
         """Of a subject: the samples whose rows are kept."""
         return self.get("inputs")

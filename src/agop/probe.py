@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -49,7 +48,7 @@ class Probe:
     meaning
         What the value says, in a few words.
     scale
-        "log" or "linear": of the axis. On a log axis, values that are not positive turn it into a linear one.
+        "log" or "linear": of the axis. A log axis is linear about zero where there are values that are not positive.
     towards
         Where collapse (or what the probe is about) lies: "lower", "higher", a number, or a function of the evidence that gives one; None:
         nowhere.
@@ -92,7 +91,7 @@ class Probe:
     applies: Callable[[Evidence], bool] = lambda evidence: True
     columns: tuple[str, ...] = ()
     every_layer: bool = False
-    invariant: frozenset[str] = frozenset()
+    invariant: Iterable[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     example: Callable[[], Evidence] | None = None
 
@@ -129,8 +128,11 @@ class Probe:
         )
 
     def goal(self, evidence: Evidence) -> str | float | None:
-        """Where collapse lies for this evidence: "lower", "higher" or a number."""
-        return self.towards(evidence) if callable(self.towards) else self.towards
+        """Where collapse lies for this evidence: "lower", "higher" or a number; None where that can't be said."""
+        if not callable(self.towards):
+            return self.towards
+        there = all(evidence.has(need) for need in self.needed)
+        return float(self.towards(evidence)) if there else None
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """The value, of a probe that has only one; computed once for each piece of evidence."""
@@ -140,25 +142,27 @@ class Probe:
         return value
 
     def results(self, evidence: Evidence) -> Results:
-        """Every column of the probe; what is missing or fails is undefined, with the reason."""
+        """Every column of the probe, computed once for each piece of evidence; what lacks a need is undefined, with the reason.
+
+        What `measure` raises goes through: `agop.profile` makes it a reason, so that the other measures are not lost.
+        """
         if self not in evidence.measured:
             evidence.measured[self] = self._results(evidence)
         return evidence.measured[self]
+
+    def undefined(self, reason: str) -> Results:
+        """Every column without a value, for this reason."""
+        return {column: Measurement.undefined(column, self.label, reason) for column in self.columns}
 
     def _results(self, evidence: Evidence) -> Results:
         known = {column: evidence.known[column] for column in self.columns if column in evidence.known}
         if len(known) == len(self.columns):
             return {column: self._value(column, value, "theory") for column, value in known.items()}
-        lacking = sorted({need.kind for need in self._needs() if not evidence.has(need)})
+        lacking = sorted({need.kind for need in self.needed if not evidence.has(need)})
         if lacking:
             reasons = [evidence.lacking.get(kind, f"there is no {kind} here") for kind in lacking]
-            return self._undefined("; ".join(reasons))
-        try:
-            found = self.measure(evidence, **self.options)
-        except Exception as error:  # noqa: BLE001 - a probe may be anybody's, and the others' values must not be lost
-            reason = f"it raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            warnings.warn(f"{self.name} at {evidence.name}: {reason}", RuntimeWarning, stacklevel=4)
-            return self._undefined(reason)
+            return self.undefined("; ".join(reasons))
+        found = self.measure(evidence, **self.options)
         found = found if isinstance(found, Mapping) else {self.columns[0]: found}
         unknown = [str(column) for column in found if column not in self.columns]
         if unknown:
@@ -170,11 +174,10 @@ class Probe:
             )
         return {column: self._value(column, found.get(column, float("nan"))) for column in self.columns}
 
-    def _needs(self) -> frozenset[Need]:
-        return self.needs  # type: ignore[return-value]
-
-    def _undefined(self, reason: str) -> Results:
-        return {column: Measurement.undefined(column, self.label, reason) for column in self.columns}
+    @property
+    def needed(self) -> frozenset[Need]:
+        """The needs as `Need`s."""
+        return frozenset(Need.of(need) for need in self.needs)
 
     def _value(self, column: str, value: Any, definition: str = "") -> Measurement | Curve:
         if isinstance(value, Curve):
@@ -190,4 +193,4 @@ class Probe:
 
 def needs_of(probes: Iterable[Probe]) -> frozenset[Need]:
     """Everything that some of the probes need."""
-    return frozenset(need for probe in probes for need in probe._needs())
+    return frozenset(need for probe in probes for need in probe.needed)

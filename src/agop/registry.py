@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
@@ -66,6 +67,22 @@ class Registry(Mapping[str, T], Generic[T]):
             self._search()
         return name in self._lines
 
+    def loaded(self) -> dict[str, T]:
+        """Every value by name, all of them imported; a plug-in that can't be is left out."""
+        values: dict[str, T] = {}
+        for name in self:
+            with suppress(KeyError):
+                values[name] = self[name]
+        return values
+
+    def items(self) -> ItemsView[str, T]:
+        """As of `loaded`."""
+        return self.loaded().items()
+
+    def values(self) -> ValuesView[T]:
+        """As of `loaded`."""
+        return self.loaded().values()
+
     def __repr__(self) -> str:
         return f"Registry({self.group!r}: {', '.join(self._lines)})"
 
@@ -84,6 +101,12 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self:
             raise ValueError(f"name: expected one that is free, got {name!r}; take another.")
         self._lines[name] = value
+
+    def remove(self, name: str) -> None:
+        """Take out what `add` put in."""
+        if name in self._own:
+            raise ValueError(f"name: expected one that was added, got {name!r}, which is the package's own.")
+        del self._lines[name]
 
     def _search(self) -> None:
         """Take in the names of other packages, once."""

@@ -1,32 +1,30 @@
 """Neural collapse: class moments and the measures NC1 to NC5."""
 
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from typing import Any
+
 from agop.collapse.classifier import nc3, nc4
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
 from agop.collapse.rank import effective_rank, means_effective_rank
-from agop.collapse.registry import INPUTS, MEASURES, Measure, measures_for
-from agop.collapse.report import CollapseReport, collapse_report
 from agop.collapse.span import SpanScatter
 from agop.collapse.variability import cdnv, cdnv_pairs, nc1, trace_between_share, trace_within_share
 from agop.measurement import Measurement
 
 __all__ = [
-    "INPUTS",
-    "MEASURES",
     "ClassMoments",
-    "CollapseReport",
-    "Measure",
     "Measurement",
     "SpanScatter",
     "cdnv",
     "cdnv_pairs",
-    "collapse_report",
     "effective_rank",
     "equiangularity",
     "equinorm",
     "means_effective_rank",
-    "measures_for",
     "nc1",
     "nc2",
     "nc3",
@@ -36,3 +34,21 @@ __all__ = [
     "trace_between_share",
     "trace_within_share",
 ]
+
+_MOVED = {
+    "collapse_report": ("agop.profiles.report", "from agop import collapse_report"),
+    "CollapseReport": ("agop.profiles.report", "from agop import CollapseReport"),
+    "MEASURES": ("agop.probes.before", "agop.PROBES, whose entries measure evidence"),
+    "Measure": ("agop.probes.before", "agop.Probe(name=…, measure=lambda e: function(e.moments), …)"),
+    "measures_for": ("agop.probes.before", "agop.probes.probes_for"),
+    "INPUTS": ("agop.probes.before", "agop.evidence.NEEDS"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What was here in 0.1 and has a new place, for one release."""
+    if name not in _MOVED:
+        raise AttributeError(f"module 'agop.collapse' has no attribute {name!r}")
+    module, new = _MOVED[name]
+    warnings.warn(f"agop.collapse.{name} has moved: write {new}", DeprecationWarning, stacklevel=2)
+    return getattr(import_module(module), name)

@@ -104,6 +104,40 @@ def nfa(
     return matrix_correlation(feature_matrix, psd_power(gradients, power).matrix, centered=centered)
 
 
+def nfa_of_weight(
+    weight: Float[Tensor, "k d"], agop: Float[Tensor, "d d"], *, power: float | int = 0.5
+) -> float:
+    r"""`nfa` of a wide layer from its weight W, in the few dimensions in which both matrices live; the same number.
+
+    The AGOP of what a layer reads is :math:`W^T E[\delta\delta^T] W`, so with an orthonormal basis Q (d, r) of the
+    rows of W both matrices are :math:`Q M Q^T` with M (r, r). For a convolution that reads patches of 4,608 numbers
+    and has 512 channels, the eigendecomposition is of 512 instead of 4,608 dimensions, 700 times less.
+    """
+    k, d = weight.shape
+    if k >= d:
+        return nfa(weight.mT @ weight, agop, power=power)
+    work = torch.device("cpu") if weight.device.type == "mps" else weight.device
+    rows = weight.detach().to(work).double()
+    basis, triangle = torch.linalg.qr(rows.mT)
+    feature_matrix = triangle @ triangle.mT
+    # the large products in the AGOP's own precision, which is that of its entries
+    small = agop.detach().to(work)
+    seen = basis.mT @ (small @ basis.to(small.dtype)).double()
+    powered = psd_power((seen + seen.mT) / 2, power).matrix
+    ones = basis.sum(0)
+    means = [float(ones @ matrix @ ones) / d**2 for matrix in (feature_matrix, powered)]
+    product = float((feature_matrix * powered).sum()) - d**2 * means[0] * means[1]
+    squares = [
+        float(matrix.square().sum()) - d**2 * mean**2
+        for matrix, mean in zip((feature_matrix, powered), means)
+    ]
+    norms = max(squares[0], 0.0) ** 0.5 * max(squares[1], 0.0) ** 0.5
+    scale = float(feature_matrix.abs().max() * powered.abs().max())
+    if norms <= d**2 * 1e-30 * scale:
+        return float("nan")
+    return max(-1.0, min(1.0, product / norms))
+
+
 @dataclass(frozen=True)
 class PowerFit:
     """The power at which NFM and AGOP agree best: `power`, its `correlation`, and the curve behind it."""

@@ -19,12 +19,15 @@ _OURS_OR_TORCH = (os.path.dirname(torch.__file__), os.path.dirname(_checks.__fil
 OutputPick = str | int | Callable[[Any], Any] | None
 """What picks a tensor from what a model returns: a key, an index, an attribute name, or a function."""
 
+LABEL_KEYS = ("labels", "label", "y", "target", "targets")
+"""Entries of a loader's mapping that are labels, not input."""
+
 
 def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:
     """Model inputs, batch by batch: row blocks of a tensor, or the items of a loader.
 
-    A loader may yield tensors, or tuples and lists whose first item is the input (the usual (x, y) pairs), or
-    anything that `inputs` turns into the model's input.
+    A loader may yield tensors, tuples and lists whose first item is the input (the usual (x, y) pairs), mappings (their labels are left
+    out), or anything that `inputs` turns into the model's input.
     """
     if isinstance(X, Tensor):
         if X.ndim == 0 or X.shape[0] == 0:
@@ -39,16 +42,22 @@ def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None 
     empty = True
     for item in X:
         empty = False
-        if inputs is not None:
-            yield inputs(item)
-        elif isinstance(item, (tuple, list)) and item:
-            yield item[0]
-        else:
-            yield item
+        yield input_of(item, inputs)
     if empty:
         raise _checks.bad_value(
             "X", "a loader with at least one batch", "none", "a used-up iterator cannot be read again"
         )
+
+
+def input_of(item: Any, inputs: Callable[[Any], Any] | None) -> Any:
+    """The model's input in what a loader yields: made by `inputs`, the first of a tuple, a mapping without its labels, or the item."""
+    if inputs is not None:
+        return inputs(item)
+    if isinstance(item, (tuple, list)) and item:
+        return item[0]
+    if isinstance(item, Mapping):
+        return {key: value for key, value in item.items() if key not in LABEL_KEYS}
+    return item
 
 
 def floating_batch(batch: Any) -> Tensor:

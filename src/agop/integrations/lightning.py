@@ -12,10 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from agop._checks import bad_type, bad_value, integer, one_of
-from agop.collapse import MEASURES, ClassMoments, Measurement
+from agop.collapse import ClassMoments, Measurement
 from agop.collapse.classifier import nearest_centre_agreement
+from agop.evidence import Evidence
 from agop.gradients.taps import Call, Layers, call_name, capture, select_layers
 from agop.integrations._measuring import as_rows, exact_shard, gather, measuring
+from agop.probes import PROBES, probes_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +80,7 @@ class CollapseCallback(Callback):
         prefix: str = "collapse",
     ) -> None:
         super().__init__()
-        possible = [name for name, measure in MEASURES.items() if measure.needs == {"moments"}]
+        possible = probes_for("moments")
         self.layers = layers
         self.classifier = classifier
         self.every_n_epochs = integer("every_n_epochs", every_n_epochs, at_least=1)
@@ -126,13 +128,17 @@ class CollapseCallback(Callback):
         with measuring(pl_module, source, loader):
             moments, wrong = self._first_pass(trainer, pl_module, loader)
             results = {
-                (layer, name): MEASURES[name](m) for layer, m in moments.items() for name in self.measures
+                (layer, name): PROBES[name](Evidence.of(moments=m))
+                for layer, m in moments.items()
+                for name in self.measures
             }
             if self.classifier is None:
                 return results
             layer = f"{self.classifier}.input"
             m = moments[layer]
-            results[layer, "nc3"] = MEASURES["nc3"](m, weight=self._classifier(pl_module).weight)
+            results[layer, "nc3"] = PROBES["nc3"](
+                Evidence.of(moments=m, weight=self._classifier(pl_module).weight)
+            )
             results[layer, "nc4"] = self._second_pass(trainer, pl_module, loader, m)
             results[layer, "error"] = Measurement(wrong / m.n, "error", "share of wrong decisions")
         return results

@@ -12,9 +12,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from agop._checks import bad_value, integer, one_of
-from agop.collapse import MEASURES, ClassMoments, Measurement
+from agop.collapse import ClassMoments, Measurement
+from agop.evidence import Evidence
+from agop.probes import PROBES, probes_for
 
-ONE_PASS = tuple(name for name, measure in MEASURES.items() if measure.needs == {"moments"})
+ONE_PASS = probes_for("moments")
 """The measures that one pass over the features can give."""
 
 
@@ -79,7 +81,7 @@ class NeuralCollapse(Metric):
     @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
         """False where collapse is a low value, True where it is a high one, None for a mixture."""
-        better = {MEASURES[name].direction != "lower" for name in self.measures}
+        better = {PROBES[name].towards != "lower" for name in self.measures}
         return better.pop() if len(better) == 1 else None
 
     def update(self, features: Float[Tensor, "n d"], labels: Integer[Tensor, " n"]) -> None:
@@ -100,8 +102,8 @@ class NeuralCollapse(Metric):
 
     def measurements(self) -> dict[str, Measurement]:
         """Every measure with its definition, details and, where undefined, the reason."""
-        moments = self.moments
-        return {name: MEASURES[name](moments) for name in self.measures}
+        evidence = Evidence.of(moments=self.moments)
+        return {name: PROBES[name](evidence) for name in self.measures}
 
     def compute(self) -> Tensor | dict[str, Tensor]:
         """The measures of all samples."""

@@ -41,6 +41,9 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
 
     X_fit_: Tensor
 
+    shards = True
+    """Ranks of a launch may profile a share of the samples each: `views` treats every sample by itself."""
+
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
         self,

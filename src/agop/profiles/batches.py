@@ -18,8 +18,6 @@ MAX_BLOCK = 2048
 _ACTIVATIONS_PER_INPUT = 8
 """How much larger than a sample the largest activations are taken to be, where nothing is known."""
 
-_LABEL_KEYS = ("labels", "label", "y", "target", "targets")
-
 
 def batches(
     X: Any,
@@ -27,29 +25,32 @@ def batches(
     batch_size: int | None,
     inputs: Callable[[Any], Any] | None,
     targets: Callable[[Any], Any] | None,
+    *,
+    labelled: bool = True,
 ) -> Iterator[tuple[Any, Any]]:
     """(input, labels) pairs: row blocks of a tensor or array with labels `y`, or what a loader yields.
 
     A loader yields (x, y, …) tuples or lists, or mappings with an entry named labels, label, y, target or
-    targets, unless `inputs` and `targets` say how to take them apart. With `y` given, it may yield inputs only.
+    targets, unless `inputs` and `targets` say how to take them apart. With `y` given, it may yield inputs only. Where nothing needs labels
+    (`labelled=False`), they are None.
     """
     if isinstance(X, np.ndarray):
         X = torch.from_numpy(np.ascontiguousarray(X))
     if isinstance(X, Tensor):
-        yield from _blocks_of(X, y, batch_size, inputs)
+        yield from _blocks_of(X, y, batch_size, inputs, labelled)
         return
     if isinstance(X, (str, bytes, Mapping)) or not isinstance(X, Iterable):
         raise _checks.bad_type("X", "a tensor, an array or a loader that yields batches", type(X).__name__)
     done = 0
     for item in X:
         if y is not None:
-            x = _input(item, inputs)
+            x = calling.input_of(item, inputs)
             first = calling.first_tensor(x)
             rows = 0 if first is None else len(first)
             labels, done = y[done : done + rows], done + rows
             _checks.same_length("X", done, "y", done - rows + len(labels))
         else:
-            x, labels = _input(item, inputs), _labels(item, targets)
+            x, labels = calling.input_of(item, inputs), _labels(item, targets) if labelled else None
         yield x, labels
     if not done and y is not None:
         raise _checks.bad_value(
@@ -59,30 +60,23 @@ def batches(
         _checks.same_length("X", done, "y", len(y))
 
 
-def _blocks_of(X: Tensor, y: Any, batch_size: int | None, inputs: Any) -> Iterator[tuple[Any, Any]]:
-    if y is None:
+def _blocks_of(
+    X: Tensor, y: Any, batch_size: int | None, inputs: Any, labelled: bool
+) -> Iterator[tuple[Any, Any]]:
+    if y is None and labelled:
         raise _checks.bad_value("y", "one label per sample", "None", "pass y, or a loader of (x, y) batches")
     if X.ndim == 0 or len(X) == 0:
         raise _checks.bad_value("X", "samples along the first axis", f"shape {tuple(X.shape)}")
-    if not hasattr(y, "__len__") or (hasattr(y, "ndim") and y.ndim == 0):
-        raise _checks.bad_type("y", "one label per sample", type(y).__name__)
-    _checks.same_length("X", len(X), "y", len(y))
+    if y is not None:
+        if not hasattr(y, "__len__") or (hasattr(y, "ndim") and y.ndim == 0):
+            raise _checks.bad_type("y", "one label per sample", type(y).__name__)
+        _checks.same_length("X", len(X), "y", len(y))
     size = batch_size or min(
         MAX_BLOCK,
         _blocks.rows_per_block(len(X), _ACTIVATIONS_PER_INPUT * X[0].numel() * X.element_size()),
     )
     for block in _blocks.row_blocks(len(X), size):
-        yield (X[block] if inputs is None else inputs(X[block])), y[block]
-
-
-def _input(item: Any, inputs: Callable[[Any], Any] | None) -> Any:
-    if inputs is not None:
-        return inputs(item)
-    if isinstance(item, (tuple, list)) and item:
-        return item[0]
-    if isinstance(item, Mapping):
-        return {key: value for key, value in item.items() if key not in _LABEL_KEYS}
-    return item
+        yield (X[block] if inputs is None else inputs(X[block])), None if y is None else y[block]
 
 
 def _labels(item: Any, targets: Callable[[Any], Any] | None) -> Any:
@@ -91,7 +85,7 @@ def _labels(item: Any, targets: Callable[[Any], Any] | None) -> Any:
     if isinstance(item, (tuple, list)) and len(item) > 1:
         return item[1]
     if isinstance(item, Mapping):
-        for key in _LABEL_KEYS:
+        for key in calling.LABEL_KEYS:
             if key in item:
                 return item[key]
     raise _checks.bad_value(

@@ -1,51 +1,282 @@
-"""A trained network as a subject of `profile`: one pass over the data for the stages, one sweep for the AGOPs."""
+"""`Network`: a torch module as a source of evidence, with the options of a model: how its layers, outputs and inputs are read."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.evidence import Evidence, Need
 from agop.gradients import calling
+from agop.gradients.calling import OutputPick
 from agop.gradients.layers import LayerAGOPs, layer_agops
 from agop.gradients.reads import DEFAULT_LAYERS
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.taps import Layers, named_exactly, select_layers, tensor_in
 from agop.profiles import pooling
-from agop.profiles.assemble import assembled
-from agop.profiles.batches import batches
-from agop.profiles.labels import ClassIndex
-from agop.profiles.options import NetworkOptions
-from agop.profiles.reader import Reader
-from agop.profiles.table import Profile
+from agop.profiles.data import Data, MeasureOptions
+from agop.profiles.network_layers import NetworkLayers
+from agop.profiles.network_pass import NetworkPass
+from agop.profiles.reader import Nonlinearity, Reader
+from agop.profiles.stage import Wanted
+from agop.view import LayerView
 
 MANY_OUTPUTS, RANDOM_OUTPUTS = 64, 32
 """Above so many outputs the AGOP comes from so many random combinations of them."""
 
 
-def profile_network(model: nn.Module, X: Any, y: Any, options: NetworkOptions) -> Profile:
-    """The profile of a torch module; see `agop.profile` for the parameters."""
-    model = getattr(model, "_orig_mod", model)
-    modules = _chosen(model, options.layers)
-    for name in options.nonlinearity:
-        _checks.one_of("nonlinearity", name, list(modules))
-    notes: list[str] = []
-    reader = Reader(model, modules, options.pool, options.nonlinearity)
-    with evaluation_mode(model, notes), untouched(model), reader.attached():
-        refuse_training_mode(model)
-        measuring = _Measuring(model, reader, X, y, options)
-        agops = _agops(measuring, modules, notes) if "nfa" in options.names else None
-        for _ in measuring:
-            pass
-    return assembled(type(model).__name__, reader, measuring.classes, agops, options, notes)
+class Network:
+    r"""A torch module as a subject of `agop.profile`, with everything that is particular to the model.
+
+    A layer of a network, :math:`h \mapsto \sigma(W h + b)` with :math:`W = U S V^T`, has the stages input `h`, projected
+    :math:`S V^T h` and output :math:`\sigma(W h + b)`. A module that is no linear map (attention, a block) has input and output only. The
+    module is measured in evaluation mode and left as it came.
+
+    Parameters
+    ----------
+    model
+        Any torch module.
+    pool
+        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, or "none": every position is a
+        sample. See `agop.profiles.pooling`.
+    nonlinearity
+        By layer name, what follows a layer, where the rule of `agop.profiles.follow` is wrong: the name of the module whose output is the
+        output stage, a function of the layer's output, or None.
+    outputs
+        Which outputs the AGOP is of: None for all, indices, or that many random combinations; "auto" takes all up to 64.
+    output
+        What to take of a tuple, dict or object that the model returns.
+    inputs, targets
+        Make the model's input and the labels of a loader's batch.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `model` is no torch module, or an option is none of those above.
+
+    Examples
+    --------
+    >>> import agop
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    >>> subject = agop.Network(net, pool="flatten")
+    >>> p = agop.profile(subject, torch.rand(8, 1, 4, 4), [0, 1] * 4, measures=["nc1"])
+    >>> p.layers["features"].tolist()
+    [16, 16]
+    """
+
+    kind = "network"
+    offers = frozenset(
+        {
+            "moments",
+            "rows",
+            "labels",
+            "weight",
+            "bias",
+            "decisions",
+            "feature_matrix",
+            "agop",
+            "function",
+            "inputs",
+        }
+    )
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        pool: str = "mean",
+        nonlinearity: Mapping[str, Nonlinearity] | None = None,
+        outputs: int | Sequence[int] | str | None = "auto",
+        output: OutputPick = None,
+        inputs: Callable[[Any], Any] | None = None,
+        targets: Callable[[Any], Any] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise _checks.bad_type("model", "a torch module", type(model).__name__)
+        if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
+            raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
+        # a compiled module runs its original with compiled code, which hooks would not reach
+        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.pool = _checks.one_of("pool", pool, pooling.POOLS)
+        self.nonlinearity = dict(nonlinearity or {})
+        self.outputs, self.output = outputs, output
+        self.inputs, self.targets = inputs, targets
+
+    @property
+    def name(self) -> str:
+        """What a profile calls it."""
+        return type(self.model).__name__
+
+    def __repr__(self) -> str:
+        return f"Network({self.name}, pool={self.pool!r})"
+
+    def read(self, data: Data, needs: frozenset[Need]) -> Iterator[Evidence]:
+        """The layers in the order of their calls, then the network: one pass over the data, and one sweep if AGOPs are needed."""
+        if data.batch_size is not None:
+            _checks.integer("batch_size", data.batch_size, at_least=1)
+        modules = chosen_layers(self.model, data.layers)
+        for name in self.nonlinearity:
+            _checks.one_of("nonlinearity", name, list(modules))
+        notes: list[str] = []
+        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(Wanted.of, needs))
+        with evaluation_mode(self.model, notes), untouched(self.model), reader.attached():
+            refuse_training_mode(self.model)
+            run = NetworkPass(self, reader, data, needs)
+            wants_agops = any(need.kind == "agop" for need in needs)
+            agops = self._agops(run, modules, data, notes) if wants_agops else None
+            run.finish()
+        layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers))
+        yield from layers.evidence(notes)
+        yield self._whole(run, needs)
+
+    def _whole(self, run: NetworkPass, needs: frozenset[Need]) -> Evidence:
+        given: dict[Need, Any] = {}
+        for need in needs:
+            if need.kind == "function":
+                given[need] = self
+            elif need.kind == "inputs" and run.samples is not None and run.sample is not None:
+                given[need], _ = run.samples.result(run.sample.numbers)
+        return Evidence(name=self.name, level="subject", given=given)
+
+    @torch.no_grad()
+    def __call__(self, X: Float[Tensor, "n *d"]) -> Float[Tensor, "n c"]:
+        """What the model makes of samples, in evaluation mode."""
+        with evaluation_mode(self.model):
+            return calling.rows_of_output(calling.call(self.model, X), self.output)
+
+    def views(
+        self, X: Float[Tensor, "n *d"], *, layers: Layers = None, agops: bool = True, batch_size: int = 256
+    ) -> Iterator[LayerView]:
+        r"""The layers on the samples `X` as records of type `LayerView`, in the order of their calls, with the rows of every stage.
+
+        The projected stage is :math:`U^T (y - b) = S V^T h`, from the singular value decomposition :math:`W = U S V^T` and what the layer
+        gave, y. All stages of all layers are kept in memory at once; `agop.profile` on the model itself needs only class moments.
+
+        Parameters
+        ----------
+        X
+            Samples along the first axis. Labels are not needed.
+        layers
+            As in `agop.profile`.
+        agops
+            Also the AGOP of every linear map (one backward pass per output).
+        batch_size
+            Rows per forward pass.
+
+        Yields
+        ------
+        LayerView
+            `feature_matrix` and `agop` are those of a row that the layer reads; they are None where the rows of the input stage are other
+            ones (`pool="flatten"` with positions, grouped convolutions), and for modules that are no linear map.
+
+        Raises
+        ------
+        ValueError
+            If no layer can be read.
+        """
+        _checks.integer("batch_size", batch_size, at_least=1)
+        if not isinstance(X, Tensor) or X.ndim == 0:
+            raise _checks.bad_type(
+                "X",
+                "a tensor with samples along its first axis",
+                type(X).__name__,
+                "convert it with torch.as_tensor",
+            )
+        if X.is_floating_point():
+            _checks.floating("X", X)
+        needs = {
+            Need("rows", n="all"),
+            *([Need("agop"), Need("feature_matrix")] if agops else [Need("feature_matrix")]),
+        }
+        data = Data(X=X, layers=layers, batch_size=batch_size, strict=True, options=MeasureOptions())
+        subject = self if self.outputs != "auto" else self._with_all_outputs()
+        for layer in subject.read(data, frozenset(needs)):
+            if layer.level == "layer":
+                yield _view(layer)
+
+    def _with_all_outputs(self) -> Network:
+        return Network(
+            self.model,
+            pool=self.pool,
+            nonlinearity=self.nonlinearity,
+            outputs=None,
+            output=self.output,
+            inputs=self.inputs,
+        )
+
+    def _agops(
+        self, run: NetworkPass, modules: dict[str, nn.Module], data: Data, notes: list[str]
+    ) -> LayerAGOPs | None:
+        """The AGOPs of all linear maps; while a loader is read for them, the stages are read too."""
+        linear = [module for module in modules.values() if pooling.is_linear_map(module)]
+        if not linear:
+            return None
+        first = next(run.inputs())
+        pick, outputs = self._picked(run.returned, notes)
+        stream: Any = chain([first], run.inputs())
+        size: int | None = None
+        inputs: Callable[[Any], Any] | None = _as_it_is
+        if isinstance(run.whole, Tensor):
+            # a tensor can be read twice, in blocks that the sweep chooses by the memory of its graph
+            run.finish()
+            stream, size, inputs = run.whole, data.batch_size, self.inputs
+        try:
+            agops = layer_agops(
+                self.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs
+            )
+        except (ValueError, TypeError) as error:
+            if run.failed or data.strict:
+                raise
+            notes.append(f"nfa was left out: {error}")
+            return None
+        notes.extend(agops.notes)
+        return agops
+
+    def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
+        """What to take of what the model returned, and which of its outputs."""
+        pick = self.output
+        if pick is None and not isinstance(returned, Tensor):
+            pick = tensor_in
+            notes.append("AGOPs are of the first tensor that the model returns; choose another with output=")
+        if self.outputs != "auto":
+            return pick, self.outputs
+        c = calling.rows_of_output(returned, pick).shape[1] if _has_rows(returned, pick) else 0
+        if c <= MANY_OUTPUTS:
+            return pick, None
+        notes.append(
+            f"AGOPs from {RANDOM_OUTPUTS} random combinations of the {c:,} outputs; outputs=None takes all of them"
+        )
+        return pick, RANDOM_OUTPUTS
+
+
+def _view(layer: Evidence) -> LayerView:
+    rows = {stage.name: stage.rows for stage in layer.parts}
+    before, after = rows["input"], rows["output"]
+    assert before is not None
+    assert after is not None
+    square = layer.feature_matrix is not None and before.shape[1] == len(layer.feature_matrix)
+    matrices = {"feature_matrix": layer.feature_matrix, "agop": layer.agop} if square else {}
+    return LayerView(layer.name, before, rows.get("projected"), after, **matrices)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:
+    try:
+        calling.rows_of_output(returned, pick)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 @contextmanager
@@ -74,115 +305,10 @@ def _mode_matters(model: nn.Module) -> bool:
     return False
 
 
-def _chosen(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+def chosen_layers(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+    """The layers that are read, by name."""
     modules = select_layers(model, layers, default=DEFAULT_LAYERS)
     # attention uses the weight of its projection without calling it
     hidden = {id(part.out_proj) for part in model.modules() if isinstance(part, nn.MultiheadAttention)}
     exact = named_exactly(layers)
     return {name: part for name, part in modules.items() if id(part) not in hidden or name in exact}
-
-
-class _Measuring:
-    """Runs the model on batch after batch while the reader sums; iterating gives the inputs that were measured."""
-
-    def __init__(self, model: nn.Module, reader: Reader, X: Any, y: Any, options: NetworkOptions) -> None:
-        parameter = next(model.parameters(), None)
-        self.model, self.reader, self.options = model, reader, options
-        self.device = None if parameter is None else parameter.device
-        self.classes = ClassIndex()
-        self.returned: Any = None
-        self.failed = False
-        self.whole = _as_tensor(X, parameter)
-        self._batches = batches(self.whole, y, options.batch_size, options.inputs, options.targets)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            x, labels = next(self._batches)
-            x = calling.on_device(tuple(x) if isinstance(x, list) else x, self.device)
-            index = self.classes(labels)
-            first = None if isinstance(x, list) else calling.first_tensor(x)
-            if first is None:
-                raise _checks.bad_type(
-                    "X", "batches of tensors", type(x).__name__, "convert them with torch.as_tensor"
-                )
-            with torch.no_grad(), self.reader.batch(index, len(self.classes)), calling.refusals_named(first):
-                self.returned = calling.call(self.model, calling.copied(x))
-            return x
-        except StopIteration:
-            raise
-        except BaseException:
-            self.failed = True
-            raise
-
-
-def _as_tensor(X: Any, parameter: Tensor | None) -> Any:
-    """An array in the precision of the model; anything else as it is."""
-    if not isinstance(X, np.ndarray):
-        return X
-    if X.dtype.kind not in "biufc":
-        raise _checks.bad_type("X", "an array of numbers", f"dtype {X.dtype}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an array that can't be written to: nobody will
-        tensor = torch.from_numpy(np.ascontiguousarray(X))
-    floating = tensor.is_floating_point() and parameter is not None and parameter.is_floating_point()
-    return tensor.to(parameter.dtype) if floating and parameter is not None else tensor
-
-
-def _agops(measuring: _Measuring, modules: dict[str, nn.Module], notes: list[str]) -> LayerAGOPs | None:
-    """The AGOPs of all linear maps; while a loader is read for them, the stages are measured too."""
-    options = measuring.options
-    linear = [module for module in modules.values() if pooling.is_linear_map(module)]
-    if not linear:
-        return None
-    first = next(measuring)
-    pick = options.output
-    if pick is None and not isinstance(measuring.returned, Tensor):
-        pick = tensor_in
-        notes.append("AGOPs are of the first tensor that the model returns; choose another with output=")
-    outputs: Any = options.outputs
-    if outputs == "auto":
-        outputs = _affordable(measuring.returned, pick, notes)
-    stream: Any = chain([first], measuring)
-    size: int | None = None
-    inputs: Callable[[Any], Any] | None = _as_it_is
-    if isinstance(measuring.whole, Tensor):
-        # a tensor can be read twice, in blocks that the sweep chooses by the memory of its graph
-        for _ in measuring:
-            pass
-        stream, size, inputs = measuring.whole, options.batch_size, options.inputs
-    try:
-        agops = layer_agops(
-            measuring.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs
-        )
-    except (ValueError, TypeError) as error:
-        if measuring.failed or options.measures is not None:
-            raise
-        notes.append(f"nfa was left out: {error}")
-        return None
-    notes.extend(agops.notes)
-    return agops
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
-def _affordable(returned: Any, pick: calling.OutputPick, notes: list[str]) -> int | None:
-    c = calling.rows_of_output(returned, pick).shape[1] if _has_rows(returned, pick) else 0
-    if c <= MANY_OUTPUTS:
-        return None
-    notes.append(
-        f"AGOPs from {RANDOM_OUTPUTS} random combinations of the {c:,} outputs; outputs=None takes all of them"
-    )
-    return RANDOM_OUTPUTS
-
-
-def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:
-    try:
-        calling.rows_of_output(returned, pick)
-    except (ValueError, TypeError):
-        return False
-    return True

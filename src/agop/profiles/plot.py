@@ -1,11 +1,13 @@
-"""The plot of a profile: measures against the layer, for a notebook. Figures of a report are in `agop.report`."""
+"""The plot of a profile: a measure against the layer, for a notebook. Figures of a report are in `agop.report`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agop import _checks
-from agop.profiles.table import Profile
+from agop.profiles.table import Profile, Shown
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -13,14 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOOKS = {"input": ("#0067a5", "o"), "projected": ("#b84a00", "s"), "output": ("#007a5a", "^")}
+_ARROWS = {"lower": "collapse ↓", "higher": "collapse ↑"}
 
 
 def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
-    """A figure with one measure by layer and stage on a log axis and, if it was measured, the NFA below."""
+    """A figure with one measure by layer, a curve a stage if it is one of stages, and the NFA below if that was measured too.
+
+    The measure's probe says the label and the scale of the axis and where collapse lies; values that are not positive are drawn too.
+    """
     import matplotlib.pyplot as plt
 
-    measure = _checks.one_of("measure", measure or profile.measures[0], profile.measures)
-    with_nfa = "nfa" in profile.layers and bool(profile.layers["nfa"].notna().any())
+    drawable = (*profile.measures, *profile.layer_measures)
+    default = profile.measures[0] if profile.measures else next(iter(profile.layer_measures), None)
+    measure = str(_checks.one_of("measure", default if measure is None else measure, drawable))
+    with_nfa = measure != "nfa" and "nfa" in profile.layers and bool(profile.layers["nfa"].notna().any())
     figure, axes = plt.subplots(
         2 if with_nfa else 1,
         sharex=True,
@@ -29,27 +37,43 @@ def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
         figsize=(6.4, 5.4 if with_nfa else 3.8),
         height_ratios=[2, 1] if with_nfa else [1],
     )
-    _stages(axes[0, 0], profile, measure)
+    _curves(axes[0, 0], profile, measure)
+    axes[0, 0].set_title(profile.subject, loc="left", fontsize=10)
     if with_nfa:
-        layers = profile.layers.dropna(subset="nfa")
-        axes[1, 0].plot(layers["layer"], layers["nfa"], color="#595959", marker="D")
-        axes[1, 0].set(ylabel="NFA correlation", ylim=(min(0.0, layers["nfa"].min()), 1.02))
+        _curves(axes[1, 0], profile, "nfa")
     axes[-1, 0].set_xlabel("layer")
     return figure
 
 
-def _stages(ax: Axes, profile: Profile, measure: str) -> None:
+def _curves(ax: Axes, profile: Profile, measure: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    for stage in STAGES:
-        rows = profile.table[profile.table["stage"] == stage].dropna(subset=measure)
-        if len(rows):
-            colour, marker = _LOOKS[stage]
-            ax.plot(rows["layer"], rows[measure], color=colour, marker=marker, label=stage)
-    if (profile.table[measure] > 0).any():
-        ax.set_yscale("log", nonpositive="mask")
-    ax.set_ylabel(measure.upper() if measure.startswith("nc") else measure)
-    ax.set_title(profile.subject, loc="left", fontsize=10)
-    ax.legend(frameon=False)
+    look = profile.look(measure)
+    if measure in profile.measures:
+        for stage in STAGES:
+            rows = profile.table[profile.table["stage"] == stage].dropna(subset=measure)
+            if len(rows):
+                colour, marker = _LOOKS[stage]
+                ax.plot(rows["layer"], rows[measure], color=colour, marker=marker, label=stage)
+        ax.legend(frameon=False)
+        values = profile.table[measure]
+    else:
+        layers = profile.layers.dropna(subset=measure)
+        ax.plot(layers["layer"], layers[measure], color="#595959", marker="D")
+        values = profile.layers[measure]
+    _axis(ax, look, values.to_numpy(float))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _axis(ax: Axes, look: Shown, values: np.ndarray) -> None:
+    """Scale, label and goal as the probe says."""
+    finite = values[np.isfinite(values)]
+    if look.scale == "log" and (finite > 0).all() and len(finite):
+        ax.set_yscale("log")
+    elif look.scale == "log" and finite.any():
+        ax.set_yscale("symlog", linthresh=float(np.abs(finite[finite != 0]).min()))
+    arrow = _ARROWS.get(look.towards, "") if isinstance(look.towards, str) else ""
+    ax.set_ylabel(f"{look.label}\n{arrow}" if arrow else look.label)
+    if isinstance(look.towards, float | int):
+        ax.axhline(float(look.towards), color="#8a8a8a", linestyle=":", linewidth=1)

@@ -1,49 +1,76 @@
-"""`profile`: measure every stage of every layer of a subject."""
+"""`profile`: measure every stage of every layer of a subject. The one loop of the house: a source yields evidence, probes measure it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
 from torch import nn
 
 from agop import _checks
-from agop.collapse.moments import ClassMoments
-from agop.collapse.registry import MEASURES
-from agop.gradients.ansatz import nfa
-from agop.gradients.calling import OutputPick
-from agop.profiles.deep_rfm import is_deep_rfm
-from agop.profiles.network import profile_network
-from agop.profiles.options import NetworkOptions, measure_names
-from agop.profiles.reader import Nonlinearity
-from agop.profiles.table import Profile, with_drops
-from agop.ranks import ALONE, current
-from agop.view import LayerView
+from agop.evidence import Evidence
+from agop.probe import Probe, needs_of
+from agop.probes import DEFAULTS, PROBES
+from agop.profiles.data import Data, MeasureOptions, Source
+from agop.profiles.network import Network
+from agop.profiles.results import Results
+from agop.profiles.table import Profile
+from agop.profiles.views import source_of
 
-DEFAULT_MEASURES = ("nc1", "nc2")
-"""What a Deep RFM is measured with unless the caller says otherwise: its feature matrix is its AGOP, so no NFA."""
-
-__all__ = ["Profile", "profile"]
+_OF_MODELS = ("pool", "nonlinearity", "outputs", "output", "inputs", "targets")
+"""Keywords of `profile` in 0.1 that are now those of `Network`."""
 
 
+def _with_old_spelling(function: Callable[..., Profile]) -> Callable[..., Profile]:
+    """Take the keywords that belonged to `profile` in 0.1, and say the new line."""
+
+    @functools.wraps(function)
+    def wrapper(subject: Any, X: Any = None, y: Any = None, **keywords: Any) -> Profile:
+        old = {name: keywords.pop(name) for name in (*_OF_MODELS, "power") if name in keywords}
+        if not old:
+            return function(subject, X, y, **keywords)
+        power = old.pop("power", None)
+        if power is not None:
+            _checks.real("power", power, above=0)
+            keywords["measures"] = _with_power(subject, keywords.get("measures"), power)
+        _warn_of(old, power)
+        if isinstance(subject, nn.Module):
+            subject = Network(subject, **old)
+        return function(subject, X, y, **keywords)
+
+    return wrapper
+
+
+def _with_power(subject: Any, measures: Any, power: float) -> Any:
+    names = DEFAULTS[source_of(subject).kind] if measures is None else measures
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        return names
+    return [PROBES["nfa"].with_(power=power) if name == "nfa" else name for name in names]
+
+
+def _warn_of(old: dict[str, Any], power: float | None) -> None:
+    model = "".join(f", {name}={value!r}" for name, value in old.items())
+    subject = f"agop.Network(model{model})" if old else "model"
+    measures = "" if power is None else f", measures=[…, agop.PROBES['nfa'].with_(power={power!r})]"
+    warnings.warn(
+        f"options of a model belong to it: write agop.profile({subject}, X, y{measures})",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
+@_with_old_spelling
 def profile(
     subject: Any,
-    X: Any,
+    X: Any = None,
     y: Any = None,
     *,
+    measures: Sequence[str | Probe] | None = None,
     layers: Any = None,
-    measures: Sequence[str] | None = None,
-    pool: str = "mean",
-    nonlinearity: Mapping[str, Nonlinearity] | None = None,
-    power: float | int = 0.5,
-    outputs: int | Sequence[int] | str | None = "auto",
-    output: OutputPick = None,
     batch_size: int | None = None,
-    inputs: Callable[[Any], Any] | None = None,
-    targets: Callable[[Any], Any] | None = None,
+    options: MeasureOptions | None = None,
 ) -> Profile:
     r"""Measure every stage of every layer of `subject` on labelled samples.
 
@@ -54,32 +81,21 @@ def profile(
     Parameters
     ----------
     subject
-        A torch module, a fitted Deep RFM, or an iterable of `LayerView`. A module is measured in evaluation mode and left as it came.
+        A torch module, or `agop.Network(module, …)` where the module has options; anything with `views(X)`, such as a fitted Deep RFM; an
+        iterable of `LayerView`; anything that yields evidence by `read`, such as a theory; or a function, which has no layers.
     X, y
         Samples (first axis) and their labels, numbers or strings. For a network also a loader of (x, y) batches: memory does not grow
-        with the number of samples.
+        with the number of samples. What no measure needs may be left out.
+    measures
+        Names of `agop.PROBES`, and `agop.Probe`s of one's own. Default: those of `agop.probes.DEFAULTS` for this kind of subject; "nc1"
+        and "nc2", and for a network "nc3" (at layers with one output per class) and "nfa". The NFA costs a sweep of backward passes.
     layers
         Layers to keep: numbers from 1 in the order in which they come; for a network also names, globs, types, modules. Default: all, for
         a network every Linear, convolution, attention and recurrent layer.
-    measures
-        Names from `agop.collapse.registry.MEASURES` that need class moments only (for a network also NC3, at layers with one output per
-        class), and "nfa". Default: "nc1", "nc2", and for a network "nc3" and "nfa". The NFA costs a sweep of backward passes.
-    pool
-        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, or "none": every position is a
-        sample. See `agop.profiles.pooling`.
-    nonlinearity
-        By layer name, what follows a layer, where the rule of `agop.profiles.follow` is wrong: the name of the module whose output is the
-        output stage, a function of the layer's output, or None.
-    power
-        The power of the AGOP in the NFA.
-    outputs
-        Which outputs the AGOP is of: None for all, indices, or that many random combinations; "auto" takes all up to 64.
-    output
-        What to take of a tuple, dict or object that the model returns.
     batch_size
         Rows per forward pass for a tensor `X`.
-    inputs, targets
-        Make the model's input and the labels of a loader's batch.
+    options
+        How many rows are kept for measures of rows, with which seed, and in how much memory.
 
     Returns
     -------
@@ -88,7 +104,7 @@ def profile(
     Raises
     ------
     ValueError, TypeError
-        If the subject has no layers to measure, the labels do not match, or a measure is unknown.
+        If the subject has no layers to measure, the labels do not match, or a measure is unknown or needs what the subject can't give.
 
     Notes
     -----
@@ -98,29 +114,49 @@ def profile(
 
     Examples
     --------
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> p = profile(net, torch.eye(4), [0, 0, 1, 1], measures=["nc1"])
     >>> p.layers[["name", "follows"]].values.tolist()
     [['0', 'relu'], ['2', '']]
     """
-    if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
-        raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
-    if isinstance(subject, nn.Module):
-        numbers = _numbers(layers)
-        options = NetworkOptions(
-            layers=None if numbers else layers,
-            measures=measures,
-            pool=pool,
-            nonlinearity=dict(nonlinearity or {}),
-            power=power,
-            outputs=outputs,
-            output=output,
-            batch_size=batch_size,
-            inputs=inputs,
-            targets=targets,
-        )
-        return _kept(profile_network(subject, X, y, options), numbers, layers)
-    return _kept(_profile_views(subject, X, y, measures, power), _numbers(layers), layers)
+    source = source_of(subject)
+    probes = chosen_probes(source, measures)
+    numbers = _numbers(layers)
+    data = Data(
+        X=X,
+        y=y,
+        layers=None if numbers else layers,
+        batch_size=batch_size,
+        strict=measures is not None,
+        options=options or MeasureOptions(),
+    )
+    results = Results(probes)
+    for evidence in source.read(data, needs_of(results.probes)):
+        if evidence.level == "subject":
+            results.add_subject(evidence)
+        elif numbers is None or evidence.number in numbers:
+            results.add_layer(evidence)
+    if numbers and not results.layers:
+        raise _checks.bad_value("layers", "layers of the subject", repr(layers))
+    return results.profile(source.name)
+
+
+def chosen_probes(source: Source, measures: Sequence[str | Probe] | None) -> list[Probe]:
+    """The probes that were asked for, by name or as they are."""
+    asked: Sequence[Any] = DEFAULTS.get(source.kind, ()) if measures is None else measures
+    if isinstance(asked, str) or not isinstance(asked, Sequence):
+        raise _checks.bad_type("measures", "a list of names and probes", repr(asked))
+    probes = [measure if isinstance(measure, Probe) else _named(source, measure) for measure in asked]
+    names = [probe.name for probe in probes]
+    if len(set(names)) < len(names):
+        raise _checks.bad_value("measures", "names that differ", repr(names))
+    return probes
+
+
+def _named(source: Source, name: Any) -> Probe:
+    usable = [key for key, probe in PROBES.items() if {need.kind for need in probe.needed} <= source.offers]
+    return PROBES[_checks.one_of("measures", name, usable)]
 
 
 def _numbers(layers: Any) -> set[int] | None:
@@ -133,75 +169,4 @@ def _numbers(layers: Any) -> set[int] | None:
     return {_checks.integer("layers", layer, at_least=1) for layer in chosen}
 
 
-def _kept(whole: Profile, numbers: set[int] | None, layers: Any) -> Profile:
-    if numbers is None:
-        return whole
-    table = whole.table[whole.table["layer"].isin(numbers)].reset_index(drop=True)
-    by_layer = whole.layers[whole.layers["layer"].isin(numbers)].reset_index(drop=True)
-    if table.empty:
-        raise _checks.bad_value("layers", "layers of the subject", repr(layers))
-    return Profile(table, whole.subject, whole.measures, whole.notes, by_layer)
-
-
-def _profile_views(subject: Any, X: Any, y: Any, measures: Sequence[str] | None, power: float) -> Profile:
-    names = tuple(DEFAULT_MEASURES if measures is None else measure_names(measures))
-    usable = [name for name, measure in MEASURES.items() if set(measure.needs) <= {"moments"}] + ["nfa"]
-    for name in names:
-        _checks.one_of("measures", name, usable)
-    if y is None:
-        raise _checks.bad_value("y", "one label per sample", "None")
-    classes, index = np.unique(np.asarray(y), return_inverse=True)
-    labels = torch.from_numpy(index.astype(np.int64).reshape(-1))
-    stage_names = tuple(name for name in names if name != "nfa")
-    rows: list[dict[str, Any]] = []
-    by_layer: list[dict[str, Any]] = []
-    notes: list[str] = []
-    ranks = current() if is_deep_rfm(subject) and len(labels) >= current().size else ALONE
-    if not ranks.alone:
-        _checks.same_length("X", len(X), "y", len(labels))
-        mine = ranks.share(len(labels))
-        X, labels = X[mine], labels[mine]
-    for number, view in enumerate(_views(subject, X), start=1):
-        if not isinstance(view, LayerView):
-            raise _checks.bad_type("subject", "layers as LayerView", type(view).__name__)
-        for stage, features in view.stages().items():
-            _checks.same_length("X", len(features), "y", len(labels))
-            moments = ClassMoments.of(features, labels.to(features.device), len(classes)).all_reduce(ranks)
-            rows.append(_row(number, view.name, stage, moments, stage_names, notes))
-        about: dict[str, Any] = {"layer": number, "name": view.name}
-        if "nfa" in names:
-            known = view.feature_matrix is not None and view.agop is not None
-            about["nfa"] = nfa(view, power=power) if known else float("nan")
-        by_layer.append(about)
-    if not rows:
-        raise _checks.bad_value("subject", "at least one layer", "none")
-    table = pd.DataFrame(rows)
-    layers = with_drops(pd.DataFrame(by_layer), table)
-    return Profile(table, type(subject).__name__, stage_names, notes, layers)
-
-
-def _views(subject: Any, X: Any) -> Iterable[LayerView]:
-    if is_deep_rfm(subject):
-        return subject.views(X)
-    if isinstance(subject, Iterable):
-        return subject
-    raise _checks.bad_type(
-        "subject", "a torch module, a fitted Deep RFM or an iterable of LayerView", type(subject).__name__
-    )
-
-
-def _row(
-    number: int,
-    name: str,
-    stage: str,
-    moments: ClassMoments,
-    measures: Sequence[str],
-    notes: list[str],
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"layer": number, "name": name, "stage": stage}
-    for measure in measures:
-        value = MEASURES[measure](moments)
-        row[measure] = float(value)
-        if value.undefined_because:
-            notes.append(f"{name}, {stage}: {measure} is undefined: {value.undefined_because}")
-    return row
+__all__ = ["Evidence", "Profile", "profile"]

@@ -1,4 +1,4 @@
-"""Class moments of every stage of every layer while a network runs: memory does not grow with the samples."""
+"""Every stage of every layer while a network runs: summed or sampled, so that memory does not grow with the samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,21 +16,31 @@ from agop import _checks
 from agop.gradients.taps import call_name, hooked, tensor_in
 from agop.profiles import pooling
 from agop.profiles.follow import Follower
-from agop.profiles.moments import StreamingMoments
+from agop.profiles.sample import Picked
+from agop.profiles.stage import StageSums, Wanted
 
 Nonlinearity = str | Callable[[Tensor], Tensor] | None
 """What follows a layer: the name of the module whose output it is, a function of the layer's output, or nothing."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What is known of the samples that run through the model now."""
+
+    labels: Tensor
+    n_classes: int
+    picked: Picked | None
+
+
 @dataclass(eq=False)
-class Call:
+class ReadCall:
     """One call of one layer in the forward pass, and what was summed there."""
 
     name: str
     index: int
     module: nn.Module
     linear: bool
-    moments: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, StageSums] = field(default_factory=dict)
     follows: str = ""
     left_out: str = ""
 
@@ -50,8 +59,8 @@ class Reader:
         See `agop.profiles.pooling`.
     nonlinearity
         By layer name, instead of the rule of `agop.profiles.follow`.
-    keep
-        Makes what the rows of a stage are added to: moments, unless the rows themselves are wanted.
+    wanted
+        What is wanted of a stage, by its name.
     """
 
     def __init__(
@@ -60,20 +69,19 @@ class Reader:
         modules: Mapping[str, nn.Module],
         pool: str,
         nonlinearity: Mapping[str, Nonlinearity],
-        keep: Callable[[], Any] = StreamingMoments,
+        wanted: Callable[[str], Wanted],
     ) -> None:
         self.modules = dict(modules)
-        self._keep = keep
+        self._wanted = wanted
         self.pool = pool
-        self.calls: dict[tuple[str, int], Call] = {}
+        self.calls: dict[tuple[str, int], ReadCall] = {}
         self.n_samples = 0
         self._given = {name: _resolved(model, name, value) for name, value in nonlinearity.items()}
         self._follower = Follower(self._reached)
         self._counts: dict[str, int] = {}
-        self._waiting: dict[nn.Module, list[Call]] = {}
-        self._labels = torch.zeros(0, dtype=torch.int64)
-        self._n_classes = 0
-        self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], Any]] = {}
+        self._waiting: dict[nn.Module, list[ReadCall]] = {}
+        self._batch: _Batch | None = None
+        self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], StageSums]] = {}
         self._added: set[int] = set()
 
     @contextmanager
@@ -92,9 +100,9 @@ class Reader:
             yield
 
     @contextmanager
-    def batch(self, labels: Tensor, n_classes: int) -> Iterator[None]:
-        """The block in which the model runs on the samples with these labels."""
-        self._labels, self._n_classes = labels, n_classes
+    def batch(self, labels: Tensor, n_classes: int, picked: Picked | None = None) -> Iterator[None]:
+        """The block in which the model runs on the samples with these labels; rows of those that are `picked` are kept."""
+        self._batch = _Batch(labels, n_classes, picked)
         try:
             with self._follower:
                 yield
@@ -103,24 +111,29 @@ class Reader:
         finally:
             self._follower.forget()
             self._counts, self._seen, self._added, self._waiting = {}, {}, set(), {}
-            self._n_classes = 0
+            self._batch = None
 
-    def named_calls(self) -> dict[str, Call]:
+    def named_calls(self) -> dict[str, ReadCall]:
         """The calls in their order, by name (`name#0`, `name#1` for a layer that is called twice)."""
         counts: dict[str, int] = {}
         for name, index in self.calls:
             counts[name] = max(counts.get(name, 0), index + 1)
         return {call_name(n, i, counts[n]): call for (n, i), call in self.calls.items()}
 
+    def bytes_per_sample(self) -> int:
+        """What the kept rows of one sample take, all stages of all layers together."""
+        kept = {id(stage): stage.rows for call in self.calls.values() for stage in call.stages.values()}
+        return sum(rows.bytes_per_sample for rows in kept.values() if rows is not None)
+
     def _before(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not self._n_classes:
+        if self._batch is None:
             return
         with self._follower.paused():
             index = self._counts.get(name, 0)
             self._counts[name] = index + 1
             call = self.calls.get((name, index))
             if call is None:
-                call = Call(name, index, module, pooling.is_linear_map(module))
+                call = ReadCall(name, index, module, pooling.is_linear_map(module))
                 self.calls[name, index] = call
             x = self._samples(call, tensor_in([*args, *kwargs.values()]), "reads")
             if x is None:
@@ -133,7 +146,7 @@ class Reader:
                 self._add_plain(call, "input", x)
 
     def _after(self, name: str, module: nn.Module, _args: Any, output: Any) -> None:
-        if not self._n_classes:
+        if self._batch is None:
             return
         # calls nest only in modules that contain themselves; the last that began is the one that ends
         call = self.calls[name, self._counts[name] - 1]
@@ -171,22 +184,23 @@ class Reader:
             call.follows = " → ".join(path)
             self._add_plain(call, "output", value)
 
-    def _samples(self, call: Call, tensor: Tensor | None, doing: str) -> Tensor | None:
+    def _samples(self, call: ReadCall, tensor: Tensor | None, doing: str) -> Tensor | None:
         """The tensor with samples first; a layer where that is impossible is left out, with the reason."""
-        if call.left_out:
+        if call.left_out or self._batch is None:
             return None
-        found = None if tensor is None else pooling.samples_first(tensor, len(self._labels))
+        n_samples = len(self._batch.labels)
+        found = None if tensor is None else pooling.samples_first(tensor, n_samples)
         if found is None:
             what = (
                 "no tensor"
                 if tensor is None
                 else f"{tensor.dtype} of shape {tuple(tensor.shape)}".removeprefix("torch.")
             )
-            call.left_out = f"it {doing} {what} where there are {len(self._labels)} samples"
-            call.moments.clear()
+            call.left_out = f"it {doing} {what} where there are {n_samples} samples"
+            call.stages.clear()
         return found
 
-    def _add_plain(self, call: Call, stage: str, tensor: Tensor) -> None:
+    def _add_plain(self, call: ReadCall, stage: str, tensor: Tensor) -> None:
         axis = pooling.channel_axis(call.module, tensor)
         flat = tensor.ndim <= 2 or self.pool == "flatten"
         reading = ("flat",) if flat else (self.pool, axis % tensor.ndim)
@@ -194,16 +208,18 @@ class Reader:
 
     def _add(
         self,
-        call: Call,
+        call: ReadCall,
         stage: str,
         tensor: Tensor,
         reading: tuple[Any, ...],
         rows: Callable[[], Float[Tensor, "m d"]],
     ) -> None:
-        place = (id(tensor), tensor._version, *reading)
+        assert self._batch is not None
+        wanted = self._wanted(stage)
+        place = (id(tensor), tensor._version, wanted, *reading)
         owner = self._seen.get(place)
         same = owner[1] if owner is not None and owner[0]() is tensor else None
-        mine = call.moments.setdefault(stage, same or self._keep())
+        mine = call.stages.setdefault(stage, same or StageSums(wanted))
         if mine is same:
             return
         if id(mine) in self._added:
@@ -214,7 +230,8 @@ class Reader:
                 "profile one batch at a time",
             )
         values = rows()
-        mine.add(values, pooling.spread_labels(self._labels, len(values)), self._n_classes)
+        labels = pooling.spread_labels(self._batch.labels, len(values))
+        mine.add(values, labels, self._batch.n_classes, self._batch.picked)
         self._added.add(id(mine))
         self._seen[place] = (weakref.ref(tensor), mine)
 

@@ -1,10 +1,11 @@
-"""`Profile`: measurements by layer and stage, and by layer, with what was left undefined and why."""
+"""`Profile`: measurements by layer and stage, by layer, and of the whole, with what was left undefined and why."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,21 +13,44 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
+from agop.probe import Probe
+from agop.probes import PROBES
 from agop.view import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OLDEST_READ = 1
 _REMEDY = "save the profile again"
 _NO_LAYERS = ("layer", "name")
-_TEXTS = ["name", "stage", "kind", "follows"]
+_TEXTS = ["name", "stage", "kind", "follows", "measure"]
 """The columns that hold no numbers."""
+
+_CURVE_COLUMNS = ["measure", "layer", "name", "stage", "x", "value", "spread"]
+_DROPS = ("drop_projection", "drop_nonlinearity", "share_projection")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a column is shown: its label, what it says, its axis, where collapse lies, and at which level it was measured."""
+
+    label: str
+    meaning: str = ""
+    scale: str = "linear"
+    towards: str | float | None = None
+    level: str = "stage"
+
+    @classmethod
+    def of(cls, probe: Probe, column: str, goal: str | float | None) -> Shown:
+        """As the probe says; a column of a probe with several has its own name as label."""
+        label = probe.label if len(probe.columns) == 1 else column
+        return cls(label, probe.meaning, probe.scale, goal, probe.level)
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    r"""Measurements by layer and stage, and by layer.
+    r"""Measurements by layer and stage, by layer, and of the whole subject.
 
     Attributes
     ----------
@@ -36,7 +60,7 @@ class Profile:
     subject : str
         What was profiled.
     measures : tuple of str
-        The measures, by their names in `agop.collapse.registry.MEASURES`.
+        The measures of stages, by their names in `agop.PROBES` or those of the caller's probes.
     notes : list of str
         Undefined values with the reason, layers and classes left out, fallbacks.
     layers : DataFrame
@@ -49,6 +73,12 @@ class Profile:
 
         For networks also `nfa` (the correlation of the NFM with the AGOP's power), `kind`, `features` (of the input), `follows` (the
         operations up to the output stage).
+    whole : DataFrame
+        One row, a column for each measure of the whole subject; empty if there is none.
+    curves : DataFrame
+        Measures that are no single number: `measure`, `layer` (0: the whole), `name`, `stage`, `x`, `value`, `spread`.
+    shown : dict
+        By column how it is shown (`Shown`: label, meaning, scale, towards, level).
     """
 
     table: pd.DataFrame
@@ -56,10 +86,43 @@ class Profile:
     measures: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     layers: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_NO_LAYERS)))
+    whole: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_CURVE_COLUMNS))
+    shown: Mapping[str, Shown] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
-        """The table by layer and stage, as a copy."""
-        return self.table.copy()
+    def to_frame(self, level: Literal["stage", "layer", "subject", "long"] = "stage") -> pd.DataFrame:
+        """A table as a copy: by layer and stage, by layer, of the whole, or "long": every number in a row of its own.
+
+        The long table has the columns `level`, `layer`, `layer_from_end` (1 is the last), `name`, `stage`, `measure`, `x` (of a curve),
+        `value`, `spread`.
+        """
+        level = _checks.one_of("level", level, ("stage", "layer", "subject", "long"))
+        if level == "long":
+            return long_table(self)
+        return {"stage": self.table, "layer": self.layers, "subject": self.whole}[level].copy()
+
+    def beside(self, other: Profile) -> pd.DataFrame:
+        """The numbers of this profile and those of another, for instance of a theory, in one table.
+
+        Rows are joined where layer (counted from the end), stage, measure and place on a curve are the same; names are labels and may
+        differ. Columns: `layer_from_end`, `layer`, `name`, `stage`, `measure`, `x`, `value`, `other`.
+        """
+        if not isinstance(other, Profile):
+            raise _checks.bad_type("other", "a Profile", type(other).__name__)
+        keys = ["layer_from_end", "stage", "measure", "x"]
+        mine, theirs = (long_table(p).drop(columns=["level", "spread"]) for p in (self, other))
+        both = mine.merge(theirs[[*keys, "value"]].rename(columns={"value": "other"}), on=keys)
+        return both[["layer_from_end", "layer", "name", "stage", "measure", "x", "value", "other"]]
+
+    @property
+    def layer_measures(self) -> tuple[str, ...]:
+        """The columns of `layers` that are measures."""
+        about = {"layer", "name", "kind", "features", "follows"}
+        return tuple(str(name) for name in self.layers if name not in about)
+
+    def look(self, column: str) -> Shown:
+        """How a column is shown."""
+        return self.shown.get(column) or look_of(column)
 
     def drop_share(self, first: int = 1) -> float:
         r"""The share of the drop in log NC1 that happens at the projections, over the layers from `first` on.
@@ -83,6 +146,17 @@ class Profile:
         return plot_profile(self, measure)
 
     def __str__(self) -> str:
+        parts = [self._text(), *(f"{name}: {value:.4g}" for name, value in self._of_whole().items())]
+        return "\n".join(
+            [f"Profile of {self.subject}", *filter(None, parts), *(f"note: {note}" for note in self.notes)]
+        )
+
+    def _of_whole(self) -> dict[str, float]:
+        return {} if self.whole.empty else {str(k): float(v) for k, v in self.whole.iloc[0].items()}
+
+    def _text(self) -> str:
+        if self.table.empty:
+            return "" if self.layers.empty else self.layers.set_index("layer").to_string(na_rep="–")
         wide = self.table.pivot(index="layer", columns="stage", values=list(self.measures))
         order = [
             (m, s)
@@ -91,17 +165,17 @@ class Profile:
             if (m, s) in wide.columns and wide[m, s].notna().any()
         ]
         wide = wide[order]
+        own = [name for name in self.layer_measures if name not in _DROPS]
         shown = [
             name
-            for name in ("name", "nfa", "share_projection", "follows")
+            for name in ("name", *own, "share_projection", "follows")
             if name in self.layers and self.layers[name].notna().any()
         ]
         if shown != ["name"] and len(self.layers):
             extra = self.layers.set_index("layer")[shown]
             for name in shown:
                 wide["layer", name] = extra[name]
-        text = wide.to_string(float_format=lambda value: f"{value:.3g}", na_rep="–")
-        return "\n".join([f"Profile of {self.subject}", text, *(f"note: {note}" for note in self.notes)])
+        return wide.to_string(float_format=lambda value: f"{value:.3g}", na_rep="–")
 
     def save(self, path: str | Path) -> None:
         """Write the profile to a safetensors file, atomically, with every digit; see `load`."""
@@ -112,20 +186,27 @@ class Profile:
             "notes": list(self.notes),
             "table": _columns(self.table, "table", tensors),
             "layers": _columns(self.layers, "layers", tensors),
+            "whole": _columns(self.whole, "whole", tensors),
+            "curves": _columns(self.curves, "curves", tensors),
+            "shown": {column: asdict(look) for column, look in self.shown.items()},
         }
         _store.write(path, "profile", FORMAT_VERSION, header, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:
         """Read a profile that `save` wrote; raises `ValueError` with one sentence for any other file."""
-        header, tensors = _store.read(path, "profile", FORMAT_VERSION, _REMEDY)
+        header, tensors = _store.read(path, "profile", FORMAT_VERSION, _REMEDY, oldest=_OLDEST_READ)
         try:
             table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
+            whole, curves = (_frame(header.get(name, []), name, tensors) for name in ("whole", "curves"))
+            curves = curves if len(curves.columns) else pd.DataFrame(columns=_CURVE_COLUMNS)
+            shown = {str(column): _look(entry) for column, entry in header.get("shown", {}).items()}
             measures, notes = _texts(header["measures"]), _texts(header["notes"])
             _check_tables(table, layers, measures)
             if tensors:
                 raise ValueError("more tensors than columns")
-            return cls(table, _texts([header["subject"]])[0], tuple(measures), notes, layers)
+            subject = _texts([header["subject"]])[0]
+            return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
 
@@ -180,17 +261,46 @@ def _texts(values: Any) -> list[str]:
     return values
 
 
-def with_drops(layers: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The per-layer table with the drops of log NC1 at the projection and at the nonlinearity."""
-    if "nc1" not in table or not (table["stage"] == "projected").any():
-        return layers
-    wide = table.pivot(index="layer", columns="stage", values="nc1")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log10(wide)
-        projection = (logs["input"] - logs["projected"]).replace([np.inf, -np.inf], np.nan)
-        rest = (logs["projected"] - logs["output"]).replace([np.inf, -np.inf], np.nan)
-        share = (projection / (projection + rest)).where(projection + rest > 0)
-    drops = pd.DataFrame(
-        {"drop_projection": projection, "drop_nonlinearity": rest, "share_projection": share}
-    )
-    return layers.join(drops, on="layer")
+def _look(entry: Any) -> Shown:
+    """How a column is shown, from a file that may be anybody's."""
+    texts = _texts([entry[name] for name in ("label", "meaning", "scale", "level")])
+    towards = entry["towards"]
+    if towards is not None and not isinstance(towards, str | float | int):
+        raise ValueError("a goal that is none")
+    return Shown(texts[0], texts[1], texts[2], towards, texts[3])
+
+
+def look_of(column: str) -> Shown:
+    """How a column of this name is shown: as the probe of that name says, else plainly."""
+    if column in PROBES:
+        probe = PROBES[column]
+        return Shown.of(probe, column, None if callable(probe.towards) else probe.towards)
+    return Shown(column)
+
+
+def long_table(profile: Profile) -> pd.DataFrame:
+    """Every number of a profile in a row of its own."""
+    parts = [
+        _melted(profile.table, profile.measures, "stage"),
+        _melted(profile.layers, profile.layer_measures, "layer"),
+        _melted(profile.whole, tuple(map(str, profile.whole)), "subject"),
+        profile.curves.assign(
+            level=["subject" if layer == 0 else "stage" for layer in profile.curves["layer"]]
+        ),
+    ]
+    columns = ["level", "layer", "name", "stage", "measure", "x", "value", "spread"]
+    full = [part.reindex(columns=columns) for part in parts if len(part)]
+    table = pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=columns)
+    table["layer"] = table["layer"].fillna(0).astype(int)
+    table["name"], table["stage"] = table["name"].fillna(""), table["stage"].fillna("")
+    last = max(profile.layers["layer"], default=0)
+    table.insert(2, "layer_from_end", [0 if layer == 0 else last + 1 - layer for layer in table["layer"]])
+    return table
+
+
+def _melted(frame: pd.DataFrame, measures: tuple[str, ...], level: str) -> pd.DataFrame:
+    keys = [name for name in ("layer", "name", "stage") if name in frame]
+    if frame.empty or not measures:
+        return pd.DataFrame()
+    long = frame.melt(keys, [m for m in measures if m in frame], "measure", "value")
+    return long.assign(level=level)

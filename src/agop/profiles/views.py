@@ -1,128 +1,206 @@
-"""The layers of a network as `LayerView`s: the rows of every stage themselves, for data that fit into memory."""
+"""Subjects that yield their layers as `LayerView`s, or have none: a Deep RFM, anything with `.views(X)`, an iterable, a function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from agop import _checks
-from agop.gradients.calling import refusals_named
-from agop.gradients.layers import LayerAGOPs, layer_agops
-from agop.gradients.sanity import refuse_training_mode
-from agop.gradients.state import untouched
-from agop.gradients.taps import Layers
-from agop.profiles import pooling
-from agop.profiles.ansatz import split
-from agop.profiles.network import _chosen, evaluation_mode
-from agop.profiles.reader import Call, Nonlinearity, Reader
+from agop.collapse.moments import ClassMoments
+from agop.evidence import Evidence, Need
+from agop.profiles.data import Data, Source
+from agop.profiles.labels import ClassIndex
+from agop.profiles.network import Network
+from agop.profiles.sample import RowSample, sample_of
+from agop.profiles.stage import Wanted
+from agop.ranks import ALONE, Ranks, current
 from agop.view import LayerView
 
 
-class _Rows:
-    """Keeps what it is given."""
+def source_of(subject: Any) -> Source:
+    """The source of evidence that a subject is, or that reads it.
 
-    def __init__(self) -> None:
-        self.parts: list[Tensor] = []
-
-    def add(self, rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int) -> None:
-        self.parts.append(rows.detach().clone())
-
-    def result(self) -> Float[Tensor, "n d"]:
-        return torch.cat(self.parts)
-
-
-def network_views(
-    model: nn.Module,
-    X: Float[Tensor, "n *d"],
-    *,
-    layers: Layers = None,
-    pool: str = "mean",
-    nonlinearity: Mapping[str, Nonlinearity] | None = None,
-    agops: bool = True,
-    batch_size: int = 256,
-) -> Iterator[LayerView]:
-    r"""The layers of `model` on the samples `X` as records of type `LayerView`, in the order of their calls.
-
-    The projected stage is :math:`U^T (y - b) = S V^T h`, from the singular value decomposition :math:`W = U S V^T` and what the layer
-    gave, y. All stages of all layers are kept in memory at once; `agop.profile` on the model itself needs only class moments.
-
-    Parameters
-    ----------
-    model, X, layers, pool, nonlinearity
-        As in `agop.profile`. Labels are not needed.
-    agops
-        Also the AGOP of every linear map (one backward pass per output).
-    batch_size
-        Rows per forward pass.
-
-    Yields
-    ------
-    LayerView
-        `feature_matrix` and `agop` are those of a row that the layer reads; they are None where the rows of the input stage are other
-        ones (`pool="flatten"` with positions, grouped convolutions), and for modules that are no linear map.
-
-    Raises
-    ------
-    ValueError
-        If no layer can be read.
+    In this order: something with `read`, something with `views`, a torch module, an iterable of `LayerView`s, a function.
     """
-    _checks.one_of("pool", pool, pooling.POOLS)
-    _checks.integer("batch_size", batch_size, at_least=1)
-    if not isinstance(model, nn.Module):
-        raise _checks.bad_type("model", "a torch module", type(model).__name__)
-    if not isinstance(X, Tensor) or X.ndim == 0:
-        raise _checks.bad_type(
-            "X",
-            "a tensor with samples along its first axis",
-            type(X).__name__,
-            "convert it with torch.as_tensor",
+    if isinstance(subject, Source):
+        return subject
+    if isinstance(subject, type):
+        raise _refused(subject)
+    if callable(getattr(subject, "views", None)):
+        return Views(subject)
+    if isinstance(subject, nn.Module):
+        return Network(subject)
+    if isinstance(subject, Iterable):
+        return Views(subject)
+    if callable(subject):
+        return Function(subject)
+    raise _refused(subject)
+
+
+def _refused(subject: Any) -> TypeError:
+    kinds = (
+        "a torch module, an object with views(X) such as a Deep RFM, an iterable of LayerView, or a function"
+    )
+    return _checks.bad_type("subject", kinds, type(subject).__name__)
+
+
+class Views:
+    """Layers that come as `LayerView`s: from `subject.views(X)`, or from an iterable.
+
+    A subject whose class says `shards = True` is measured by the ranks of `agop.launched` together: each of them views its share of X.
+    """
+
+    kind = "views"
+    offers = frozenset(
+        {"moments", "scatter", "rows", "labels", "feature_matrix", "agop", "function", "inputs"}
+    )
+
+    def __init__(self, subject: Any) -> None:
+        self.subject = subject
+
+    @property
+    def name(self) -> str:
+        """What a profile calls it."""
+        return type(self.subject).__name__
+
+    def read(self, data: Data, needs: frozenset[Need]) -> Iterator[Evidence]:
+        """The views in their order, each measured and let go before the next; then the subject."""
+        labels, n_classes = _labels(data.y, needs)
+        ranks = self._ranks(labels)
+        sample = sample_of(needs, data.options.rows, data.options.random_state)
+        X, first = data.X, 0
+        if not ranks.alone and labels is not None:
+            _checks.same_length("X", len(X), "y", len(labels))
+            mine = ranks.share(len(labels))
+            X, first = X[mine], mine.start
+        reading = _Reading(needs, labels, n_classes, sample, ranks, first)
+        for number, view in enumerate(self._views(X), start=1):
+            if not isinstance(view, LayerView):
+                raise _checks.bad_type("subject", "layers as LayerView", type(view).__name__)
+            yield reading.layer(number, view)
+        yield Evidence(
+            name=self.name, level="subject", given=_of_function(self.subject, data.X, needs, reading)
         )
-    if X.is_floating_point():
-        _checks.floating("X", X)
-    model = getattr(model, "_orig_mod", model)
-    reader = Reader(model, _chosen(model, layers), pool, dict(nonlinearity or {}), keep=_Rows)
-    with evaluation_mode(model), untouched(model), reader.attached():
-        refuse_training_mode(model)
-        for start in range(0, len(X), batch_size):
-            batch = X[start : start + batch_size]
-            labels = torch.zeros(len(batch), dtype=torch.int64)
-            with torch.no_grad(), reader.batch(labels, 1), refusals_named(batch):
-                model(batch.clone())
-        calls = {name: call for name, call in reader.named_calls().items() if not call.left_out}
-        linear = [call.module for call in calls.values() if call.linear]
-        gradients = layer_agops(model, X, linear, batch_size=batch_size) if agops and linear else None
-    if not calls:
-        raise _checks.bad_value("layers", "a layer that can be read", "none")
-    for name, call in calls.items():
-        yield _view(name, call, pool, gradients)
+
+    def _ranks(self, labels: Tensor | None) -> Ranks:
+        shared = bool(getattr(self.subject, "shards", False)) and labels is not None
+        return current() if shared and labels is not None and len(labels) >= current().size else ALONE
+
+    def _views(self, X: Any) -> Iterable[Any]:
+        return self.subject.views(X) if callable(getattr(self.subject, "views", None)) else self.subject
 
 
-def _view(name: str, call: Call, pool: str, gradients: LayerAGOPs | None) -> LayerView:
-    stages = {stage: kept.result() for stage, kept in call.moments.items()}
-    if not call.linear:
-        return LayerView(name, stages["input"], None, stages["output"])
-    weights = pooling.weight_groups(call.module)
-    matrices: dict[str, Any] = {}
-    if len(weights) == 1 and stages["input"].shape[1] == weights.shape[2]:
-        matrices["feature_matrix"] = weights[0].mT @ weights[0]
-        matrices["agop"] = None if gradients is None else gradients[name]
-    projected = _projected(stages["projected"], call.module, pool)
-    return LayerView(name, stages["input"], projected, stages["output"], **matrices)
+class Function:
+    """A function of samples, (n, …) → (n, c), as a subject: it has no layers, only what measures of a whole subject ask."""
+
+    kind = "function"
+    offers = frozenset({"function", "inputs", "labels"})
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    @property
+    def name(self) -> str:
+        """What a profile calls it."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def read(self, data: Data, needs: frozenset[Need]) -> Iterator[Evidence]:
+        """The function and the samples."""
+        labels, n_classes = _labels(data.y, needs)
+        sample = sample_of(needs, data.options.rows, data.options.random_state)
+        reading = _Reading(needs, labels, n_classes, sample, ALONE, 0)
+        yield Evidence(
+            name=self.name, level="subject", given=_of_function(self.function, data.X, needs, reading)
+        )
 
 
-def _projected(y: Float[Tensor, "n k"], module: nn.Module, pool: str) -> Float[Tensor, "n r"]:
-    """`S Vᵀ h` from rows of `W h + b`, positions side by side where there are several."""
-    weights = pooling.weight_groups(module)
-    bias = pooling.bias_of(module, y.shape[1], pooling.is_convolution(module), pool)
-    centred = y if bias is None else y - bias.to(y)
-    u = torch.block_diag(*[split(weight)[0] for weight in weights]).to(y)
-    k = u.shape[0]
-    if y.shape[1] == k:
-        return centred @ u
-    if pooling.is_convolution(module):
-        return torch.einsum("nkp,kr->nrp", centred.reshape(len(y), k, -1), u).flatten(1)
-    return (centred.reshape(len(y), -1, k) @ u).flatten(1)
+def _labels(y: Any, needs: frozenset[Need]) -> tuple[Int[Tensor, " n"] | None, int]:
+    """Class indices and the number of classes, or nothing where nothing needs labels."""
+    if y is None:
+        if any(need.kind in ("moments", "scatter", "labels") for need in needs):
+            raise _checks.bad_value("y", "one label per sample", "None")
+        return None, 0
+    classes = ClassIndex()
+    index = classes(y)
+    place = torch.empty(len(classes), dtype=torch.int64)
+    place[classes.order()] = torch.arange(len(classes))
+    return place[index], len(classes)
+
+
+def _of_function(subject: Any, X: Any, needs: frozenset[Need], reading: _Reading) -> Mapping[Need, Any]:
+    given: dict[Need, Any] = {}
+    for need in needs:
+        if need.kind == "function" and callable(subject):
+            given[need] = subject
+        elif need.kind == "inputs" and X is not None:
+            samples = X if isinstance(X, Tensor) else torch.as_tensor(np.asarray(X))
+            given[need] = samples[reading.numbers(len(samples))]
+    return given
+
+
+class _Reading:
+    """From views to evidence: moments over all ranks, and the rows of the one sample."""
+
+    def __init__(
+        self,
+        needs: frozenset[Need],
+        labels: Int[Tensor, " n"] | None,
+        n_classes: int,
+        sample: RowSample | None,
+        ranks: Ranks,
+        first: int,
+    ) -> None:
+        self._needs, self._labels, self._n_classes = needs, labels, n_classes
+        self._sample, self._ranks, self._first = sample, ranks, first
+
+    def numbers(self, n: int) -> Tensor:
+        """The numbers of the samples whose rows are kept, among n."""
+        assert self._sample is not None
+        if not self._sample.seen and n:
+            self._sample.pick(torch.zeros(n, dtype=torch.int64) if self._labels is None else self._labels)
+        return torch.from_numpy(self._sample.numbers)
+
+    def layer(self, number: int, view: LayerView) -> Evidence:
+        """One view as evidence."""
+        kinds = {need.kind for need in self._needs}
+        given = {
+            Need(kind): value
+            for kind, value in (("feature_matrix", view.feature_matrix), ("agop", view.agop))
+            if kind in kinds | {"feature_matrix"} and value is not None
+        }
+        stages = tuple(
+            Evidence(name=stage, level="stage", number=number, given=self._stage(stage, rows))
+            for stage, rows in view.stages().items()
+        )
+        return Evidence(name=view.name, level="layer", number=number, given=given, parts=stages)
+
+    def _stage(self, stage: str, rows: Tensor) -> dict[Need, Any]:
+        wanted, given = Wanted.of(self._needs, stage), dict[Need, Any]()
+        if self._labels is not None:
+            mine = self._labels if self._ranks.alone else self._labels[self._ranks.share(len(self._labels))]
+            _checks.same_length("X", len(rows), "y", len(mine))
+            if wanted.moments or wanted.scatter:
+                kept = "full" if wanted.scatter else "trace"
+                own = ClassMoments.of(rows, mine.to(rows.device), self._n_classes, scatter=kept)  # type: ignore[arg-type]
+                given[Need("scatter" if wanted.scatter else "moments")] = own.all_reduce(self._ranks)
+        if wanted.rows:
+            n = len(rows) if self._labels is None else len(self._labels)
+            numbers = self.numbers(n)
+            given[Need("rows")] = self._sampled(_checks.floating("features", rows), numbers)
+            if self._labels is not None:
+                given[Need("labels")] = self._labels[numbers].to(rows.device)
+        return given
+
+    def _sampled(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        """The rows of the sample, which the ranks hold in parts."""
+        if self._ranks.alone:
+            return rows[numbers.to(rows.device)]
+        here = (numbers >= self._first) & (numbers < self._first + len(rows))
+        whole = rows.new_zeros(len(numbers), rows.shape[1])
+        whole[here] = rows[(numbers[here] - self._first).to(rows.device)]
+        return self._ranks.sum_(whole)

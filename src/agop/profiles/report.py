@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from agop._checks import bad_type, bad_value, floating, one_of
 from agop.collapse._undefined import listed
-from agop.collapse.classifier import decisions, nearest_centre_agreement
+from agop.collapse.classifier import decisions
 from agop.collapse.moments import ClassMoments, Weighting
-from agop.collapse.registry import MEASURES, Measure, measures_for
+from agop.evidence import Evidence, Need
 from agop.measurement import Measurement
+from agop.probe import Probe
+from agop.probes import DEFAULTS, PROBES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,12 +37,15 @@ class CollapseReport:
         The class moments they came from.
     notes
         What a reader must know: classes left out, classes of one sample, more classes than an ETF fits.
+    probes
+        What measured them, in the same order.
 
     """
 
     measurements: dict[str, Measurement]
     moments: ClassMoments
     notes: tuple[str, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     def __getitem__(self, name: str) -> Measurement:
         if name not in self.measurements:
@@ -51,18 +56,21 @@ class CollapseReport:
         m = self.moments
         head = f"Neural collapse of {m.n} samples, {len(m.present)} of {m.n_classes} classes, {m.d} features"
         rows = [("measure", "value", "collapse", "formula")]
-        for name, value in self.measurements.items():
-            measure = MEASURES[name]
-            goal = {"lower": "→ 0", "higher": "→ C−1", "to 1": "→ 1"}[measure.direction]
-            goal = "→ C−1" if name == "effective_rank" else goal
-            rows.append(
-                (name, f"{float(value):.4g}" if value.defined else "undefined", goal, measure.formula)
-            )
+        for probe, value in zip(self.probes, self.measurements.values(), strict=True):
+            number = f"{float(value):.4g}" if value.defined else "undefined"
+            rows.append((probe.name, number, self._goal(probe), probe.formula))
         width = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [f"{a:<{width[0]}}  {b:>{width[1]}}  {c:<{width[2]}}  {d}" for a, b, c, d in rows]
         lines.insert(1, "-" * max(len(line) for line in lines))
         why = [f"{name}: {v.undefined_because}" for name, v in self.measurements.items() if not v.defined]
         return "\n".join([head, "", *lines, *([""] if why or self.notes else []), *why, *self.notes])
+
+    def _goal(self, probe: Probe) -> str:
+        """Where collapse lies, in a table."""
+        if probe.name == "effective_rank" or probe.towards == "higher":
+            return "→ C−1"
+        goal = probe.goal(Evidence.of(moments=self.moments))
+        return "→ 0" if goal == "lower" else "" if goal is None else f"→ {goal:.4g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; an undefined measure has value None and a reason."""
@@ -91,33 +99,33 @@ class CollapseReport:
                 "measure": name,
                 "value": float(value),
                 "definition": value.definition,
-                "direction": MEASURES[name].direction,
-                "formula": MEASURES[name].formula,
-                "source": MEASURES[name].source,
+                "direction": "to 1" if probe.towards == 1.0 else probe.towards,
+                "formula": probe.formula,
+                "source": probe.source,
                 "undefined_because": value.undefined_because,
             }
-            for name, value in self.measurements.items()
+            for probe, (name, value) in zip(self.probes, self.measurements.items(), strict=True)
         ]
         return pd.DataFrame(rows).set_index("measure")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Distance to collapse on a log axis, a line per measure: its value, or 1 − it if collapse is 1."""
         shown = [
-            (MEASURES[name], 1 - float(value) if MEASURES[name].direction == "to 1" else float(value))
-            for name, value in self.measurements.items()
-            if value.defined and MEASURES[name].direction != "higher" and name != "effective_rank"
+            (probe, 1 - float(value) if probe.towards == 1.0 else float(value))
+            for probe, value in zip(self.probes, self.measurements.values(), strict=True)
+            if value.defined and probe.towards in ("lower", 1.0) and probe.name != "effective_rank"
         ]
         return _plot_distances(shown, ax)
 
 
-def _plot_distances(shown: Sequence[tuple[Measure, float]], ax: Axes | None) -> Axes:
+def _plot_distances(shown: Sequence[tuple[Probe, float]], ax: Axes | None) -> Axes:
     import matplotlib.pyplot as plt
 
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 0.36 * len(shown) + 1.2), layout="constrained")
     positive = [value for _, value in shown if value > 0]
     left = min(positive, default=1.0) / 3
-    labels = [m.label if m.direction == "lower" else f"1 − {m.label}" for m, _ in shown]
+    labels = [probe.label if probe.towards == "lower" else f"1 − {probe.label}" for probe, _ in shown]
     places = range(len(shown))
     values = [max(value, left) for _, value in shown]
     ax.hlines(places, left, values, color="0.75", linewidth=1.5)
@@ -149,7 +157,7 @@ def collapse_report(
     n_classes: int | None = None,
     weighting: Weighting = "class",
     scatter: Literal["trace", "full"] = "trace",
-    measures: Sequence[str] | None = None,
+    measures: Sequence[str | Probe] | None = None,
 ) -> CollapseReport:
     """Every collapse measure that these inputs allow, with definitions, caveats and reasons.
 
@@ -168,7 +176,7 @@ def collapse_report(
     scatter
         ``"full"`` also gives the effective rank of the features (n d² operations, a (d, d) matrix).
     measures
-        Names from the registry; all possible ones if None.
+        Names of `agop.PROBES` and probes of one's own; None: all measures of neural collapse that the inputs allow.
 
     Raises
     ------
@@ -184,33 +192,65 @@ def collapse_report(
     if bias is not None and weight is None:
         raise bad_value("bias", "a weight to go with it", "a bias alone", "pass weight= too")
     moments = ClassMoments.of(features, labels, n_classes, scatter=scatter)
-    inputs: dict[str, Any] = {"features": features, "labels": labels, "weight": weight, "logits": logits}
-    inputs["ood"] = _mean_of(ood, moments)
-    available = {"moments"} | {key for key, value in inputs.items() if value is not None}
-    available |= {"scatter"} if scatter == "full" else set()
-    # with a weight, NC4 is possible too: the decisions are computed block by block, the logits never kept
-    possible = measures_for(available | ({"logits"} if weight is not None else set()))
-    if measures is not None:
-        if isinstance(measures, str) or not isinstance(measures, Sequence):
-            raise bad_type("measures", "a list of names", repr(measures))
-        unknown = [one_of("measures", name, MEASURES) for name in measures]
-        missing = [name for name in unknown if MEASURES[name] not in possible]
-        if missing:
-            needs = ", ".join(sorted(MEASURES[missing[0]].needs - available))
-            raise bad_value(
-                "measures",
-                "measures that the inputs allow",
-                f"{missing[0]!r} without {needs}",
-                "pass that too",
-            )
-        possible = [measure for measure in possible if measure.name in measures]
-    results = {}
-    for measure in possible:
-        if measure.name == "nc4" and logits is None and weight is not None:
-            results["nc4"] = _nc4_from_weight(moments, features, weight, bias)
-        else:
-            results[measure.name] = measure(moments, **inputs, weighting=weighting)
-    return CollapseReport(results, moments, _notes(moments))
+    evidence = _evidence(moments, features, labels, weight, bias, logits, _mean_of(ood, moments), scatter)
+    probes = [_weighted(probe, weighting) for probe in _possible(evidence, measures)]
+    if any(need.kind == "decisions" for probe in probes for need in probe.needed):
+        chosen = decisions(features, weight, bias) if logits is None and weight is not None else None
+        decided = logits.argmax(1) if logits is not None else chosen
+        evidence = replace(evidence, given={**evidence.given, Need("decisions"): decided})
+    return CollapseReport({p.name: p(evidence) for p in probes}, moments, _notes(moments), tuple(probes))
+
+
+def _evidence(
+    moments: ClassMoments,
+    features: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    logits: Tensor | None,
+    ood: Tensor | None,
+    scatter: str,
+) -> Evidence:
+    """What was passed, as evidence of one stage; decisions are computed later, block by block, if a probe needs them."""
+    classifier = weight is not None or logits is not None
+    return Evidence.of(
+        moments=moments,
+        scatter=moments if scatter == "full" else None,
+        rows=features,
+        labels=labels,
+        weight=weight,
+        bias=bias,
+        logits=logits,
+        ood=ood,
+        decisions=labels.new_zeros(0) if classifier else None,
+    )
+
+
+def _possible(evidence: Evidence, measures: Any) -> list[Probe]:
+    """The probes that were asked for, or all of neural collapse that the evidence allows."""
+    if measures is None:
+        named = [PROBES[name] for name in DEFAULTS["features"]]
+        return [probe for probe in named if not _lacking(probe, evidence)]
+    if isinstance(measures, str) or not isinstance(measures, Sequence):
+        raise bad_type("measures", "a list of names and probes", repr(measures))
+    stages = [name for name, probe in PROBES.items() if probe.level == "stage"]
+    probes = [m if isinstance(m, Probe) else PROBES[one_of("measures", m, stages)] for m in measures]
+    for probe in probes:
+        lacking = _lacking(probe, evidence)
+        if lacking:
+            got = f"{probe.name!r} without {', '.join(lacking)}"
+            raise bad_value("measures", "measures that the inputs allow", got, "pass that too")
+    order = list(PROBES)
+    return sorted(probes, key=lambda p: order.index(p.name) if p.name in order else len(order))
+
+
+def _lacking(probe: Probe, evidence: Evidence) -> list[str]:
+    names = {"decisions": "logits or weight"}
+    return sorted(names.get(n.kind, n.kind) for n in probe.needed if not evidence.has(n))
+
+
+def _weighted(probe: Probe, weighting: Weighting) -> Probe:
+    return probe.with_(weighting=weighting) if "weighting" in probe.options else probe
 
 
 def _mean_of(ood: Tensor | None, moments: ClassMoments) -> Tensor | None:
@@ -223,15 +263,6 @@ def _mean_of(ood: Tensor | None, moments: ClassMoments) -> Tensor | None:
     if len(ood) == 0:
         raise bad_value("ood", "at least one row, or a mean", "none", "leave it out")
     return ClassMoments.of(ood, same, 1).means[0]
-
-
-def _nc4_from_weight(m: ClassMoments, features: Tensor, weight: Tensor, bias: Tensor | None) -> Measurement:
-    details = {"agree": 0, "samples": m.n, "classes": len(m.present), "bias": bias is not None}
-    if len(m.present) < 2:
-        because = f"{len(m.present)} of {m.n_classes} classes have samples, the measure needs at least 2"
-        return Measurement.undefined("nc4", "agreement", because, details)
-    details["agree"] = nearest_centre_agreement(features, decisions(features, weight, bias), m)
-    return Measurement(details["agree"] / m.n, "nc4", "agreement", details=details)
 
 
 def _notes(m: ClassMoments) -> tuple[str, ...]:

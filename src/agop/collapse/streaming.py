@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop import _blocks, _checks
+from agop.collapse._accumulate import two_sum
 from agop.collapse.moments import ClassMoments
 
 WIDE = 16_384
@@ -79,11 +80,7 @@ class StreamingMoments:
             )
         offset = sums / counts.clamp_min(1).unsqueeze(1)
         within = squares - counts * torch.linalg.vector_norm(offset, dim=1).square()
-        reference = reference.double()
-        means = reference + offset
-        # Knuth's two-sum: what the mean has below its last digit
-        virtual = means - reference
-        residual = (reference - (means - virtual)) + (offset - virtual)
+        means, residual = two_sum(reference.double(), offset)
         return ClassMoments(counts, means, within.clamp_min(0), residual)
 
 

@@ -1,0 +1,68 @@
+"""Every probe by name; a new one is a file in this folder and a line here. Modules are imported when their probe is first used.
+
+Other packages add theirs through the entry-point group `agop.probes`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agop.registry import Registry
+
+if TYPE_CHECKING:
+    from agop.probe import Probe
+
+_CLASSES = "agop.probes.classes"
+
+PROBES: Registry[Probe] = Registry(
+    "agop.probes",
+    {
+        "nc1": f"{_CLASSES}:NC1",
+        "nc1_released": f"{_CLASSES}:NC1_RELEASED",
+        "nc1_pinv": f"{_CLASSES}:NC1_PINV",
+        "cdnv": f"{_CLASSES}:CDNV",
+        "trace_within_share": f"{_CLASSES}:TRACE_WITHIN_SHARE",
+        "trace_between_share": f"{_CLASSES}:TRACE_BETWEEN_SHARE",
+        "nc2": f"{_CLASSES}:NC2",
+        "nc2_orthogonal": f"{_CLASSES}:NC2_ORTHOGONAL",
+        "nc2_frobenius": f"{_CLASSES}:NC2_FROBENIUS",
+        "equinorm": f"{_CLASSES}:EQUINORM",
+        "equiangularity": f"{_CLASSES}:EQUIANGULARITY",
+        "simplex_angle": f"{_CLASSES}:SIMPLEX_ANGLE",
+        "nc3": f"{_CLASSES}:NC3",
+        "nc3_cosine": f"{_CLASSES}:NC3_COSINE",
+        "nc3_product": f"{_CLASSES}:NC3_PRODUCT",
+        "nc4": f"{_CLASSES}:NC4",
+        "nc5": f"{_CLASSES}:NC5",
+        "effective_rank": f"{_CLASSES}:EFFECTIVE_RANK",
+        "means_effective_rank": f"{_CLASSES}:MEANS_EFFECTIVE_RANK",
+        "nfa": "agop.probes.ansatz:NFA",
+        "drops": "agop.probes.drops:DROPS",
+    },
+)
+"""All probes by name, in the order in which tables show them."""
+
+DEFAULTS: dict[str, tuple[str, ...]] = {
+    "features": tuple(name for name in PROBES.own if name not in ("nfa", "drops")),
+    "network": ("nc1", "nc2", "nc3", "nfa"),
+    "views": ("nc1", "nc2"),
+    "theory": ("nc1", "nc2"),
+    "function": (),
+}
+"""What a subject of each kind is measured with unless the caller says otherwise.
+
+A Deep RFM yields views; their feature matrix is their AGOP, so they have no NFA.
+"""
+
+
+def probes_for(*needs: str) -> tuple[str, ...]:
+    """The names of the probes of stages that these needs are enough for, in registry order.
+
+    >>> probes_for("moments")[:3]
+    ('nc1', 'nc1_released', 'cdnv')
+    """
+    return tuple(
+        name
+        for name, probe in PROBES.items()
+        if probe.level == "stage" and {need.kind for need in probe.needed} <= set(needs)
+    )
