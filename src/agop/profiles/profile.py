@@ -31,9 +31,9 @@ def _with_old_spelling(function: Callable[..., Profile]) -> Callable[..., Profil
         old = {name: keywords.pop(name) for name in (*_OF_MODELS, "power") if name in keywords}
         if not old:
             return function(subject, X, y, **keywords)
-        power = old.pop("power", None)
-        if power is not None:
-            _checks.real("power", power, above=0)
+        power = None
+        if "power" in old:
+            power = _checks.real("power", old.pop("power"), above=0)
             keywords["measures"] = _with_power(subject, keywords.get("measures"), power)
         _warn_of(old, power)
         if isinstance(subject, nn.Module):
@@ -137,6 +137,9 @@ def profile(
             results.add_subject(evidence)
         elif numbers is None or evidence.number in numbers:
             results.add_layer(evidence)
+    if not results.probes and not results.layers:
+        remedy = "pass probes of level 'subject'"
+        raise _checks.bad_value("measures", "some for a subject without layers", "none", remedy)
     if numbers and not results.layers:
         raise _checks.bad_value("layers", "layers of the subject", repr(layers))
     return results.profile(source.name)

@@ -194,11 +194,14 @@ def collapse_report(
     moments = ClassMoments.of(features, labels, n_classes, scatter=scatter)
     evidence = _evidence(moments, features, labels, weight, bias, logits, _mean_of(ood, moments), scatter)
     probes = [_weighted(probe, weighting) for probe in _possible(evidence, measures)]
-    if any(need.kind == "decisions" for probe in probes for need in probe.needed):
-        chosen = decisions(features, weight, bias) if logits is None and weight is not None else None
-        decided = logits.argmax(1) if logits is not None else chosen
-        evidence = replace(evidence, given={**evidence.given, Need("decisions"): decided})
-    return CollapseReport({p.name: p(evidence) for p in probes}, moments, _notes(moments), tuple(probes))
+    results = {}
+    for probe in probes:
+        if any(need.kind == "decisions" for need in probe.needed):
+            # block by block, the logits are never kept
+            chosen = logits.argmax(1) if logits is not None else decisions(features, weight, bias)  # type: ignore[arg-type]
+            evidence = replace(evidence, given={**evidence.given, Need("decisions"): chosen})
+        results[probe.name] = probe(evidence)
+    return CollapseReport(results, moments, _notes(moments), tuple(probes))
 
 
 def _evidence(

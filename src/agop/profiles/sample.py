@@ -89,7 +89,7 @@ class KeptRows:
     def add(self, rows: Float[Tensor, "r d"], picked: Picked) -> None:
         """Add the rows of a batch: as many for every sample, one sample after the other."""
         if len(picked.places):
-            by_sample = rows.detach().reshape(picked.batch, -1, *rows.shape[1:])
+            by_sample = rows.detach().reshape(picked.batch, len(rows) // picked.batch, *rows.shape[1:])
             self._parts.append((picked.numbers, by_sample[picked.places.to(rows.device)].clone()))
         if sum(len(numbers) for numbers, _ in self._parts) > 1.5 * len(picked.kept):
             self._parts = list(self._living(picked.kept))
