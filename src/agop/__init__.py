@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         Measurement,
         SpanScatter,
         collapse_report,
+        diffusion_mutual_information,
+        diffusion_spectral_entropy,
         nc1,
         nc2,
         nc3,
@@ -60,7 +62,10 @@ __version__ = _version("agop")
 
 _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
-    "collapse": "ClassMoments CollapseReport Measurement SpanScatter collapse_report nc1 nc2 nc3 nc4 nc5",
+    "collapse": (
+        "ClassMoments CollapseReport Measurement SpanScatter collapse_report diffusion_mutual_information "
+        "diffusion_spectral_entropy nc1 nc2 nc3 nc4 nc5"
+    ),
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
     "launch": "launched",

@@ -1,6 +1,7 @@
 """Neural collapse: class moments and the measures NC1 to NC5."""
 
 from agop.collapse.classifier import nc3, nc4
+from agop.collapse.diffusion import diffusion_mutual_information, diffusion_spectral_entropy
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.measurement import Measurement
 from agop.collapse.moments import ClassMoments
@@ -22,6 +23,8 @@ __all__ = [
     "cdnv",
     "cdnv_pairs",
     "collapse_report",
+    "diffusion_mutual_information",
+    "diffusion_spectral_entropy",
     "effective_rank",
     "equiangularity",
     "equinorm",
