@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     # several processes
     from agop.launch import launched
 
+    # theory
+    from agop.theory import DeepLinearCollapse, deep_linear_collapse
+
     # both worlds
     from agop.profiles import Profile, network_views
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
@@ -70,11 +73,12 @@ _NAMES = {
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
     "launch": "launched",
     "profiles": "Profile network_views profile",
+    "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOMS = frozenset(_NAMES) | {
-    "datasets", "experiments", "integrations", "linalg", "networks", "report", "theory"
+    "datasets", "experiments", "integrations", "linalg", "networks", "report"
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 
