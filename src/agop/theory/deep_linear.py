@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import brentq
@@ -137,10 +138,10 @@ class DeepLinearCollapse:
 
 
 def deep_linear_collapse(
-    counts: Sequence[int] | Tensor,
+    counts: Sequence[int] | Tensor | np.ndarray,
     *,
     n_layers: int,
-    weight_decay: float | int | Sequence[float | int],
+    weight_decay: float | int | Sequence[float | int] | Tensor | np.ndarray,
     feature_decay: float | int,
     bias: bool = False,
     width: int | None = None,
@@ -298,7 +299,7 @@ def _log_root(log_beta: float, M: int) -> float:
         return math.log(M) + (M - 1) * u - 2 * _log1pexp(M * u) - log_beta
 
     steepest = math.log((M - 1) / (M + 1)) / M  # the left side falls from here on
-    beyond = (math.log(M) - log_beta) / (M + 1)  # it is below M x^(-M-1)
+    beyond = (math.log(M) - log_beta) / (M + 1) + 1  # it is below M x^(-M-1); 1 for rounding
     return float(brentq(excess, steepest, beyond, xtol=1e-15))
 
 
