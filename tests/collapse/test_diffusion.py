@@ -206,6 +206,24 @@ def test_subsample_is_seeded_and_told():
     assert (found.details["points"], found.details["of"]) == (20, 60)
 
 
+def test_more_points_than_memory_holds_are_refused_at_once():
+    with pytest.raises(ValueError, match="max_points: .*memory, got 2,000,000; take a few thousand"):
+        diffusion_spectral_entropy(torch.zeros(2_000_000, 1), max_points=None)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_as_on_the_cpu():
+    Z, y = points(n=60), torch.arange(60) % 3
+    for sigma in (10.0, "median"):
+        assert diffusion_spectral_entropy(Z.cuda(), sigma, max_points=40) == pytest.approx(
+            diffusion_spectral_entropy(Z, sigma, max_points=40), abs=IDENTITY
+        )
+        assert diffusion_mutual_information(Z.cuda(), y.cuda(), sigma) == pytest.approx(
+            diffusion_mutual_information(Z, y, sigma), abs=IDENTITY
+        )
+
+
 def test_data_and_the_global_generator_are_left_alone():
     Z, y = points(), torch.arange(24) % 3
     kept, state = Z.clone(), torch.random.get_rng_state()

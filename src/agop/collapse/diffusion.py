@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+import psutil
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
@@ -75,7 +76,8 @@ def diffusion_spectral_entropy(
     Raises
     ------
     ValueError, TypeError
-        If Z is not a finite (n, d) floating tensor with entries, σ or t is not > 0, or `max_points` is below 1.
+        If Z is not a finite (n, d) floating tensor with entries, σ or t is not > 0, or `max_points` is below 1 or more than fit into
+        memory.
 
     Examples
     --------
@@ -268,9 +270,15 @@ def _affinities(distances: Float[Tensor, " pairs"], n: int, width: float) -> Flo
 def _subsample(n: int, max_points: int | None, generator: torch.Generator) -> Int[Tensor, " m"]:
     if max_points is not None:
         integer("max_points", max_points, at_least=1, remedy="pass None for all")
-    if max_points is None or n <= max_points:
+    kept = n if max_points is None else min(n, max_points)
+    size = 5 * 8 * kept**2  # affinities, their copy for the eigenvalues, indices of pairs
+    if size > 2**30 and size > psutil.virtual_memory().available:
+        raise bad_value(
+            "max_points", "points whose affinities fit into memory", f"{kept:,}", "take a few thousand"
+        )
+    if kept == n:
         return torch.arange(n)
-    return _order(n, generator)[:max_points].sort().values
+    return _order(n, generator)[:kept].sort().values
 
 
 def _order(n: int, generator: torch.Generator) -> Int[Tensor, " n"]:
