@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         ClassMoments,
         Measurement,
         SpanScatter,
+        diffusion_mutual_information,
+        diffusion_spectral_entropy,
         nc1,
         nc2,
         nc3,
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
     # several processes
     from agop.launch import launched
 
+    # theory
+    from agop.theory import DeepLinearCollapse, deep_linear_collapse
+
     # both worlds
     from agop.evidence import Evidence, Need
     from agop.probe import Curve, Probe
@@ -61,7 +66,10 @@ __version__ = _version("agop")
 
 _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
-    "collapse": "ClassMoments Measurement SpanScatter nc1 nc2 nc3 nc4 nc5",
+    "collapse": (
+        "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
+        "nc1 nc2 nc3 nc4 nc5"
+    ),
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
     "launch": "launched",
@@ -69,11 +77,12 @@ _NAMES = {
     "probe": "Curve Probe",
     "probes": "PROBES",
     "profiles": "CollapseReport MeasureOptions Network Profile collapse_report network_views profile",
+    "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOMS = frozenset(_NAMES) | {
-    "datasets", "experiments", "integrations", "linalg", "networks", "report", "theory"
+    "datasets", "experiments", "integrations", "linalg", "networks", "report"
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 

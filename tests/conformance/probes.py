@@ -21,7 +21,7 @@ from agop.view import STAGES
 from tests.tolerances import MERGE
 
 CLASSES, D, LAYERS = 5, 12, 4
-_MATRICES = {"agop", "feature_matrix"}
+_MATRICES = {"agop", "feature_matrix", "weight"}
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ def evidence(w: World, level: str) -> Evidence:
 
 def _layer(w: World, number: int, rows: tuple[Tensor, ...]) -> Evidence:
     stages = tuple(_stage(w, number, name, stage) for name, stage in zip(STAGES, rows, strict=True))
-    given = {Need("feature_matrix"): w.feature_matrix, Need("agop"): w.agop}
+    given = {Need("feature_matrix"): w.feature_matrix, Need("agop"): w.agop, Need("weight"): w.feature_matrix}
     return Evidence(name=f"layer {number}", level="layer", number=number, parts=stages, given=given)
 
 
 def _stage(w: World, number: int, name: str, rows: Tensor) -> Evidence:
-    step = w.batch or len(rows)
+    step = w.batch or max(1, len(rows))
     parts = [
         ClassMoments.of(rows[i : i + step], w.labels[i : i + step], CLASSES, scatter="full")
         for i in range(0, len(rows), step)

@@ -92,6 +92,15 @@ SUBJECTS = [
     Subject("nc3", "m", lambda v: agop.nc3(v, W), M, MOMENT_CASES),
     Subject("nc4", "m", lambda v: agop.nc4(X, LOGITS, v), M, MOMENT_CASES),
     Subject("nc5", "m", lambda v: agop.nc5(v, OOD.mean(0)), M, MOMENT_CASES),
+    Subject("diffusion_spectral_entropy", "Z", lambda v: agop.diffusion_spectral_entropy(v), X),
+    Subject("diffusion_mutual_information", "Z", lambda v: agop.diffusion_mutual_information(v, LABELS), X),
+    Subject(
+        "diffusion_mutual_information",
+        "y",
+        lambda v: agop.diffusion_mutual_information(X, v),
+        LABELS,
+        LABEL_CASES,
+    ),
     *(
         Subject(name, "m", function, M, MOMENT_CASES, nan=name == "cdnv_pairs")
         for name, function in MEASURES.items()

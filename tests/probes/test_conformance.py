@@ -63,8 +63,9 @@ def test_known_values_need_no_measuring():
 def test_options_belong_to_the_probe():
     e = evidence(world(), "layer")
     half, whole = PROBES["nfa"](e), PROBES["nfa"].with_(name="nfa_1", power=1)(e)
-    assert float(half) == agop.nfa(e.feature_matrix, e.agop)
-    assert float(whole) == agop.nfa(e.feature_matrix, e.agop, power=1)
+    matrix = e.weight.T @ e.weight
+    assert float(half) == pytest.approx(agop.nfa(matrix, e.agop), rel=1e-12)
+    assert float(whole) == pytest.approx(agop.nfa(matrix, e.agop, power=1), rel=1e-12)
     assert whole.name == "nfa_1"
 
 
@@ -72,11 +73,7 @@ def test_options_belong_to_the_probe():
     ("arguments", "sentence"),
     [
         ({"name": "", "measure": len}, "name: expected a text"),
-        ({"name": "x", "measure": 3}, "measure: expected a function"),
-        ({"name": "x", "measure": len, "level": "row"}, "level: expected one of"),
         ({"name": "x", "measure": len, "needs": {"magic"}}, "needs: expected one of"),
-        ({"name": "x", "measure": len, "needs": [3]}, "needs: expected names of needs"),
-        ({"name": "x", "measure": len, "scale": "cubic"}, "scale: expected one of"),
         ({"name": "x", "measure": len, "invariant": ["magic"]}, "invariant: expected one of"),
     ],
 )

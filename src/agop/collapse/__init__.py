@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from agop.collapse.classifier import nc3, nc4
+from agop.collapse.diffusion import diffusion_mutual_information, diffusion_spectral_entropy
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
@@ -21,6 +22,8 @@ __all__ = [
     "SpanScatter",
     "cdnv",
     "cdnv_pairs",
+    "diffusion_mutual_information",
+    "diffusion_spectral_entropy",
     "effective_rank",
     "equiangularity",
     "equinorm",

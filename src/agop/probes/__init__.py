@@ -36,14 +36,17 @@ PROBES: Registry[Probe] = Registry(
         "nc5": f"{_CLASSES}:NC5",
         "effective_rank": f"{_CLASSES}:EFFECTIVE_RANK",
         "means_effective_rank": f"{_CLASSES}:MEANS_EFFECTIVE_RANK",
+        "dse": "agop.probes.diffusion:DSE",
+        "dsmi": "agop.probes.diffusion:DSMI",
         "nfa": "agop.probes.ansatz:NFA",
         "drops": "agop.probes.drops:DROPS",
+        "weight_singular_values": "agop.probes.singular_values:WEIGHT_SINGULAR_VALUES",
     },
 )
 """All probes by name, in the order in which tables show them."""
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
-    "features": tuple(name for name in PROBES.own if name not in ("nfa", "drops")),
+    "features": PROBES.own[: PROBES.own.index("means_effective_rank") + 1],
     "network": ("nc1", "nc2", "nc3", "nfa"),
     "views": ("nc1", "nc2"),
     "theory": ("nc1", "nc2"),

@@ -1,0 +1,314 @@
+r"""Diffusion spectral entropy and mutual information: over how many directions a random walk on the points spreads.
+
+Data layout: points are rows Z (n, d) of any floating dtype and device, labels (n,) integers of any kind. The walk jumps
+between points with the affinities :math:`G_{ij} = \exp(-\|z_i - z_j\|^2 / (2 \sigma^2))`; all is computed in float64 (on the
+CPU for MPS, which has none).
+
+Source: Liao, Liu, Christensen, Tong, Huguet, Wolf, Nickel, Adelstein, Krishnaswamy 2024 (CISS; arXiv 2312.04823), and version
+1.1 of the authors' package. Its first version left out the eigenvalue 1; the published one, as here, keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import psutil
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from agop._checks import bad_type, bad_value, floating, integer, real, same_length
+from agop.collapse.measurement import Measurement
+
+Bandwidth = float | int | Literal["median"]
+
+_NO_MEDIAN = (
+    "the median distance is 0, because at least half of the pairs of points coincide; pass a number as sigma"
+)
+
+
+@torch.no_grad()
+def diffusion_spectral_entropy(
+    Z: Float[Tensor, "n d"],
+    sigma: Bandwidth = 10.0,
+    t: float | int = 1,
+    *,
+    max_points: int | None = 1000,
+    random_state: int | torch.Generator = 0,
+) -> Measurement:
+    r"""Entropy in bits of the spectrum of the random walk on the points, in :math:`[0, \log_2 n]`.
+
+    .. math:: -\sum_i p_i \log_2 p_i, \qquad p_i = \frac{|\lambda_i|^t}{\sum_j |\lambda_j|^t}, \qquad
+              \lambda = \mathrm{eig}\big(D^{-1/2} G D^{-1/2}\big), \quad D = \mathrm{diag}(G 1),
+
+    a sum over all n eigenvalues. They are those of the ordinary random walk :math:`D^{-1} G`, to which the matrix is similar. (The
+    authors speak of the walk on the doubly normalised kernel :math:`D^{-1/2} G D^{-1/2}`, normalised by rows once more; its spectrum
+    is another. What is computed here is what their code computes.)
+
+    k tight, far groups have the entropy :math:`\log_2 k`, so features that collapsed to C class means have :math:`\log_2 C`. Points much
+    closer than σ have 0; points much farther apart have :math:`\log_2 n`, in ``details["ceiling"]``. It grows with n: compare equal
+    numbers of points.
+
+    Parameters
+    ----------
+    Z
+        Finite, n >= 1, d >= 1.
+    sigma
+        σ > 0 in the units of Z. A fixed σ, the authors' 10, makes layers of different scale incomparable. ``"median"``: the (lower)
+        median distance over pairs of points that are measured, *not* in the paper; the definition on the result says so. The σ that was
+        used is in ``details``.
+    t
+        Steps of the walk, > 0: more steps leave fewer directions.
+    max_points
+        A random subsample of so many rows where there are more (``details["of"]``); None takes all. n² numbers, n³ operations.
+    random_state
+        Of the subsample: an integer >= 0 or a torch generator.
+
+    Returns
+    -------
+    Measurement
+        Undefined for ``"median"`` where at least half of the pairs, but not all points, coincide. If all coincide it is 0 for every σ.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If Z is not a finite (n, d) floating tensor with entries, σ or t is not > 0, or `max_points` is below 1 or more than fit into
+        memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> centres = 1000 * torch.eye(5, dtype=torch.float64)
+    >>> diffusion_spectral_entropy(centres.repeat(20, 1))
+    dse[bits, sigma=10, t=1] = 2.32193
+    >>> diffusion_spectral_entropy(centres.repeat(20, 1), "median").details["sigma"]  # doctest: +ELLIPSIS
+    1414.21...
+    """
+    walk = _Walk.on(Z, sigma, t, max_points, _generator(random_state))
+    if walk.undefined_because is not None:
+        return Measurement.undefined("dse", walk.definition, walk.undefined_because, walk.details)
+    details = {**walk.details, "ceiling": math.log2(walk.n)}
+    return Measurement(walk.entropy(slice(None)), "dse", walk.definition, details=details)
+
+
+@torch.no_grad()
+def diffusion_mutual_information(
+    Z: Float[Tensor, "n d"],
+    y: Integer[Tensor, " n"],
+    sigma: Bandwidth = 10.0,
+    t: float | int = 1,
+    *,
+    max_points: int | None = 1000,
+    random_state: int | torch.Generator = 0,
+    draws: int = 5,
+) -> Measurement:
+    r"""What the labels tell about the place of a point, in bits: entropy of random subsets less that of the classes.
+
+    .. math:: \sum_c \frac{n_c}{n} \Big( \tfrac1R \sum_{r=1}^{R} \mathrm{DSE}(A_{r, n_c}) - \mathrm{DSE}(Z \mid y = c) \Big),
+
+    a mean over samples, where :math:`A_{r, m}` are the first m rows of the r-th of R random orders of all rows, drawn without
+    replacement. Subsets are as large as the class they are compared with because the entropy (`diffusion_spectral_entropy`) grows with
+    the number of points. Classes of equal size meet the same subsets, as in the authors' code, so renaming classes changes nothing.
+
+    Collapse to C far class means gives :math:`\log_2 C` if every subset meets every class, and less where small subsets miss some. For
+    labels that are independent of Z it is 0 in expectation, hence sometimes below 0; it is exactly 0 where all labels are equal. A class
+    of one sample has the entropy 0.
+
+    Parameters
+    ----------
+    Z, sigma, t, max_points
+        As in `diffusion_spectral_entropy`; one σ and one subsample serve all classes and subsets.
+    y
+        Integers of any kind: they need not start at 0 nor follow each other, and may be negative.
+    random_state
+        Of the subsample and of the orders.
+    draws
+        R, the number of random orders.
+
+    Returns
+    -------
+    Measurement
+        ``details`` has the two terms, ``"entropy"`` of subsets and ``"conditional_entropy"``, the number of classes and which of them have
+        one sample.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `diffusion_spectral_entropy`, or if y is not one integer per row, or `draws` is below 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> y = torch.arange(200) % 4
+    >>> centres = 1000 * torch.eye(4, dtype=torch.float64)
+    >>> diffusion_mutual_information(centres[y], y)
+    dsmi[bits, sigma=10, t=1] = 2
+    """
+    y = _checked_labels(y)
+    draws = integer("draws", draws, at_least=1)
+    generator = _generator(random_state)
+    floating("Z", Z, ndim=2, finite=False)
+    same_length("Z", len(Z), "y", len(y))
+    walk = _Walk.on(Z, sigma, t, max_points, generator)
+    classes, position, counts = y[walk.rows].unique(return_inverse=True, return_counts=True)
+    details = {**walk.details, "draws": draws, "classes": len(classes)}
+    if bool((counts == 1).any()):
+        details["single_sample_classes"] = classes[counts == 1].tolist()
+    if walk.undefined_because is not None:
+        return Measurement.undefined("dsmi", walk.definition, walk.undefined_because, details)
+    if len(classes) == 1:
+        return Measurement(0.0, "dsmi", walk.definition, details=details)
+    matched = _mean_entropy_by_size(walk, draws, generator)
+    details |= {"entropy": 0.0, "conditional_entropy": 0.0}
+    for c, size in enumerate(counts.tolist()):
+        details["entropy"] += size / walk.n * matched(size)
+        details["conditional_entropy"] += size / walk.n * walk.entropy((position == c).nonzero().squeeze(1))
+    value = details["entropy"] - details["conditional_entropy"]
+    return Measurement(value, "dsmi", walk.definition, details=details)
+
+
+def _mean_entropy_by_size(walk: _Walk, draws: int, generator: torch.Generator) -> Callable[[int], float]:
+    """The mean entropy of random subsets as a function of their size; the subsets of a draw are nested."""
+    orders = [_order(walk.n, generator) for _ in range(draws)]
+
+    @cache
+    def mean(size: int) -> float:
+        return math.fsum(walk.entropy(order[:size]) for order in orders) / draws
+
+    return mean
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """Affinities of the points that are measured, which rows of the data these are, and what a result says of them."""
+
+    affinities: Float[Tensor, "n n"]
+    rows: Int[Tensor, " n"]
+    t: float
+    definition: str
+    details: dict[str, Any]
+    undefined_because: str | None
+
+    @classmethod
+    def on(
+        cls,
+        Z: Float[Tensor, "n d"],
+        sigma: Bandwidth,
+        t: float | int,
+        max_points: int | None,
+        generator: torch.Generator,
+    ) -> _Walk:
+        floating("Z", Z, ndim=2)
+        if Z.numel() == 0:
+            raise bad_value("Z", "at least one row and one column", f"shape {tuple(Z.shape)}")
+        sigma, t = _checked_bandwidth(sigma), real("t", t, above=0)
+        rows = _subsample(len(Z), max_points, generator)
+        distances, scale = _distances(Z.detach()[rows.to(Z.device)])
+        width = sigma
+        if width == "median":  # the lower of the middle two; 0 without pairs
+            width = float(distances.median()) * scale if len(rows) > 1 else 0.0
+        spread = bool((distances > 0).any())
+        name = "median (not the paper's)" if sigma == "median" else f"{sigma:g}"
+        details: dict[str, Any] = {"sigma": width, "t": t, "points": len(rows)}
+        if len(rows) < len(Z):
+            details["of"] = len(Z)
+        return cls(
+            _affinities(distances, len(rows), width / scale if spread else 1.0),
+            rows,
+            t,
+            f"bits, sigma={name}, t={t:g}",
+            details,
+            _NO_MEDIAN if spread and width == 0 else None,
+        )
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+    def entropy(self, subset: Int[Tensor, " m"] | slice) -> float:
+        """Of the walk that stays within a subset of the points."""
+        G = self.affinities
+        if isinstance(subset, Tensor):
+            subset = subset.to(G.device)
+            G = G[subset[:, None], subset]
+        if bool((G == 1).all()):  # one point, or as good as one: exactly 0
+            return 0.0
+        root = G.sum(1).sqrt_()
+        powers = torch.linalg.eigvalsh(G / root / root[:, None]).abs_().pow_(self.t)
+        entropy = torch.special.entr(powers / powers.sum()).sum()
+        return max(0.0, float(entropy) / math.log(2))
+
+
+def _distances(Z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " pairs"], float]:
+    """Distances of all pairs, in units of the largest centred entry, and that entry.
+
+    They are formed from differences: equal rows are exactly 0 apart, near ones keep their digits, and no square leaves the range.
+    """
+    Z = (Z.cpu() if Z.device.type == "mps" else Z).double()
+    Z = Z - Z.mean(0)
+    scale = float(Z.abs().max())
+    if not math.isfinite(scale):
+        raise bad_value("Z", "sums within the float64 range", "an overflow", "rescale the features")
+    scale = scale or 1.0
+    return torch.nn.functional.pdist(Z / scale), scale
+
+
+def _affinities(distances: Float[Tensor, " pairs"], n: int, width: float) -> Float[Tensor, "n n"]:
+    """The Gaussian kernel."""
+    values = (distances / max(width, torch.finfo(torch.float64).tiny)).square_().div_(-2).exp_()
+    G = values.new_ones(n, n)
+    i, j = torch.triu_indices(n, n, offset=1, device=G.device)
+    G[i, j] = values
+    G[j, i] = values
+    return G
+
+
+def _subsample(n: int, max_points: int | None, generator: torch.Generator) -> Int[Tensor, " m"]:
+    if max_points is not None:
+        integer("max_points", max_points, at_least=1, remedy="pass None for all")
+    kept = n if max_points is None else min(n, max_points)
+    size = 5 * 8 * kept**2  # affinities, their copy for the eigenvalues, indices of pairs
+    if size > 2**30 and size > psutil.virtual_memory().available:
+        raise bad_value(
+            "max_points", "points whose affinities fit into memory", f"{kept:,}", "take a few thousand"
+        )
+    if kept == n:
+        return torch.arange(n)
+    return _order(n, generator)[:kept].sort().values
+
+
+def _order(n: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+    return torch.randperm(n, generator=generator, device=generator.device).cpu()
+
+
+def _generator(random_state: int | torch.Generator) -> torch.Generator:
+    if isinstance(random_state, torch.Generator):
+        return random_state
+    seed = integer("random_state", random_state, at_least=0)
+    if seed >= 2**64:
+        raise bad_value("random_state", "an integer below 2**64", f"one of {seed.bit_length()} bits")
+    return torch.Generator().manual_seed(seed)
+
+
+def _checked_bandwidth(sigma: Bandwidth) -> float | Literal["median"]:
+    if isinstance(sigma, str):
+        if sigma == "median":
+            return "median"
+        raise bad_value("sigma", "a finite number > 0 or 'median'", repr(sigma))
+    return real("sigma", sigma, above=0, remedy="or pass 'median'")
+
+
+def _checked_labels(y: Integer[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """On the CPU, as int64."""
+    expected = "integer labels of shape (n,)"
+    if not isinstance(y, Tensor):
+        raise bad_type("y", expected, type(y).__name__, "convert them with torch.as_tensor")
+    if y.dtype == torch.bool or y.is_floating_point() or y.is_complex():
+        raise bad_type("y", expected, f"dtype {y.dtype}", "convert them with .long()")
+    if y.ndim != 1:
+        raise bad_value("y", expected, f"shape {tuple(y.shape)}", "take .argmax(1) of one-hot targets")
+    return y.detach().cpu().to(torch.int64)
