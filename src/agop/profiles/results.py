@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from agop import _checks
 from agop.evidence import Evidence
-from agop.measurement import Measurement
-from agop.probe import Curve, Probe, Value
+from agop.probe import Curve, Probe
+from agop.probe import Results as Found
 from agop.probes import PROBES
 from agop.profiles.table import Profile, Shown
 
@@ -85,23 +85,26 @@ class Results:
             if probe.name not in self._goals:
                 self._goals[probe.name] = probe.goal(evidence)
             for column, value in _results(probe, evidence).items():
-                row[column] = self._number(column, value, layer, stage)
-                if isinstance(value, Measurement) and value.undefined_because and probe.name in self._asked:
+                if isinstance(value, Curve):
+                    self._add_curve(column, value, layer, stage)
+                    continue
+                row[column] = float(value)
+                if value.undefined_because and probe.name in self._asked:
                     place = f"{where}: " if where else ""
                     self.notes.append(f"{place}{column} is undefined: {value.undefined_because}")
 
-    def _number(self, column: str, value: Value, layer: Evidence | None, stage: Evidence | None) -> float:
-        """The number for a table; a curve goes into the table of curves and leaves NaN."""
-        if not isinstance(value, Curve):
-            return float(value)
-        at = {"measure": column, "layer": 0 if layer is None else layer.number}
-        at |= {"name": "" if layer is None else layer.name, "stage": "" if stage is None else stage.name}
-        spread = [float("nan")] * len(value.x) if value.spread is None else value.spread
+    def _add_curve(self, column: str, curve: Curve, layer: Evidence | None, stage: Evidence | None) -> None:
+        at = {
+            "measure": column,
+            "layer": 0 if layer is None else layer.number,
+            "name": "" if layer is None else layer.name,
+            "stage": "" if stage is None else stage.name,
+        }
+        spread = [float("nan")] * len(curve.x) if curve.spread is None else curve.spread
         self.curves += [
             {**at, "x": float(x), "value": float(y), "spread": float(s)}
-            for x, y, s in zip(value.x, value.value, spread, strict=True)
+            for x, y, s in zip(curve.x, curve.value, spread, strict=True)
         ]
-        return float("nan")
 
     def profile(self, subject: str) -> Profile:
         """The profile of everything that was added."""
@@ -115,7 +118,7 @@ class Results:
             column
             for probe in self._by_level["stage"]
             for column in probe.columns
-            if column not in drawn or any(row.get(column) == row.get(column) for row in self.stages)
+            if column not in drawn or any(column in row for row in self.stages)
         )
         stages = pd.DataFrame(
             self.stages, columns=None if self.stages else ["layer", "name", "stage", *measures]
@@ -129,7 +132,7 @@ class Results:
         return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown)
 
 
-def _results(probe: Probe, evidence: Evidence) -> Mapping[str, Value]:
+def _results(probe: Probe, evidence: Evidence) -> Found:
     """What the probe finds; it may be anybody's, and if it raises, the others' values are not lost."""
     try:
         return probe.results(evidence)

@@ -112,6 +112,7 @@ class Profile:
         keys = ["layer_from_end", "stage", "measure", "x"]
         mine, theirs = (long_table(p).drop(columns=["level", "spread"]) for p in (self, other))
         both = mine.merge(theirs[[*keys, "value"]].rename(columns={"value": "other"}), on=keys)
+        both = both.dropna(subset=["value", "other"], how="all").reset_index(drop=True)
         return both[["layer_from_end", "layer", "name", "stage", "measure", "x", "value", "other"]]
 
     @property
@@ -157,6 +158,8 @@ class Profile:
     def _text(self) -> str:
         if self.table.empty:
             return "" if self.layers.empty else self.layers.set_index("layer").to_string(na_rep="–")
+        if not self.table[list(self.measures)].notna().any(axis=None):
+            return ""
         wide = self.table.pivot(index="layer", columns="stage", values=list(self.measures))
         order = [
             (m, s)

@@ -155,23 +155,17 @@ class DeepLinearCollapse:
             return Evidence(name=f"layer {m}", level="layer", number=m, parts=stages, lacking=lacking)
         before, W = self.layer_means(m), self.layer_weight(m)
         after = before @ W.mT
-        last = m == self.n_layers
-        given = {
-            "input": {
-                "moments": self._moments(before),
-                **({"weight": W, "bias": self.output_bias} if last else {}),
-            },
-            "projected": {"moments": self._moments(after)},
-            "output": {"moments": self._moments(after + self.output_bias if last else after)},
-        }
-        if last:
-            given["projected"] |= {
-                "weight": torch.eye(self.n_classes, dtype=W.dtype),
-                "bias": self.output_bias,
-            }
+        rows = {"input": before, "projected": after, "output": after}
+        given: dict[str, dict[Need, Any]] = {}
+        for stage, means in rows.items():
+            given[stage] = {Need("moments"): self._moments(means)}
+        if m == self.n_layers:
+            given["output"] = {Need("moments"): self._moments(after + self.output_bias)}
+            reads = {"input": W, "projected": torch.eye(self.n_classes, dtype=W.dtype)}
+            for stage, weight in reads.items():
+                given[stage] |= {Need("weight"): weight, Need("bias"): self.output_bias}
         stages = tuple(
-            Evidence(name=name, level="stage", number=m, given={Need(kind): v for kind, v in stage.items()})
-            for name, stage in given.items()
+            Evidence(name=stage, level="stage", number=m, given=there) for stage, there in given.items()
         )
         ordered = self.singular_values[m - 1].sort(descending=True).values.tolist()
         return Evidence(
