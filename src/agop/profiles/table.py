@@ -158,8 +158,6 @@ class Profile:
     def _text(self) -> str:
         if self.table.empty:
             return "" if self.layers.empty else self.layers.set_index("layer").to_string(na_rep="–")
-        if not self.table[list(self.measures)].notna().any(axis=None):
-            return ""
         wide = self.table.pivot(index="layer", columns="stage", values=list(self.measures))
         order = [
             (m, s)
@@ -178,6 +176,8 @@ class Profile:
             extra = self.layers.set_index("layer")[shown]
             for name in shown:
                 wide["layer", name] = extra[name]
+        if not len(wide.columns):
+            return ""
         return wide.to_string(float_format=lambda value: f"{value:.3g}", na_rep="–")
 
     def save(self, path: str | Path) -> None:
