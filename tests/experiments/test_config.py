@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 import pytest
 
-from agop.experiments.config import DeepRFMConfig
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 
 
 def test_the_command_spells_out_every_option_that_decides_the_numbers():
     config = DeepRFMConfig(data="my data.npz", n_train=7, ridge=0.5)
-    words = shlex.split(config.command())
+    words = shlex.split(config.command("deep-rfm"))
     assert words[:2] == ["agop", "deep-rfm"]
     given = dict(zip(words[2::2], words[3::2], strict=True))
     assert given["--data"] == "my data.npz"
