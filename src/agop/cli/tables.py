@@ -33,7 +33,8 @@ def by_stage(record: RunRecord) -> Table:
     accuracies = [name for name in ("train_accuracy", "test_accuracy") if name in record.layers]
     for name in accuracies:
         table.add_column("acc.\n" + name.removesuffix("_accuracy"), justify="right", no_wrap=True)
-    for _, row in record.layers.iterrows():
+    layers = record.layers if len(record.layers) else record.profile[["layer"]].drop_duplicates()
+    for _, row in layers.iterrows():
         layer = int(row["layer"])
         values = [by_stage[measure].get((layer, stage), float("nan")) for measure, stage in columns]
         cells = [number(value, ".3g") for value in values] + [number(row[name], ".3f") for name in accuracies]
