@@ -73,6 +73,7 @@ def packages(tmp_path_factory):
         install("broken", group, "bug", "their_bug:NOTHING")
     install("greedy", "agop.datasets", "mnist", "their_rings:RINGS")
     install("wrong", "agop.datasets", "wrong", "their_rings:rings")
+    install("wrong", "agop.subjects", "mca", "their_pca:KIND")
     return place
 
 
@@ -122,3 +123,6 @@ def test_help_and_completion_of_such_a_verb_and_a_broken_one(packages):
     _, errors = agop(packages, "bug", code=2)
     assert "agop: No such command 'bug'" in errors
     assert "the plug-in 'bug' of broken (entry point agop.subjects) can't be loaded" in errors
+    _, errors = agop(packages, "mca", code=2)
+    assert "agop: No such command 'mca'" in errors
+    assert "registered as the subject 'mca' is no SubjectKind of that name" in errors

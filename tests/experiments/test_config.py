@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
 from agop.experiments import names
 from agop.experiments.configuration import MODEL, Configuration, option
+from agop.experiments.run import run
 from agop.experiments.rundir import identity
 from agop.experiments.subjects import SUBJECTS
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
@@ -18,6 +19,7 @@ from agop.experiments.subjects.network_config import NetworkConfig
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.machines import _inputs, feature_maps, rfm, solver
 from agop.profiles import pooling
+from agop.ranks import Ranks, sharing
 
 
 def test_the_command_spells_out_every_option_that_decides_the_numbers():
@@ -127,3 +129,23 @@ def test_an_option_added_later_changes_no_identity_at_its_default():
 def test_what_could_never_be_right_is_refused_before_anything_is_loaded(config, option):
     with pytest.raises((ValueError, TypeError), match=f"^{next(iter(option))}: expected "):
         config(**option)
+
+
+def test_what_a_kind_says_of_itself_is_checked():
+    kind = SUBJECTS["network"]
+    assert kind.folder(NetworkConfig(data="some/where/mine.npz")).as_posix() == "runs/mlp-mine"
+    assert kind.folder_shown == "runs/ARCH-DATA"
+    made = SUBJECTS["profile"].folder(ProfileConfig(model="torchvision.models:resnet18"))
+    assert made.as_posix() == "runs/profile-resnet18-digits"
+    with pytest.raises(ValueError, match="table: expected one of"):
+        replace(kind, table="pretty")
+    with pytest.raises(ValueError, match="display: expected one of"):
+        replace(kind, display="film")
+
+
+def test_ranks_share_only_what_can_be_shared(tmp_path):
+    with sharing(Ranks(0, 2)), pytest.raises(ValueError, match="kind: expected one whose work ranks share"):
+        run("network", NetworkConfig(), tmp_path / "run")
+    with pytest.raises(ValueError, match="kind: expected one of 'deep-rfm', 'network', 'profile'"):
+        run("magic", NetworkConfig(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

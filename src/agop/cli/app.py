@@ -12,7 +12,7 @@ import typer
 from agop.cli import datasets, report, reproduce
 from agop.cli.exits import guarded
 from agop.cli.subjects import Verbs
-from agop.experiments.subjects import SUBJECTS
+from agop.experiments.subjects import SUBJECTS, kind_of
 
 HELP = """See what a model learned to look at, and how far each layer has collapsed.
 
@@ -72,7 +72,7 @@ def _root(
 
 def _shared(verb: str) -> bool:
     """Whether the ranks of `torchrun` share the work of a verb."""
-    kind = SUBJECTS.get(verb)
+    kind = kind_of(verb)
     return kind is not None and kind.shared
 
 

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from agop.cli.options import parameter, parameters
 from agop.experiments.subject import SubjectKind
-from agop.experiments.subjects import SUBJECTS
+from agop.experiments.subjects import SUBJECTS, kind_of
 
 
 class Verbs(TyperGroup):
@@ -30,7 +30,7 @@ class Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The verb of that name; None if there is none."""
         found = super().get_command(ctx, cmd_name)
-        if found is None and (kind := SUBJECTS.get(cmd_name)) is not None:
+        if found is None and (kind := kind_of(cmd_name)) is not None:
             return Verb(kind)
         return found
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
+from agop._checks import one_of
 from agop.experiments.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ Found = TypeVar("Found")
 
 CHECKPOINTS = "checkpoint"
 """The folder of an unfinished run from which it continues; it is deleted when the run is finished."""
+
+TABLES, DISPLAYS = ("stages", "drops"), ("operations", "steps", "plain")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +130,11 @@ class SubjectKind(Generic[C]):
     table: str = "stages"
     display: Literal["operations", "steps", "plain"] = "plain"
     shared: bool = False
+
+    def __post_init__(self) -> None:
+        if ":" not in self.table:
+            one_of("table", self.table, TABLES)
+        one_of("display", self.display, DISPLAYS)
 
     def begin(self, config: C) -> Task[C, Any]:
         """The task of a run."""
