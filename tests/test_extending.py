@@ -1,23 +1,31 @@
-"""The examples that add a kernel, a measure and a subject pass what the ones of the package pass."""
+"""The examples that add something pass what the members of the package pass; those of CONTRIBUTING work as they stand."""
 
 from __future__ import annotations
 
 import ast
+import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 import agop
+from agop.cli import main
 from agop.collapse import MEASURES, Measure
+from agop.datasets import DATA
+from agop.experiments.run import run
+from agop.experiments.subjects import SUBJECTS
 from tests.conformance.kernels import RadialConformance
 from tests.conformance.measures import MeasureConformance
 from tests.conformance.subjects import check_subject
 from tests.oracles import kernels as oracle
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def definitions(example):
@@ -46,6 +54,53 @@ class TestMatern(RadialConformance):
             return (1 + s) * torch.exp(-s)
 
         monkeypatch.setitem(oracle.FORMULAS, "matern", formula)
+
+
+def block(word):
+    """The block of Python in CONTRIBUTING that contains a word."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (found,) = (
+        code for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if word in code
+    )
+    return found
+
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch):
+    """The files of CONTRIBUTING, each with its registry line."""
+    (tmp_path / "rings_of_contributing.py").write_text(block("RINGS"))
+    (tmp_path / "principal_of_contributing.py").write_text(block("PCAConfig"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(DATA._lines, "rings", "rings_of_contributing:RINGS")
+    monkeypatch.setitem(SUBJECTS._lines, "pca", "principal_of_contributing:KIND")
+
+
+def test_a_data_set_is_one_file_and_one_line(registered):
+    data = agop.datasets.load("rings", seed=1)
+    assert "rings" in [source.name for source in agop.datasets.available()]
+    assert data.source == "agop's rings (seed 1, noise 0.1): all 500 training points, all 100 test points."
+    assert data.shape == DATA["rings"].shape == (2,)
+    assert (len(data.x_train), len(data.x_test)) == (DATA["rings"].n_train, DATA["rings"].n_test)
+    assert data.fingerprint() == agop.datasets.load("rings", seed=1).fingerprint()
+    assert data.fingerprint() != agop.datasets.load("rings", seed=2).fingerprint()
+    exact = agop.datasets.load("rings", seed=1, parameters={"noise": 0})
+    assert np.linalg.norm(exact.x_train, axis=1) == pytest.approx(1 + exact.y_train)
+    with pytest.raises(ValueError, match=r"parameters: expected those of 'rings' \(noise\), got 'turns'"):
+        agop.datasets.load("rings", parameters={"turns": 2})
+
+
+def test_a_subject_with_a_verb_is_one_file_and_one_line(registered, tmp_path, capsys):
+    words = ["pca", "--data", "rings", "--components", "1", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert not caught.value.code
+    assert "NC1 of the components is" in capsys.readouterr().out
+    command = json.loads((tmp_path / "run" / "config.json").read_text())["command"]
+    assert command == "agop pca --data rings --subset first --components 1 --seed 0 --device cpu"
+    kind = SUBJECTS["pca"]
+    assert not run(kind, kind.config(data="rings", components=1), tmp_path / "run")
+    with pytest.raises(TypeError, match="config: expected a PCAConfig, got DeepRFMConfig"):
+        run("pca", SUBJECTS["deep-rfm"].config(), tmp_path / "run")
 
 
 def entry(function):

@@ -1,13 +1,16 @@
-"""Errors for users' input: one sentence with the argument, what was expected, what came, and what to do."""
+"""Errors for users' input: one sentence with the argument, what was expected, what came, and what to do.
+
+torch is imported by the checks of tensors and devices only: the options of a command are checked without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
 
 _T = TypeVar("_T")
 
@@ -82,10 +85,12 @@ def integer(name: str, value: Any, *, at_least: int | None = None, remedy: str =
     return int(value)
 
 
-def floating(name: str, value: Any, *, ndim: int | None = None, finite: bool = True) -> Tensor:
+def floating(name: str, value: Any, *, ndim: int | None = None, finite: bool = True) -> torch.Tensor:
     """Return `value` if it is a real floating tensor of rank `ndim` without NaN or inf, else raise."""
+    import torch
+
     shape = f"a floating-point tensor with {ndim} axes" if ndim is not None else "a floating-point tensor"
-    if not isinstance(value, Tensor):
+    if not isinstance(value, torch.Tensor):
         raise bad_type(name, shape, type(value).__name__, "convert it with torch.as_tensor")
     if value.layout != torch.strided:
         raise bad_type(name, shape, f"layout {value.layout}", "convert it with .to_dense()")
@@ -109,6 +114,8 @@ def same_length(first: str, n_first: int, second: str, n_second: int) -> None:
 
 def device(name: str, value: Any) -> torch.device:
     """Return `value` (None is the CPU) as a device that this machine has, else raise."""
+    import torch
+
     if value is None:
         return torch.device("cpu")
     try:

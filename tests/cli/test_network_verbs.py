@@ -127,19 +127,3 @@ def test_bad_options_are_one_sentence_and_leave_nothing(file, tmp_path, more, ca
     assert error.startswith("agop: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_the_options_have_the_defaults_of_the_configuration():
-    import inspect
-
-    from agop.cli.network import network as verb
-    from agop.cli.profile import profile as other
-    from agop.experiments.network_config import NetworkConfig, ProfileConfig
-
-    for function, config in ((verb, NetworkConfig), (other, ProfileConfig)):
-        given = {n: p.default for n, p in inspect.signature(function).parameters.items() if n != "out"}
-        fields = {n: f.default for n, f in config.__dataclass_fields__.items() if n in given}
-        assert {n: v for n, v in given.items() if n != "model"} == {
-            n: v for n, v in fields.items() if n != "model"
-        }
-        assert set(given) >= set(config.__dataclass_fields__) - {"n_test"}

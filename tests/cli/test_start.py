@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import os
 import re
 import shlex
 import subprocess
 import sys
+from dataclasses import MISSING
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,9 @@ import typer
 
 import agop
 from agop.cli import app as _app  # noqa: F401 - loads every verb
-from agop.cli import options
-from agop.cli.deep_rfm import deep_rfm
 from agop.datasets import available
-from agop.experiments.config import DeepRFMConfig
+from agop.experiments.configuration import options
+from agop.experiments.subjects import SUBJECTS
 
 app_module = sys.modules["agop.cli.app"]
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "plotly", "torchmetrics"}
@@ -74,9 +73,15 @@ def test_an_unknown_name_is_an_attribute_error():
         agop.nonsense  # noqa: B018
 
 
-def test_deep_rfm_has_the_defaults_of_its_configuration():
-    given = {n: p.default for n, p in inspect.signature(deep_rfm).parameters.items() if n != "out"}
-    assert given == {name: field.default for name, field in DeepRFMConfig.__dataclass_fields__.items()}
+@pytest.mark.parametrize("verb", SUBJECTS.own)
+def test_a_verb_has_the_options_of_its_configuration_with_their_defaults(verb):
+    command = typer.main.get_command(app_module.app).commands[verb]
+    context = command.make_context(verb, [], resilient_parsing=True)
+    given = {parameter.name: parameter.default for parameter in command.get_params(context)}
+    declared = {entry.name: entry.default for entry, _ in options(SUBJECTS[verb].config)}
+    assert given.keys() == declared.keys() | {"out", "help"}
+    for name, default in declared.items():
+        assert default is MISSING or given[name] == default
 
 
 def complete(line, shell="bash"):
@@ -112,7 +117,7 @@ def test_the_completion_script_can_be_shown(shell):
 
 
 def test_completion_knows_every_data_set():
-    assert options._DATA_SETS == tuple(source.name for source in available())
+    assert complete("agop deep-rfm --data ") == [source.name for source in available()]
 
 
 def test_show_completion_knows_the_shell_it_is_told():
@@ -128,7 +133,8 @@ PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT
 
 def shown_commands():
     """Every `agop` command that a help text or a code block of a page shows."""
-    texts = {"agop": app_module.HELP} | {verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in VERBS}
+    texts = {"agop": app_module.HELP} | {verb: kind.help for verb, kind in SUBJECTS.items()}
+    texts |= {verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in ("reproduce", "report", "datasets")}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         texts[page] = "\n".join(re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
@@ -136,9 +142,6 @@ def shown_commands():
         for line in text.splitlines():
             if match := re.match(r"\s*(?:\$ )?agop (.*)", line):
                 yield place, shlex.split(match[1], comments=True)
-
-
-VERBS = ("deep_rfm", "network", "profile", "reproduce", "report", "datasets")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from agop.cli import main
-from agop.experiments.config import DeepRFMConfig
-from agop.experiments.deep_rfm import run
+from agop.experiments.run import run
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from tests.launching import outside, start
 
 
@@ -43,7 +43,7 @@ def program(*arguments):
 def alone(file):
     """The run of one process, without its report."""
     out = file.parent / "alone"
-    assert run(DeepRFMConfig(data=str(file), layers=3, width=16, dtype="float64"), out)
+    assert run("deep-rfm", DeepRFMConfig(data=str(file), layers=3, width=16, dtype="float64"), out)
     return out
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from agop.datasets import available, load
+from agop.datasets import DATA, available, load
 
 
 @pytest.fixture
@@ -120,5 +125,35 @@ def test_registry_lists_the_bundled_set_first():
     sources = available()
     assert [source.name for source in sources] == ["digits", "mnist", "fashion-mnist", "cifar10", "svhn"]
     assert [source.bundled for source in sources] == [True, False, False, False, False]
+    assert [source.name for source in sources] == list(DATA.own)
     digits = load("digits")
     assert (sources[0].n_train, sources[0].n_test, sources[0].shape) == (1400, 397, digits.shape)
+
+
+def test_the_page_of_the_command_line_has_the_data_sets_of_the_registry():
+    page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    rows = [
+        f"| `{s.name}` | {s.description} | {s.origin} | {'×'.join(map(str, s.shape))} | {s.n_train:,} | {s.n_test:,} | {s.n_classes} |"
+        for s in available()
+    ]
+    assert "\n".join(rows) in page
+
+
+def test_parameters_are_for_generated_sets_only(tmp_path, arrays):
+    with pytest.raises(ValueError, match=r"parameters: expected those of 'digits' \(none\), got 'noise'"):
+        load("digits", parameters={"noise": 1})
+    with pytest.raises(ValueError, match=r"parameters: expected none for an .npz file, got noise"):
+        load(save(tmp_path / "a.npz", arrays), parameters={"noise": 1})
+
+
+def test_a_kind_of_source_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="kind: expected one of 'bundled', 'files', 'generated'"):
+        replace(DATA["digits"], kind="rented")
+
+
+def test_names_of_data_sets_are_known_without_numpy():
+    code = (
+        "import sys; from agop.datasets import DATA; print(list(DATA), {'numpy', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{list(DATA)} set()"

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import agop.cli
-import agop.experiments.deep_rfm
-import agop.experiments.network
 import agop.experiments.reproduce
+import agop.experiments.subjects.deep_rfm
+import agop.experiments.subjects.network
 import agop.report.reproduction
 
 PATIENCE = 180

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from agop.datasets import Standardiser, load
-from agop.experiments.config import DeepRFMConfig
 from agop.experiments.controls import (
     _ROOTS,
     Layer,
@@ -14,6 +13,7 @@ from agop.experiments.controls import (
     naive_agop,
     signed_targets,
 )
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.machines.deep_rfm_layer import unit_rows
 from agop.profiles.profile import profile

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from agop.datasets import Standardiser, load
-from agop.experiments.config import DeepRFMConfig
-from agop.experiments.deep_rfm import CHECKPOINT, MODEL, run
+from agop.experiments import run as runs
 from agop.experiments.listener import Listener
+from agop.experiments.subjects.deep_rfm import CHECKPOINT, MODEL
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.units import read_table
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.profiles.profile import profile
 
+run = partial(runs.run, "deep-rfm")
 NUMBERS = ("profile.csv", "gram.npz", "standardisation.npz")
 
 
@@ -38,13 +41,14 @@ class Log(Listener):
     def __init__(self, stop_after=None):
         self.heard, self._stop_after = [], stop_after
 
-    def planned(self, data, memory):
-        self.heard.append(("planned", memory))
+    def planned(self, data, text):
+        self.heard.append(("planned", text))
 
-    def started(self, done, total):
+    def started(self, done, total, step):
         self.heard.append(("started", done, total))
+        assert step == "layer"
 
-    def layer(self, done, total, entry):
+    def stepped(self, done, total, entry):
         self.heard.append(("layer", done, total))
         if done == self._stop_after:
             raise KeyboardInterrupt

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from agop.cli import main
-from agop.experiments.config import DeepRFMConfig
-from agop.experiments.deep_rfm import run
 from agop.experiments.files import PARTIAL
+from agop.experiments.run import run
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 
 TABLES = ("profile.csv", "gram.npz", "standardisation.npz")
 
@@ -30,7 +30,7 @@ def small(file):
 
 @pytest.fixture(scope="module")
 def undisturbed(file):
-    run(small(file), file.parent / "undisturbed")
+    run("deep-rfm", small(file), file.parent / "undisturbed")
     return {name: (file.parent / "undisturbed" / name).read_bytes() for name in TABLES}
 
 
@@ -53,11 +53,11 @@ def test_a_disk_that_fills_up_loses_nothing_finished(number, file, undisturbed, 
     with pytest.MonkeyPatch.context() as patch:
         full_at(number, patch)
         with pytest.raises((OSError, ValueError), match="No space left on device"):
-            run(small(file), tmp_path / "run")
+            run("deep-rfm", small(file), tmp_path / "run")
     left = [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not [name for name in left if name.startswith(PARTIAL)], "half a file was left"
     assert "result.json" not in left
-    assert run(small(file), tmp_path / "run")
+    assert run("deep-rfm", small(file), tmp_path / "run")
     assert {name: (tmp_path / "run" / name).read_bytes() for name in TABLES} == undisturbed
 
 

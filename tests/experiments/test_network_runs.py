@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,16 @@ from torch import nn
 
 import agop
 from agop.datasets import Standardiser, load
-from agop.experiments import model_profile, user_model
-from agop.experiments.network import CHECKPOINT, MODEL, run
-from agop.experiments.network_config import NetworkConfig, ProfileConfig
-from agop.experiments.network_listener import NetworkListener
+from agop.experiments import model_factory
+from agop.experiments import run as runs
+from agop.experiments.listener import Listener
+from agop.experiments.subjects.network import CHECKPOINT, MODEL
+from agop.experiments.subjects.network_config import NetworkConfig
+from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.networks.models import mlp
 from agop.networks.state import load_weights, save_weights
 
+run, run_profile = partial(runs.run, "network"), partial(runs.run, "profile")
 TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "through_layers")
 
 
@@ -38,23 +42,23 @@ def small(file, **options):
     return NetworkConfig(**(defaults | {"init_gain": 1.0} | options))
 
 
-class Stop(NetworkListener):
+class Stop(Listener):
     def __init__(self, after=None):
         self.after, self.heard = after, []
 
-    def started(self, done, total):
+    def started(self, done, total, step):
         self.heard.append(("started", done, total))
 
-    def epoch(self, epoch):
-        self.heard.append(epoch.number)
-        if epoch.number == self.after:
+    def stepped(self, done, total, entry):
+        self.heard.append(done)
+        if done == self.after:
             raise KeyboardInterrupt
 
     def measured(self, row):
         self.heard.append(("measured", row["epoch"]))
 
-    def finishing(self):
-        self.heard.append("finishing")
+    def measuring(self):
+        self.heard.append("measuring")
 
 
 def numbers(folder):
@@ -68,7 +72,7 @@ def test_a_run_measures_at_its_epochs_and_the_last_is_the_model(file, tmp_path):
     assert run(small(file, epochs=5), tmp_path / "run", listener)
     assert listener.heard == [
         ("started", 0, 5), 0, ("measured", 0), 1, 2, ("measured", 2), 3, 4, ("measured", 4), 5, ("measured", 5),
-        "finishing",
+        "measuring",
     ]  # fmt: skip
     folder = tmp_path / "run"
     assert not (folder / CHECKPOINT).parent.exists()
@@ -187,34 +191,32 @@ def models(tmp_path, monkeypatch):
 
 
 def test_a_model_of_ones_own_is_profiled_with_its_weights(file, models, tmp_path):
-    net = user_model.make(f"{models}:rows")
+    net = model_factory.make(f"{models}:rows")
     for parameter in net.parameters():
         parameter.data.mul_(1.5)
     save_weights(net, tmp_path / "w.safetensors")
     config = ProfileConfig(model=f"{models}:rows", weights="w.safetensors", data=str(file))
-    assert model_profile.run(config, tmp_path / "run")
+    assert run_profile(config, tmp_path / "run")
     data = load(file)
     x = torch.from_numpy(Standardiser.of(data.x_train)(data.x_train))
     expected = agop.profile(net, x, data.y_train)
     profile = pd.read_csv(tmp_path / "run" / "profile.csv")
     assert profile["nc1"].tolist() == pytest.approx(expected.table["nc1"].tolist(), rel=1e-5)
-    untrained = agop.profile(user_model.make(f"{models}:rows"), x, data.y_train)
+    untrained = agop.profile(model_factory.make(f"{models}:rows"), x, data.y_train)
     written = pd.read_csv(tmp_path / "run" / "untrained.csv")
     assert written["nc1"].tolist() == pytest.approx(untrained.table["nc1"].tolist(), rel=1e-5)
-    assert not model_profile.run(config, tmp_path / "run")
+    assert not run_profile(config, tmp_path / "run")
 
 
 def test_images_go_to_models_with_convolutions_and_what_cannot_be_redrawn_is_said(file, models, tmp_path):
     config = ProfileConfig(model=f"{models}:Images", data=str(file), nfa=False)
-    model_profile.run(config, tmp_path / "run")
+    run_profile(config, tmp_path / "run")
     layers = pd.read_csv(tmp_path / "run" / "layers.csv")
     assert layers["name"].tolist() == ["conv", "head"]
     notes = json.loads((tmp_path / "run" / "result.json").read_text())["notes"]
     assert any("the untrained copy keeps the values of scale" in note for note in notes)
     with pytest.raises(ValueError, match="one that takes the points"):
-        model_profile.run(
-            ProfileConfig(model=f"{models}:Images", data=str(file), points="rows"), tmp_path / "rows"
-        )
+        run_profile(ProfileConfig(model=f"{models}:Images", data=str(file), points="rows"), tmp_path / "rows")
 
 
 class Trap:
@@ -226,30 +228,30 @@ class Trap:
 
 def test_nothing_is_unpickled_unless_that_is_allowed(models, tmp_path, capsys):
     torch.save({"state_dict": Trap()}, tmp_path / "w.pt")
-    net = user_model.make(f"{models}:rows")
+    net = model_factory.make(f"{models}:rows")
     for name in ("w.pt", "w.bin", "w.safetensors"):
         (tmp_path / name).write_bytes((tmp_path / "w.pt").read_bytes())
         with pytest.raises(ValueError, match="weights: expected"):
-            user_model.fill(net, str(tmp_path / name), trust_pickle=False)
+            model_factory.fill(net, str(tmp_path / name), trust_pickle=False)
     assert "unpickled" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="weights: expected a state dict"):
-        user_model.fill(net, str(tmp_path / "w.pt"), trust_pickle=True)
+        model_factory.fill(net, str(tmp_path / "w.pt"), trust_pickle=True)
     assert "unpickled" in capsys.readouterr().out
 
 
 def test_trusted_pickles_are_read(models, tmp_path):
-    net, other = user_model.make(f"{models}:rows"), user_model.make(f"{models}:rows")
+    net, other = model_factory.make(f"{models}:rows"), model_factory.make(f"{models}:rows")
     nn.init.ones_(net[0].weight)
     for stored in (net.state_dict(), {"state_dict": net.state_dict()}, net):
         torch.save(stored, tmp_path / "w.pt")
-        user_model.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
-        assert user_model.same_parameters(net, other)
+        model_factory.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
+        assert model_factory.same_parameters(net, other)
         nn.init.zeros_(other[0].weight)
     (tmp_path / "w.pt").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="weights: expected a file that torch.load reads"):
-        user_model.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
+        model_factory.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
     with pytest.raises(ValueError, match="weights: expected a file, got"):
-        user_model.fill(other, str(tmp_path / "missing.pt"), trust_pickle=True)
+        model_factory.fill(other, str(tmp_path / "missing.pt"), trust_pickle=True)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_trusted_pickles_are_read(models, tmp_path):
 )
 def test_models_that_cannot_be_made_are_refused_in_a_sentence(models, name, sentence):
     with pytest.raises(ValueError, match=sentence):
-        user_model.make(name.format(models))
+        model_factory.make(name.format(models))
 
 
 def test_an_untrained_copy_is_drawn_anew_and_leaves_the_rest_alone():
@@ -273,11 +275,11 @@ def test_an_untrained_copy_is_drawn_anew_and_leaves_the_rest_alone():
     nn.init.zeros_(net[0].weight)
     net[1].running_mean += 3
     state = torch.random.get_rng_state()
-    twin, kept = user_model.untrained_copy(net, 1)
-    again, _ = user_model.untrained_copy(net, 1)
+    twin, kept = model_factory.untrained_copy(net, 1)
+    again, _ = model_factory.untrained_copy(net, 1)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert kept == []
     assert float(net[0].weight.detach().abs().sum()) == 0
     assert float(twin[0].weight.detach().abs().sum()) > 0
     assert float(twin[1].running_mean.abs().sum()) == 0
-    assert user_model.same_parameters(twin, again)
+    assert model_factory.same_parameters(twin, again)

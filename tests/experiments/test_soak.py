@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import safetensors
 
-from agop.experiments import deep_rfm, network
+from agop.experiments.subjects import deep_rfm, network
 from agop.experiments.units import check_unit
 from tests.experiments import soak, tiny
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from agop.experiments import network
-from agop.experiments.config import DeepRFMConfig
-from agop.experiments.deep_rfm import run
+from agop.experiments.run import run
 from agop.experiments.rundir import RunDirectory
+from agop.experiments.subjects import network
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.units import check_unit
 from agop.networks.state import save_state
 from agop.report import RunRecord
@@ -35,7 +35,7 @@ def finished(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
     y = np.arange(40) % 2
     np.savez(folder / "small.npz", x_train=rng.normal(size=(40, 3)) + y[:, None], y_train=y)
-    run(DeepRFMConfig(data=str(folder / "small.npz"), layers=2, width=8), folder / "run")
+    run("deep-rfm", DeepRFMConfig(data=str(folder / "small.npz"), layers=2, width=8), folder / "run")
     return folder / "run"
 
 

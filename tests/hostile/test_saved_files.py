@@ -324,5 +324,5 @@ def test_no_file_is_ever_unpickled():
         for path in root.rglob("*.py")
         if calls.search(path.read_text())
     }
-    assert found == {"experiments/user_model.py": ["torch.load("]}
-    assert "if not trust_pickle:" in (root / "experiments" / "user_model.py").read_text()
+    assert found == {"experiments/model_factory.py": ["torch.load("]}
+    assert "if not trust_pickle:" in (root / "experiments" / "model_factory.py").read_text()

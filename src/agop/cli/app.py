@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
-from agop.cli import datasets, deep_rfm, network, profile, report, reproduce
+from agop.cli import datasets, report, reproduce
 from agop.cli.exits import guarded
+from agop.cli.subjects import Verbs
+from agop.experiments.subjects import SUBJECTS, kind_of
 
 HELP = """See what a model learned to look at, and how far each layer has collapsed.
 
@@ -35,6 +37,7 @@ HELP = """See what a model learned to look at, and how far each layer has collap
 
 app = typer.Typer(
     name="agop",
+    cls=Verbs,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,10 +53,6 @@ def _version(wanted: bool) -> bool:
     return wanted
 
 
-_SHARED = ("deep-rfm",)
-"""Verbs whose work the ranks of `torchrun` share."""
-
-
 @app.callback(help=HELP)
 def _root(
     context: typer.Context,
@@ -63,14 +62,21 @@ def _root(
 ) -> None:
     """The options that come before a verb."""
     verb, size = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
-    if size != "1" and verb not in _SHARED:
+    if size != "1" and not _shared(verb or ""):
         # every rank would do all of it, into one directory
+        shared = ", ".join(name for name in SUBJECTS.own if _shared(name))
         raise ValueError(
-            f"{verb}: expected one process, got WORLD_SIZE={size}; start it without torchrun, which shares {', '.join(_SHARED)}."
+            f"{verb}: expected one process, got WORLD_SIZE={size}; start it without torchrun, which shares {shared}."
         )
 
 
-for verb in (deep_rfm, network, profile, reproduce, report, datasets):
+def _shared(verb: str) -> bool:
+    """Whether the ranks of `torchrun` share the work of a verb."""
+    kind = kind_of(verb)
+    return kind is not None and kind.shared
+
+
+for verb in (reproduce, report, datasets):
     verb.register(app)
 
 

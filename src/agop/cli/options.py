@@ -1,63 +1,59 @@
-"""Options that several verbs share: one name and one help text per parameter."""
+"""From a configuration's fields to the options of its verb: one parameter a field, with what the field says about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import MISSING, Field
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-DATA, MODEL, MACHINE = "Data", "Model", "Machine"
-"""Panels of the help."""
-
-_DATA_SETS = ("digits", "mnist", "fashion-mnist", "cifar10", "svhn")
-"""Their names as `agop.datasets` knows them, here because a completion must not wait for its imports."""
+from agop.experiments.configuration import Configuration, Option, options, spelling
 
 
-def complete(*values: str) -> Callable[[str], list[str]]:
-    """Shell completion from a list; whether a value is right is decided where it is used."""
-    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+def parameters(configuration: type[Configuration]) -> list[Parameter]:
+    """One keyword parameter for each option, as typer reads them; those that must be given come with no default."""
+    kinds = get_type_hints(configuration)
+    return [
+        parameter(entry.name, *_declared(entry, kinds[entry.name], about))
+        for entry, about in options(configuration)
+    ]
 
 
-def data_sets(incomplete: str) -> list[str]:
-    """Shell completion of data sets: their names, and the .npz files of this folder."""
-    here = sorted(str(path) for path in Path().glob("*.npz"))
-    return [name for name in (*_DATA_SETS, *here) if name.startswith(incomplete)]
+def parameter(name: str, annotation: Any, default: Any) -> Parameter:
+    """A keyword parameter of a verb."""
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="A name that `agop datasets` lists, or an .npz file.",
-        autocompletion=data_sets,
-        rich_help_panel=DATA,
-    ),
-]
-NTrain = Annotated[
-    int | None, typer.Option(help="Training points.", show_default="all", rich_help_panel=DATA)
-]
-NTest = Annotated[int | None, typer.Option(help="Test points.", show_default="all", rich_help_panel=DATA)]
-Subset = Annotated[
-    str,
-    typer.Option(
-        help="Which points: first (file order) or random (by --seed).",
-        autocompletion=complete("first", "random"),
-        rich_help_panel=DATA,
-    ),
-]
-DataRoot = Annotated[
-    str | None,
-    typer.Option(help="Folder of torchvision's files.", show_default="~/.cache/agop", rich_help_panel=DATA),
-]
-Download = Annotated[
-    bool, typer.Option("--download", help="Fetch torchvision's files if missing.", rich_help_panel=DATA)
-]
-Seed = Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=MODEL)]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", rich_help_panel=MACHINE)]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        help="float32 or float64.", autocompletion=complete("float32", "float64"), rich_help_panel=MACHINE
-    ),
-]
+def _declared(entry: Field[Any], kind: Any, about: Option) -> tuple[Any, Any]:
+    required = entry.default is MISSING
+    declared = typer.Option(
+        *_flags(entry),
+        help=about.text,
+        show_default=about.shown or not required,
+        autocompletion=_completion(about),
+        rich_help_panel=about.panel,
+    )
+    return Annotated[kind, declared], Parameter.empty if required else entry.default
+
+
+def _flags(entry: Field[Any]) -> tuple[str, ...]:
+    """The spelling of a switch; typer spells the other options by itself."""
+    if not isinstance(entry.default, bool):
+        return ()
+    return ("/".join(filter(None, spelling(entry))),)
+
+
+def _completion(about: Option) -> Callable[[str], list[str]] | None:
+    """Shell completion from names, and from files of this folder; whether a value is right is decided where it is used."""
+    if not (about.choices or about.suggestions or about.files):
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        files = sorted(str(path) for path in Path().glob(about.files)) if about.files else []
+        words = [*about.choices, *about.suggestions, *files]
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete

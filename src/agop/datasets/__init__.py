@@ -1,7 +1,33 @@
-"""Named data sets: `load` gives flat points with their labels, `Standardiser` scales them."""
+"""Named data sets: `load` gives flat points with their labels, `Standardiser` scales them.
 
-from agop.datasets.dataset import Dataset
-from agop.datasets.registry import DEFAULT_ROOT, Source, available, load
-from agop.datasets.standardise import Standardiser
+Names are imported on first use: which data sets there are is known without NumPy.
+"""
 
-__all__ = ["DEFAULT_ROOT", "Dataset", "Source", "Standardiser", "available", "load"]
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+from agop.datasets.registry import DATA
+from agop.datasets.source import Source
+
+if TYPE_CHECKING:
+    from agop.datasets.dataset import Dataset, Raw
+    from agop.datasets.loading import DEFAULT_ROOT, available, load
+    from agop.datasets.standardise import Standardiser
+
+__all__ = ["DATA", "DEFAULT_ROOT", "Dataset", "Raw", "Source", "Standardiser", "available", "load"]
+
+_HOMES = {
+    "Dataset": "dataset", "Raw": "dataset", "DEFAULT_ROOT": "loading", "available": "loading", "load": "loading",
+    "Standardiser": "standardise",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Import a name of this room when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'agop.datasets' has no attribute {name!r}")
+    value = getattr(_import_module(f"agop.datasets.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

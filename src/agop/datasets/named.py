@@ -1,4 +1,4 @@
-"""The sets that have a name: digits comes with scikit-learn, the others through torchvision."""
+"""digits, which comes with scikit-learn, and the sets that come through torchvision."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from sklearn.model_selection import train_test_split
 
 from agop._checks import bad_value
 from agop.datasets.dataset import Raw
+from agop.datasets.source import Source
 
 DIGITS_TRAIN = 1400
 """Training points of the fixed digits split; the other 397 are the test set."""
 
 
-def digits(root: Path, download: bool) -> Raw:
+def digits(root: Path, download: bool, seed: int) -> Raw:
     """The 1,797 8×8 digits of scikit-learn: a fixed stratified split, the same on every machine."""
     x, y = load_digits(return_X_y=True)
     images = x.reshape(-1, 8, 8).astype(np.float32)  # grey values 0..16: exact in float32
@@ -26,22 +27,22 @@ def digits(root: Path, download: bool) -> Raw:
     return Raw(x_train, y_train, x_test, y_test)
 
 
-def mnist(root: Path, download: bool) -> Raw:
+def mnist(root: Path, download: bool, seed: int) -> Raw:
     """MNIST, 28×28 grey images in the order of the files."""
     return _two_parts("mnist", "MNIST", root, download)
 
 
-def fashion_mnist(root: Path, download: bool) -> Raw:
+def fashion_mnist(root: Path, download: bool, seed: int) -> Raw:
     """Fashion-MNIST, 28×28 grey images in the order of the files."""
     return _two_parts("fashion-mnist", "FashionMNIST", root, download)
 
 
-def cifar10(root: Path, download: bool) -> Raw:
+def cifar10(root: Path, download: bool, seed: int) -> Raw:
     """CIFAR-10, 32×32×3 colour images in the order of the files."""
     return _two_parts("cifar10", "CIFAR10", root, download)
 
 
-def svhn(root: Path, download: bool) -> Raw:
+def svhn(root: Path, download: bool, seed: int) -> Raw:
     """SVHN cropped digits, 3×32×32 colour images in the order of the files; label 0 is the digit 0."""
     return _two_parts("svhn", "SVHN", root, download)
 
@@ -94,3 +95,25 @@ def _labels(part: Any) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+DIGITS = Source(
+    name="digits", description="handwritten digits, grey", origin="scikit-learn", kind="bundled", shape=(8, 8),
+    n_train=DIGITS_TRAIN, n_test=397, n_classes=10, read=digits,
+)  # fmt: skip
+MNIST = Source(
+    name="mnist", description="handwritten digits, grey", origin="torchvision", kind="files", shape=(28, 28),
+    n_train=60000, n_test=10000, n_classes=10, read=mnist,
+)  # fmt: skip
+FASHION_MNIST = Source(
+    name="fashion-mnist", description="clothes, grey", origin="torchvision", kind="files", shape=(28, 28),
+    n_train=60000, n_test=10000, n_classes=10, read=fashion_mnist,
+)  # fmt: skip
+CIFAR10 = Source(
+    name="cifar10", description="natural images, colour", origin="torchvision", kind="files", shape=(32, 32, 3),
+    n_train=50000, n_test=10000, n_classes=10, read=cifar10,
+)  # fmt: skip
+SVHN = Source(
+    name="svhn", description="house numbers, colour", origin="torchvision", kind="files", shape=(3, 32, 32),
+    n_train=73257, n_test=26032, n_classes=10, read=svhn,
+)  # fmt: skip

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
 from agop._checks import one_of
-from agop.experiments.config import DeepRFMConfig
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.kernels import Laplace
 from agop.linalg.psd import eigh_descending, psd_power
 from agop.machines._inputs import make_kernel

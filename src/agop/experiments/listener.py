@@ -11,17 +11,20 @@ from agop.datasets import Dataset
 class Listener:
     """Hears how a run gets on; this one says nothing. Override what you want to hear."""
 
-    def planned(self, data: Dataset, memory: str) -> None:
-        """The data are loaded, and the fit will need this much memory."""
+    def planned(self, data: Dataset, text: str) -> None:
+        """The data are loaded; `text` says what is going to be done or what it will need."""
 
-    def started(self, done: int, total: int) -> None:
-        """The fit begins, with `done` layers finished by an earlier process."""
+    def started(self, done: int, total: int, step: str) -> None:
+        """The work begins, with `done` of `total` steps ("layer", "epoch") finished by an earlier process."""
 
     def progress(self, done: float, total: float, text: str) -> None:
-        """Many times in a layer: operations done, operations predicted, what is being done."""
+        """Many times in a step: operations done, operations predicted, what is being done."""
 
-    def layer(self, done: int, total: int, entry: Mapping[str, Any]) -> None:
-        """A layer is finished and its checkpoint written."""
+    def stepped(self, done: int, total: int, entry: Mapping[str, Any]) -> None:
+        """A step is over; `entry` is what it says about itself."""
+
+    def measured(self, row: Mapping[str, float]) -> None:
+        """The layers were measured between two steps; `row` holds what is worth a line."""
 
     def measuring(self) -> None:
-        """The fit is finished; its layers are being measured."""
+        """The steps are over; the layers are being measured."""

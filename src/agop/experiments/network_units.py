@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agop.experiments import network
-from agop.experiments.network_config import NetworkConfig
+from agop.experiments.run import run
+from agop.experiments.subjects.network_config import NetworkConfig
 from agop.experiments.units import Unit, check_unit, read_table, write_table
 
 RUN = "network"
@@ -26,7 +26,7 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
         data=unit.data.name, data_root=unit.data.root, n_train=unit.data.n_train, subset="random",
         seed=unit.seed, **options,
     )  # fmt: skip
-    network.run(config, folder / RUN)
+    run("network", config, folder / RUN)
     result = check_unit(folder / RUN)
     for name in _TABLES:
         table = read_table(folder / RUN / f"{name}.csv")

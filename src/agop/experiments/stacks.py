@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 
 from agop.datasets import Dataset, Standardiser
-from agop.experiments import deep_rfm
-from agop.experiments.config import DeepRFMConfig
 from agop.experiments.controls import control_profile
 from agop.experiments.listener import Listener
+from agop.experiments.subjects import deep_rfm
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.units import Unit, write_table
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.profiles.profile import profile

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.networks.names import ARCHITECTURES
 from agop.networks.streams import stream
-
-ARCHITECTURES = ("mlp", "resnet18", "vgg11")
-"""What `build` knows by name."""
 
 SMALLEST_VGG = 32
 """Five halvings need 32 pixels; smaller images get a border of zeros."""

@@ -18,12 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.networks.names import LOSSES, OPTIMISERS, SCHEDULES
 from agop.networks.streams import stream
 
 _ORDER = 2
 """The use of a run's seed that orders the samples; 0 and 1 initialise."""
-
-OPTIMISERS, SCHEDULES, LOSSES = ("sgd", "adam"), ("constant", "cosine", "step"), ("mse", "cross-entropy")
 
 
 @dataclass(frozen=True, kw_only=True)

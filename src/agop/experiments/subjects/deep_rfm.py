@@ -1,21 +1,16 @@
-"""The main job: a Deep RFM on one data set, measured layer by layer, into a run directory.
+"""A run of a Deep RFM: fitted layer by layer with checkpoints, measured layer by layer.
 
-config.json   options, data, versions, machine          (first)
 checkpoint/   the model after its last finished layer    (while the run is unfinished)
 model.safetensors, standardisation.npz                   the model, and the scaling of its input
 profile.csv   NC1, NC2 of the three stages by layer;  layers.csv   accuracy, seconds, solver by layer
 gram.npz      class-sorted Gram matrices of a few layers
-result.json   headline, facts, notes                     (last)
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,120 +19,90 @@ import pandas as pd
 import torch
 
 from agop._checks import bad_value
-from agop.datasets import Dataset, Standardiser, load
-from agop.experiments import gram, summary
-from agop.experiments.config import DeepRFMConfig
-from agop.experiments.files import atomic, write_text
+from agop.datasets import Dataset, Standardiser
+from agop.experiments import gram, headlines, points
+from agop.experiments.files import atomic
 from agop.experiments.listener import Listener
-from agop.experiments.rundir import RunDirectory, identity
+from agop.experiments.subject import CHECKPOINTS, Findings, Task
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.machines.memory import estimate_memory
-from agop.profiles.profile import Profile, profile
-from agop.ranks import ALONE, current, sharing
+from agop.profiles.profile import profile
+from agop.profiles.table import Profile
+from agop.ranks import current
 
-KIND = "deep-rfm"
 GRAM_POINTS = 200
 """Points in a Gram matrix: enough to see the classes, few enough for a page one can mail."""
 
-MODEL, CHECKPOINT = Path("model.safetensors"), Path("checkpoint", "model.safetensors")
+MODEL, CHECKPOINT = Path("model.safetensors"), Path(CHECKPOINTS, "model.safetensors")
 
 
-def run(config: DeepRFMConfig, out: str | os.PathLike[str], listener: Listener | None = None) -> bool:
-    """Do the run that `config` asks for in the directory `out`, or what is left of it.
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A fitted model with the scaling of its input, its profile, and how ranks shared the fit."""
 
-    Under `agop.launched` the ranks share the fit; rank 0 alone writes, and all of them read what an earlier launch left in `out`.
+    model: DeepRFMClassifier
+    scaler: Standardiser
+    x_train: np.ndarray
+    collapse: Profile
+    sharing: list[str]
 
-    Returns
-    -------
-    bool
-        Whether anything was done: False if the directory holds the finished run already.
 
-    Raises
-    ------
-    ValueError
-        One sentence, if the data, an option or the directory can't be used.
-    MemoryError
-        If the fit would not fit into memory, before it starts.
+class DeepRFMTask(Task[DeepRFMConfig, _Fitted]):
+    """Fit a Deep RFM and measure every layer; ranks share both."""
 
-    """
-    listener, ranks = listener or Listener(), current()
-    data = ranks.together(
-        lambda: load(
-            config.data,
-            root=config.data_root,
-            download=config.download,
-            n_train=config.n_train,
-            n_test=config.n_test,
-            subset=config.subset,
-            seed=config.seed,
-        )
-    )
-    fingerprint = data.fingerprint()
-    header = {
-        "id": identity(KIND, config.identity(), fingerprint),
-        "options": config.identity(),
-        "data": {"source": data.source, "fingerprint": fingerprint},
-        "command": config.command(),
-    }
-    ranks.agree("options", str(config.identity()), "give every rank the same ones")
-    ranks.agree("data", fingerprint, "give every machine the same files")
-    d, c = data.x_train.shape[1], len(np.unique(data.y_train))
-    wide = max(d, config.width)
-    needs = 2 * 4 * config.layers * wide * (config.width + 2 * wide) + 50 * 2**20
-    with ranks.together(lambda: _opened(out, header, needs)) as place:
-        if ranks.gather("finished" if place is not None and place.finished else "")[0]:
-            return False
-        dtype = getattr(torch, config.dtype)
+    def __init__(self, config: DeepRFMConfig) -> None:
+        super().__init__(config)
+        self.n_classes = len(np.unique(self.data.y_train))
+        wide = max(self.data.x_train.shape[1], config.width)
+        self.needs = 2 * 4 * config.layers * wide * (config.width + 2 * wide) + 50 * 2**20
+
+    def plan(self) -> str:
+        """The memory that the fit will need."""
+        config, (n, d) = self.config, self.data.x_train.shape
         memory = estimate_memory(
-            len(data.x_train),
-            d,
-            c,
-            width=config.width,
-            n_layers=config.layers,
-            dtype=dtype,
+            n, d, self.n_classes, width=config.width, n_layers=config.layers, dtype=getattr(torch, config.dtype),
             solver="cg" if config.solver == "cg" else "cholesky",
-        )
-        listener.planned(data, str(memory))
-        began = time.monotonic()
-        scaler = Standardiser.of(data.x_train)
-        x_train = scaler(data.x_train, np.dtype(config.dtype))
-        model = fit_layers(config, x_train, data.y_train, Path(out), listener)
+        )  # fmt: skip
+        return f"memory: about {memory}"
+
+    def do(self, folder: Path, listener: Listener) -> _Fitted:
+        """Fit what is left to fit, and measure the stages on the training points."""
+        scaler, labels = Standardiser.of(self.data.x_train), self.data.y_train
+        x_train = scaler(self.data.x_train, np.dtype(self.config.dtype))
+        model = fit_layers(self.config, x_train, labels, folder, listener)
         listener.measuring()
-        collapse = profile(model, x_train, data.y_train)
-        if place is not None:
-            place.notes += _sharing_note(ranks.size, model)
-            with sharing(ALONE):
-                _write(config, data, place, scaler, model, collapse, began)
-    return True
+        collapse = profile(model, x_train, labels)
+        return _Fitted(model, scaler, x_train, collapse, _sharing_note(current().size, model))
+
+    def findings(self, found: _Fitted, folder: Path) -> Findings:
+        """The tables; in the folder the Gram matrices and the scaling of the input."""
+        data, model, test = self.data, found.model, self.data.x_test
+        if test is not None:
+            test = found.scaler(test, np.dtype(self.config.dtype))
+        layers, stages = by_layer(model, data, test), found.collapse.to_frame()
+        write_gram(model, found.x_train, data, folder)
+        points.write_standardisation(found.scaler, folder)
+        scaled = points.constant_note(found.scaler)
+        return Findings(
+            title=f"Deep RFM on {data.name}",
+            headline=headlines.projected_falls(stages, layers),
+            facts=_facts(self.config, data, self.n_classes),
+            tables={"profile": stages, "layers": layers},
+            notes=[*found.sharing, *scaled, *found.collapse.notes, *layer_notes(model)],
+        )
 
 
-def _opened(
-    out: str | os.PathLike[str], header: Mapping[str, Any], needs: int
-) -> RunDirectory | AbstractContextManager[None]:
-    """The run directory, for rank 0; nothing for the others."""
-    return RunDirectory(out, KIND, header, needs=needs) if current().is_main else nullcontext()
-
-
-def _write(
-    config: DeepRFMConfig,
-    data: Dataset,
-    place: RunDirectory,
-    scaler: Standardiser,
-    model: DeepRFMClassifier,
-    collapse: Profile,
-    began: float,
-) -> None:
-    """Put the tables and the Gram matrices of a fitted model into its directory, and finish it."""
-    test = None if data.x_test is None else scaler(data.x_test, np.dtype(config.dtype))
-    layers, frame = by_layer(model, data, test), collapse.to_frame()
-    write_text(place.path / "profile.csv", frame.to_csv(index=False))
-    write_text(place.path / "layers.csv", layers.to_csv(index=False))
-    write_gram(model, scaler(data.x_train, np.dtype(config.dtype)), data, place.path)
-    with atomic(place.path / "standardisation.npz") as partial:
-        np.savez(partial, mean=scaler.mean, scale=scaler.scale)
-    notes = [*place.notes, *data.notes, *_scaling_note(scaler), *collapse.notes, *layer_notes(model)]
-    place.finish(summary.deep_rfm(config, data, frame, layers, notes, time.monotonic() - began))
-    shutil.rmtree(place.path / CHECKPOINT.parent, ignore_errors=True)
+def _facts(config: DeepRFMConfig, data: Dataset, n_classes: int) -> dict[str, str]:
+    features = f"{config.feature_map} features of width {config.width:,}"
+    return {
+        "Points": points.fact(data, n_classes),
+        "Model": f"{config.layers} layers; {config.kernel} kernel of bandwidth {config.bandwidth:g}, "
+        f"ridge {config.ridge:g}; {features}",
+        "Arithmetic": f"{config.dtype}, {config.precision} precision, on {config.device}",
+        "Seed": str(config.seed),
+        "Measured on": "the training points; accuracy on training and test points",
+    }
 
 
 def fit_layers(
@@ -150,7 +115,7 @@ def fit_layers(
         ranks.agree("the model in --out", _digest(there), "choose a folder that all machines share")
     model = ranks.together(lambda: _stored(there, config)) if there else _model(config)
     done = len(model.history_) if there else 0
-    listener.started(done, config.layers)
+    listener.started(done, config.layers, "layer")
     if there == finished:
         return model
     if there:
@@ -162,7 +127,7 @@ def fit_layers(
         if ranks.is_main and index + 1 < total:
             checkpoint.parent.mkdir(exist_ok=True)
             model.save(checkpoint)
-        listener.layer(index + 1, total, entry)
+        listener.stepped(index + 1, total, entry)
 
     model.fit(x_train, y_train, callback=after, progress=listener.progress)
     if ranks.is_main:
@@ -236,13 +201,6 @@ def _sharing_note(size: int, model: DeepRFMClassifier) -> list[str]:
         "; all of them repeated the Cholesky factorisations, which solver cg would share" if repeated else ""
     )
     return [f"{size} ranks shared the fit{more}."]
-
-
-def _scaling_note(scaler: Standardiser) -> list[str]:
-    if not scaler.n_constant:
-        return []
-    count = "1 feature is" if scaler.n_constant == 1 else f"{scaler.n_constant:,} features are"
-    return [f"{count} constant over the training points: set to 0."]
 
 
 def layer_notes(model: DeepRFMClassifier) -> list[str]:

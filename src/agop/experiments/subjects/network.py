@@ -1,21 +1,16 @@
-"""Training a network and measuring its layers as it learns, into a run directory.
+"""A run of a network: trained, and its layers measured as it learns.
 
-config.json                 options, data, versions, machine                      (first)
 checkpoint/state.safetensors  weights, optimiser, all tables so far               (while the run is unfinished)
 model.safetensors, standardisation.npz   the trained network, and the scaling of its input
 profile.csv, layers.csv     the trained network: by layer and stage, by layer
 untrained.csv, untrained_layers.csv      the same of a network that was not trained
 through.csv, through_layers.csv          the same at the chosen epochs, with a column `epoch`
 epochs.csv                  loss, accuracy, learning rate, seconds by epoch
-result.json                 headline, facts, notes                                (last)
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,21 +22,20 @@ import torch
 from torch import Tensor, nn
 
 from agop import _checks
-from agop.datasets import Dataset, Standardiser, load
-from agop.experiments import network_summary as summary
-from agop.experiments.files import atomic, write_text
-from agop.experiments.network_config import NetworkConfig
-from agop.experiments.network_listener import NetworkListener
-from agop.experiments.rundir import RunDirectory, identity
+from agop.datasets import Dataset, Standardiser
+from agop.experiments import headlines, points
+from agop.experiments.files import atomic
+from agop.experiments.listener import Listener
+from agop.experiments.subject import CHECKPOINTS, Findings, Task
+from agop.experiments.subjects.network_config import NetworkConfig
 from agop.networks.models import HeadedNetwork, as_images, build
 from agop.networks.state import load_state, save_state, save_weights
-from agop.networks.training import Epoch, evaluate, train
+from agop.networks.training import Epoch, Training, evaluate, train
 from agop.profiles.profile import profile
 from agop.profiles.table import Profile
 
-KIND = "network"
-MEASURES = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "nfa")
-MODEL, CHECKPOINT = Path("model.safetensors"), Path("checkpoint", "state.safetensors")
+MEASURED = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "nfa")
+MODEL, CHECKPOINT = Path("model.safetensors"), Path(CHECKPOINTS, "state.safetensors")
 UNTRAINED_SEED = 1_000_003
 """Added to the seed for the untrained network, so that its initialisation is a fresh one."""
 
@@ -81,67 +75,20 @@ class _Tables:
         return tables
 
 
-def run(config: NetworkConfig, out: str | os.PathLike[str], listener: NetworkListener | None = None) -> bool:
-    """Do the run that `config` asks for in the directory `out`, or what is left of it.
-
-    Returns
-    -------
-    bool
-        Whether anything was done: False if the directory holds the finished run already.
-
-    Raises
-    ------
-    ValueError
-        One sentence, if the data, an option or the directory can't be used, or the training diverges.
-    """
-    listener = listener or NetworkListener()
-    device = _checks.device("device", config.device)
-    data = load(
-        config.data, root=config.data_root, download=config.download,
-        n_train=config.n_train, n_test=config.n_test, subset=config.subset, seed=config.seed,
-    )  # fmt: skip
-    fingerprint = data.fingerprint()
-    header = {
-        "id": identity(KIND, config.identity(), fingerprint),
-        "options": config.identity(),
-        "data": {"source": data.source, "fingerprint": fingerprint},
-        "command": config.command(),
-    }
-    model = _network(config, data, config.seed)
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    with RunDirectory(out, KIND, header, needs=20 * n_parameters + 50 * 2**20) as place:
-        if place.finished:
-            return False
-        listener.planned(data, summary.network(config, data, n_parameters))
-        _Run(config, data, model.to(device), place, listener).do()
-    return True
-
-
-def _network(config: NetworkConfig, data: Dataset, seed: int) -> HeadedNetwork:
-    model = build(
-        config.arch,
-        data.shape,
-        len(data.class_names),
-        width=config.width,
-        depth=config.depth,
-        init_gain=config.init_gain,
-        seed=seed,
-    )
-    return model.to(getattr(torch, config.dtype))
-
-
 class _Run:
-    """One run from its first epoch, or from its checkpoint, to its last file."""
+    """One network from its first epoch, or from its checkpoint, to its last measurement."""
 
     def __init__(
-        self,
-        config: NetworkConfig,
-        data: Dataset,
-        model: HeadedNetwork,
-        place: RunDirectory,
-        listener: NetworkListener,
+        self, config: NetworkConfig, data: Dataset, model: HeadedNetwork, folder: Path, listener: Listener
     ) -> None:
-        self.config, self.data, self.model, self.place, self.listener = config, data, model, place, listener
+        self.config, self.data, self.model = config, data, model
+        self.folder, self.listener = folder, listener
+        self.device = torch.device(config.device)
+        self.training = Training(
+            epochs=config.epochs, batch_size=config.batch_size, lr=config.lr, optimiser=config.optimiser,
+            momentum=config.momentum, weight_decay=config.weight_decay, schedule=config.schedule,
+            loss=config.loss, seed=config.seed,
+        )  # fmt: skip
         self.scaler = Standardiser.of(data.x_train)
         self.x, self.y = self._points(data.x_train, data.y_train)
         self.test = None
@@ -149,49 +96,47 @@ class _Run:
             self.test = self._points(data.x_test, data.y_test)
         self.layers = None if config.measure == "all" else _head_layers(model)
         self.tables = _Tables()
+        self.untrained: Profile | None = None
+
+    def do(self) -> None:
+        """Train what is left to train and measure it on the way; at last measure an untrained network."""
+        self._train()
+        self.listener.measuring()
+        if self.config.untrained:
+            twin = _network(self.config, self.data, self.config.seed + UNTRAINED_SEED)
+            self.untrained = self._profile(twin.to(self.device))
 
     def _points(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(self.scaler(x, np.dtype(self.config.dtype)))
         if self.config.arch != "mlp":
             rows = as_images(rows, self.data.shape)
-        return rows.to(self.config.device), torch.from_numpy(y).to(self.config.device)
-
-    def do(self) -> None:
-        """Train, measure, write."""
-        began = time.monotonic()
-        self._train()
-        self.listener.finishing()
-        untrained = None
-        if self.config.untrained:
-            twin = _network(self.config, self.data, self.config.seed + UNTRAINED_SEED)
-            untrained = self._profile(twin.to(self.config.device))
-        self._write(untrained, time.monotonic() - began)
+        return rows.to(self.device), torch.from_numpy(y).to(self.device)
 
     def _train(self) -> None:
-        config, checkpoint = self.config, self.place.path / CHECKPOINT
+        config, checkpoint = self.config, self.folder / CHECKPOINT
         checkpoint.parent.mkdir(exist_ok=True)
-        optimiser = config.training().make_optimiser(self.model)
+        optimiser = self.training.make_optimiser(self.model)
         if checkpoint.exists():
             self.tables = _stored(self.model, optimiser, checkpoint)
         done = len(self.tables.epochs) - 1 if self.tables.epochs else 0
-        self.listener.started(done, config.epochs)
+        self.listener.started(done, config.epochs, "epoch")
         if not self.tables.epochs:
             self._after(Epoch(0, *self._evaluated(self.x, self.y), 0.0, 0.0), optimiser)
-        for epoch in train(self.model, self.x, self.y, config.training(), optimiser=optimiser, done=done):
+        for epoch in train(self.model, self.x, self.y, self.training, optimiser=optimiser, done=done):
             self._after(epoch, optimiser)
 
     def _after(self, epoch: Epoch, optimiser: torch.optim.Optimizer) -> None:
         """Note the epoch; measure and save where that is due."""
         row: dict[str, Any] = asdict(epoch) | {"test_loss": None, "test_accuracy": None}
         self.tables.epochs.append(row)
-        self.listener.epoch(epoch)
+        self.listener.stepped(epoch.number, self.config.epochs, asdict(epoch))
         if not self.config.measured_at(epoch.number):
             return
         if self.test is not None:
             row["test_loss"], row["test_accuracy"] = self._evaluated(*self.test)
         measured = self._profile(self.model)
         self.tables.add(epoch.number, measured)
-        with atomic(self.place.path / CHECKPOINT) as partial:
+        with atomic(self.folder / CHECKPOINT) as partial:
             save_state(self.model, optimiser, partial, self.tables.text())
         nc1 = measured.table[measured.table["stage"] == "input"]["nc1"].iloc[-1]
         self.listener.measured(
@@ -210,15 +155,12 @@ class _Run:
 
     def _profile(self, model: nn.Module) -> Profile:
         return profile(
-            model, self.x, self.data.y_train, layers=self.layers, measures=MEASURES, pool=self.config.pool
+            model, self.x, self.data.y_train, layers=self.layers, measures=MEASURED, pool=self.config.pool
         )
 
-    def _write(self, untrained: Profile | None, seconds: float) -> None:
-        folder, tables = self.place.path, self.tables
-        with atomic(folder / MODEL) as partial:
-            save_weights(self.model, partial)
-        with atomic(folder / "standardisation.npz") as partial:
-            np.savez(partial, mean=self.scaler.mean, scale=self.scaler.scale)
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Every table by the name of its file."""
+        tables = self.tables
         stages, layers = tables.stages[-1].drop(columns="epoch"), tables.layers[-1].drop(columns="epoch")
         frames = {
             "profile": without_nc3(stages),
@@ -227,18 +169,88 @@ class _Run:
             "through_layers": pd.concat(tables.layers),
             "epochs": pd.DataFrame(tables.epochs),
         }
-        if untrained is not None:
-            frames["untrained"] = without_nc3(untrained.table)
-            frames["untrained_layers"] = with_nc3(untrained.layers, untrained.table)
-        for name, frame in frames.items():
-            write_text(folder / f"{name}.csv", frame.to_csv(index=False))
-        notes = [*self.data.notes, *tables.notes]
-        if self.scaler.n_constant:
-            notes.append(
-                f"{self.scaler.n_constant} features are constant over the training points and became 0."
-            )
-        self.place.finish(summary.result(self.config, self.data, frames, notes, seconds))
-        shutil.rmtree(folder / CHECKPOINT.parent, ignore_errors=True)
+        if self.untrained is not None:
+            frames["untrained"] = without_nc3(self.untrained.table)
+            frames["untrained_layers"] = with_nc3(self.untrained.layers, self.untrained.table)
+        return frames
+
+
+class NetworkTask(Task[NetworkConfig, _Run]):
+    """Train a network and measure its layers as it learns."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.device = _checks.device("device", config.device)
+        super().__init__(config)
+        self.model = _network(config, self.data, config.seed)
+        self.n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        self.needs = 20 * self.n_parameters + 50 * 2**20
+
+    def plan(self) -> str:
+        """The network in a few words."""
+        return f"{_name(self.config, self.data)}, {self.n_parameters:,} parameters"
+
+    def do(self, folder: Path, listener: Listener) -> _Run:
+        """Train what is left to train, and measure."""
+        run = _Run(self.config, self.data, self.model.to(self.device), folder, listener)
+        run.do()
+        return run
+
+    def findings(self, found: _Run, folder: Path) -> Findings:
+        """The tables; in the folder the network and the scaling of its input."""
+        with atomic(folder / MODEL) as partial:
+            save_weights(found.model, partial)
+        points.write_standardisation(found.scaler, folder)
+        frames = found.frames()
+        return Findings(
+            title=f"{_name(self.config, self.data).split(',')[0]} on {self.data.name}",
+            headline=f"{headlines.drops(frames['layers'])} {_accuracy(frames['epochs'])}.",
+            facts=_facts(self.config, self.data),
+            tables=frames,
+            notes=[*found.tables.notes, *points.constant_note(found.scaler)],
+        )
+
+
+def _network(config: NetworkConfig, data: Dataset, seed: int) -> HeadedNetwork:
+    model = build(
+        config.arch,
+        data.shape,
+        len(data.class_names),
+        width=config.width,
+        depth=config.depth,
+        init_gain=config.init_gain,
+        seed=seed,
+    )
+    return model.to(getattr(torch, config.dtype))
+
+
+def _name(config: NetworkConfig, data: Dataset) -> str:
+    head = f"{config.width}×{config.depth}-{len(data.class_names)}"
+    names = {"mlp": f"MLP {int(np.prod(data.shape))}-{head}", "resnet18": f"ResNet-18, head {head}"}
+    return names.get(config.arch, f"VGG-11, head {head}")
+
+
+def _accuracy(epochs: pd.DataFrame) -> str:
+    last = epochs.iloc[-1]
+    words = f"Training accuracy {last['accuracy']:.3f}"
+    if pd.notna(last["test_accuracy"]):
+        words += f", test accuracy {float(last['test_accuracy']):.3f}"
+    return words
+
+
+def _facts(config: NetworkConfig, data: Dataset) -> dict[str, str]:
+    optimiser = f"SGD, momentum {config.momentum:g}" if config.optimiser == "sgd" else "Adam"
+    loss = "mean squared error to ±1" if config.loss == "mse" else "cross-entropy"
+    return {
+        "Points": points.fact(data, len(data.class_names)),
+        "Network": f"{config.arch}, head of {config.depth} bias-free ReLU layers of width {config.width:,}, "
+        f"Xavier normal initialisation times {config.init_gain:g}",
+        "Training": f"{config.epochs:,} epochs of {optimiser}, learning rate {config.lr:g} ({config.schedule}), "
+        f"batches of {config.batch_size:,}, weight decay {config.weight_decay:g}, {loss}",
+        "Arithmetic": f"{config.dtype} on {config.device}",
+        "Seed": str(config.seed),
+        "Measured on": "the training points, in evaluation mode"
+        + ("; beside it an untrained network with another seed" if config.untrained else ""),
+    }
 
 
 def _stored(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> _Tables:

@@ -1,50 +1,16 @@
-"""What a run says about itself in words: the headline, what was run, what its reader must know."""
+"""The one sentence with the numbers that stands at the head of a finished run."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from agop.datasets import Dataset
-from agop.experiments.config import DeepRFMConfig
 
-
-def deep_rfm(
-    config: DeepRFMConfig,
-    data: Dataset,
-    profile: pd.DataFrame,
-    layers: pd.DataFrame,
-    notes: list[str],
-    seconds: float,
-) -> dict[str, Any]:
-    """The content of `result.json`: title, headline, facts, notes, seconds; all of it JSON."""
-    features = f"{config.feature_map} features of width {config.width:,}"
-    return {
-        "title": f"Deep RFM on {data.name}",
-        "headline": headline(profile, layers),
-        "facts": {
-            "Data": data.source,
-            "Points": f"{data.x_train.shape[1]:,} features (shape {'×'.join(map(str, data.shape))}), "
-            f"{len(np.unique(data.y_train))} classes, standardised with the training points",
-            "Model": f"{config.layers} layers; {config.kernel} kernel of bandwidth {config.bandwidth:g}, "
-            f"ridge {config.ridge:g}; {features}",
-            "Arithmetic": f"{config.dtype}, {config.precision} precision, on {config.device}",
-            "Seed": str(config.seed),
-            "Measured on": "the training points; accuracy on training and test points",
-            "Time": f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min",
-        },
-        "notes": notes,
-        "seconds": seconds,
-    }
-
-
-def headline(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
+def projected_falls(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
     """One sentence with the numbers: how far NC1 of the projected stage fell, and the accuracy.
 
     >>> p = pd.DataFrame({"layer": [1, 2], "stage": "projected", "nc1": [0.8, 0.002]})
-    >>> headline(p, pd.DataFrame({"test_accuracy": [0.97, 0.98]})).removeprefix("NC1 of the projected stage ")
+    >>> projected_falls(p, pd.DataFrame({"test_accuracy": [0.97, 0.98]})).removeprefix("NC1 of the projected stage ")
     'falls 400× over 2 layers, at every layer, from 0.8 to 0.002; test accuracy 0.980.'
     """
     rows = profile[profile["stage"] == "projected"].sort_values("layer")
@@ -66,6 +32,30 @@ def headline(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
     ratio = values[0] / values[-1] if values[-1] > 0 else np.inf
     fall = f"{_factor(ratio)}×" if np.isfinite(ratio) else "to zero"
     return f"NC1 of the projected stage falls {fall} over {len(values)} layers, {way}, {ends}{accuracy}."
+
+
+def drops(layers: pd.DataFrame) -> str:
+    """One sentence with the paper's claim as this network shows it, or does not.
+
+    >>> p = pd.DataFrame({"layer": [1, 2], "drop_projection": [0.5, 0.9], "drop_nonlinearity": [0.1, -0.02]})
+    >>> drops(p.assign(nfa=[0.9, 0.8]))
+    'NC1 falls 30× over all layers, 95 % of that (in log) at the projections; median NFA correlation 0.85.'
+    """
+    nfa = ""
+    if "nfa" in layers and layers["nfa"].notna().any():
+        nfa = f"; median NFA correlation {layers['nfa'].median():.2f}"
+    if "drop_projection" not in layers:
+        return f"{len(layers)} layers were measured{nfa}."
+    rows = layers.dropna(subset=["drop_projection", "drop_nonlinearity"])
+    projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
+    total = projection + rest
+    if not total > 0:
+        return f"NC1 does not fall through the layers{nfa}."
+    fall = _factor(10**total)
+    where = f"{100 * projection / total:.0f} % of that (in log) at the projections"
+    if rest < 0:
+        where = f"all of it at the projections, {-100 * rest / projection:.0f} % of whose work (in log) the nonlinearities undo"
+    return f"NC1 falls {fall}× over all layers, {where}{nfa}."
 
 
 def _factor(ratio: float) -> str:

@@ -1,0 +1,56 @@
+"""What `agop profile` can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agop.experiments.configuration import DATA_PANEL, MEASURING, MODEL, Configuration, option
+from agop.experiments.names import POOLS
+from agop.experiments.subject import SubjectKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileConfig(Configuration):
+    """The options of `agop profile`; test points are loaded and not measured."""
+
+    n_train: int | None = option(None, "Points to measure on.", DATA_PANEL, shown="all", at_least=1)
+    n_test: int | None = None
+    seed: int = option(0, "Of the untrained copy and random points.", MODEL, at_least=0)
+    model: str = option(help="package.module:factory.", panel=MODEL)
+    weights: str | None = option(None, "A .safetensors file.", MODEL, shown="what the factory makes")
+    trust_pickle: bool = option(False, "Unpickle weights that are no safetensors file.", MODEL)
+    points: str = option(
+        "auto", "How the model takes points: images, rows, or auto (images if it has convolutions).", DATA_PANEL,
+        choices=("auto", "images", "rows"),
+    )  # fmt: skip
+    standardise: bool = option(True, "Each feature, with the training points.", DATA_PANEL)
+    layers: str | None = option(None, "Names or globs, with commas.", MEASURING, shown="all")
+    pool: str = option("mean", "Positions of convolutions and tokens: {choices}.", MEASURING, choices=POOLS)
+    nfa: bool = option(True, "Also AGOPs, which cost a backward pass per output.", MEASURING)
+    untrained: bool = option(True, "Measure an untrained copy beside it.", MEASURING)
+
+    def labels(self) -> dict[str, str]:
+        """With the name of the factory."""
+        factory = self.model.rpartition(":")[2].replace(".", "-") or "model"
+        return super().labels() | {"factory": factory}
+
+
+HELP = """Measure every layer of your own model on labelled data, and write figures and a report.
+
+\b
+[bold]Examples[/bold]
+  agop profile --model my_package.models:make --weights model.safetensors --data mine.npz
+  agop profile --model torchvision.models:resnet18 --data cifar10 --download --n-train 500 --no-nfa
+
+The factory is called without arguments. The file of weights is a safetensors file; a pickled one (.pt, .pth) is read only with
+--trust-pickle, because reading it runs code that it may contain.
+"""
+
+KIND = SubjectKind(
+    name="profile",
+    help=HELP,
+    config=ProfileConfig,
+    task="agop.experiments.subjects.user_model:UserModelTask",
+    out="profile-{factory}-{data}",
+    table="drops",
+)

@@ -1,0 +1,6 @@
+"""Names that a network and its training are asked for by; known without torch, for the command line."""
+
+ARCHITECTURES = ("mlp", "resnet18", "vgg11")
+OPTIMISERS = ("sgd", "adam")
+SCHEDULES = ("constant", "cosine", "step")
+LOSSES = ("mse", "cross-entropy")
