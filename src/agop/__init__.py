@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from agop.machines import (
         DeepRFMClassifier,
         DeepRFMRegressor,
+        PolynomialClassifier,
+        PolynomialRegressor,
         RFMClassifier,
         RFMRegressor,
         estimate_memory,
@@ -62,7 +64,9 @@ _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
     "collapse": "ClassMoments CollapseReport Measurement SpanScatter collapse_report nc1 nc2 nc3 nc4 nc5",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
-    "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
+    "machines": (
+        "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+    ),
     "launch": "launched",
     "profiles": "Profile network_views profile",
     "view": "LayerView",
