@@ -1,8 +1,9 @@
 r"""Polynomial ridge regression of degree one or two, with its gradient and its AGOP in closed form.
 
 Source: Emschwiller, Gamarnik, Kızıldağ, Zadik (2020), *Neural Networks and Polynomial Regression. Demystifying the Overparametrization
-Phenomena* (arXiv 2003.10523): networks that interpolate generalise because polynomials of low degree approximate them, and those of degree two
-come near them on images. Which pairs of pixels they take, and their penalty, could not be read off a code of theirs: `pairs`, `scaling` and `ridge` are ours.
+Phenomena* (arXiv 2003.10523): networks that interpolate generalise because polynomials of low degree approximate them, and those of
+degree two come near them on images. Which products of pixels they took and how they penalised them is not known to us: `pairs`, `scaling`
+and `ridge` are choices of ours.
 """
 
 from __future__ import annotations
@@ -237,8 +238,8 @@ class _PolynomialRidge(KernelEstimator):
     def views(self, X: Any) -> Iterator[LayerView]:
         r"""The polynomial as one layer on the samples `X`, for `agop.profile(model.views(X), X, y)`.
 
-        As for a layer of a Deep RFM: `input` is X, `projected` is :math:`X M^{1/2}` with the AGOP M, which is the feature matrix and the AGOP
-        of the view. `output` are the predictions (m, c), the ±1 targets of a classifier; monomials are not formed.
+        As for a layer of a Deep RFM: `input` is X, `projected` is :math:`X M^{1/2}` with the AGOP M, which is the feature matrix and the
+        AGOP of the view. `output` are the predictions (m, c), the ±1 targets of a classifier; monomials are not formed.
         """
         X, _ = self._checked(X)
         root = psd_power(self.agop_, 0.5).matrix
@@ -299,8 +300,9 @@ _PARAMETERS = r"""
     .. math:: f_o(x) = t_o + b_o \cdot z + z^T A_o z, \qquad z = (x - a)/s,
 
     minimises :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \sum_o \big(\|b_o\|^2 + \sum_{j \le k} \theta_{ojk}^2\big)`, where
-    :math:`\theta_{ojk}` is the coefficient of the monomial :math:`z_j z_k` (so :math:`A_{jj} = \theta_{jj}`,
-    :math:`A_{jk} = \theta_{jk}/2`). The constants t are not penalised: adding a number to y adds it to f. Degree one is linear ridge regression.
+    :math:`\theta_{ojk}` is the coefficient of the monomial :math:`z_j z_k` (so :math:`A_{jj} = \theta_{jj}` and
+    :math:`A_{jk} = \theta_{jk}/2`). The constants t are not penalised: a number added to y is added to f. Degree one is linear ridge
+    regression.
 
     Parameters
     ----------
@@ -313,18 +315,21 @@ _PARAMETERS = r"""
     radius : int
         For "local": how many rows and columns apart two pixels may be. With channels, every pair of channels counts, at one pixel too.
     ridge : float, or a list of these
-        :math:`\mu \ge 0`, as it is (not times n). Near 0 a polynomial with as many monomials as there are points interpolates at the peak of its
-        test error: do not go there unless that peak is what you study. Of a list, the ridge with the best validation score.
+        :math:`\mu \ge 0`, as it is (not times n). Near 0 a polynomial with about as many monomials as there are points interpolates at
+        the peak of its test error: do not go there unless that peak is what you study. Of a list, the ridge with the best validation
+        score.
     scaling : "columns", "common" or "none"
-        The coordinates z in which monomials are formed and penalised. "columns": columns centred and divided by
-        :math:`\sigma_j \sqrt d`, so that rows have a mean squared length of 1, whatever d and the units: then predictions change neither with the
-        origin nor with the unit of any column (a constant column changes nothing), and one ridge serves all data. "common": centred and divided
-        by one number to the same mean length, which keeps what is large large (pixels, principal components). "none": z = x; the penalty, and so
-        the prediction, depends on origin and units.
+        The coordinates z in which monomials are formed and penalised.
+        "columns": columns are centred and divided by :math:`\sigma_j \sqrt d`, so that rows have a mean squared length of 1 whatever d
+        and the units. Predictions then change neither with the origin nor with the unit of a column, a constant column changes
+        nothing, and one ridge serves all data.
+        "common": centred, and divided by one number to the same mean length, which keeps what is large large (pixels, principal
+        components).
+        "none": z = x; the penalty, and with it the prediction, depends on origin and units.
     solver : "auto", "primal" or "dual"
-        Which system is solved: that of the p monomials, :math:`np^2 + p^3/3` operations, or that of the n points, :math:`2n^2 d + n^3/3` (local
-        pairs :math:`2n^2 p`), in float64 with blocks of rows whatever the dtype. Both have the same solution. "auto": the cheaper one that fits
-        into memory.
+        Which system is solved, in float64 whatever the dtype: that of the p monomials in blocks of rows, :math:`np^2 + p^3/3` operations,
+        or that of the n points, :math:`4n^2 d + n^3/3` (local pairs :math:`2n^2 p`). Both have the same solution. "auto": the cheaper
+        one that fits into memory.
     max_memory : int, str or None
         Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so
         before it starts.
@@ -343,8 +348,9 @@ _PARAMETERS = r"""
     classes_ : array (C,)
         Of a classifier: the labels, sorted.
     agop_ : Tensor (d, d)
-        The AGOP on the training points, :math:`\sum_i w_i J_i^T J_i/\sum_i w_i` summed over outputs, with respect to X as it was passed (not z), not
-        rescaled; float64 for any dtype, whose range squares of gradients would leave. For degree one it is :math:`W^T W`.
+        The AGOP on the training points, :math:`\sum_i w_i J_i^T J_i/\sum_i w_i`, summed over outputs, with respect to X as it was passed
+        (not z), not rescaled. It is float64 for any dtype: squares of gradients leave the range of float32. For degree one it is
+        :math:`W^T W`.
     ridge_, validation_score_
         The ridge of the predictor, and its validation score.
     history_ : list of dict

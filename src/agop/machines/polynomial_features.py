@@ -55,6 +55,11 @@ class Monomials:
         return cls(d, degree, pairs, _grid(shape, d), _checks.integer("radius", radius, at_least=0))
 
     @property
+    def has_all_pairs(self) -> bool:
+        """Whether sums over them are sums over whole matrices, which need no monomials."""
+        return self.degree == 2 and self.pairs == "all"
+
+    @property
     def n_pairs(self) -> int:
         """How many products of two columns there are."""
         if self.degree == 1:

@@ -8,6 +8,7 @@ With the monomials :math:`\phi(x) \in R^p` and weights w, the constant free, min
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,12 +41,21 @@ class Polynomial:
     coefficients: Float[Tensor, "p c"]
 
     def predict(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        """Values at the rows of `X` in float64, in blocks of rows: 2mpc operations."""
+        """Values at the rows of `X` in float64, in blocks of rows: 2mpc operations (4mpc for all pairs)."""
         values = self.intercept.new_empty(len(X), len(self.intercept))
-        for rows in _blocks(len(X), self.monomials):
-            phi = self.monomials.values(self.coordinates(X[rows]))
-            values[rows] = self.intercept + phi.mT @ self.coefficients
+        forms = self.monomials.has_all_pairs
+        for rows in _blocks(len(X), self.monomials, formed=not forms):
+            Z = self.coordinates(X[rows])
+            if forms:
+                self._fill_forms(Z, values[rows])
+            else:
+                values[rows] = self.intercept + self.monomials.values(Z).mT @ self.coefficients
         return values
+
+    def _fill_forms(self, Z: Float[Tensor, "b d"], values: Float[Tensor, "b c"]) -> None:
+        for output in range(len(self.intercept)):
+            b, A = self.quadratic(output)
+            values[:, output] = self.intercept[output] + Z @ b + (Z @ A).mul_(Z).sum(1)
 
     def gradient(self, X: Float[Tensor, "m d"], output: int) -> Float[Tensor, "m d"]:
         r"""Gradients :math:`(b + 2 A z)/s` of one output, where :math:`f = t + b \cdot z + z^T A z`, in float64."""
@@ -55,8 +65,9 @@ class Polynomial:
     def agop(self, moments: Moments) -> Float[Tensor, "d d"]:
         r"""The AGOP over samples with these moments of z.
 
-        :math:`\mathrm{AGOP} = D^{-1} \sum_o [g_o g_o^T + 4 A_o C A_o] D^{-1}` with the mean gradient :math:`g_o = b_o + 2 A_o m`, mean m and
-        covariance C of z, and D = diag(s): the expansion with :math:`S = C + m m^T` without its cancelling terms. 4cd³ operations.
+        :math:`\mathrm{AGOP} = D^{-1} \sum_o [g_o g_o^T + 4 A_o C A_o] D^{-1}` with the mean gradient :math:`g_o = b_o + 2 A_o m`,
+        mean m and covariance C of z, and D = diag(s): the expansion with :math:`S = C + m m^T` without its cancelling terms. 4cd³
+        operations.
         """
         total = torch.zeros_like(moments.covariance)
         for output in range(len(self.intercept)):
@@ -95,9 +106,7 @@ class RidgeProblem:
         sample_weight: Float[Tensor, " n"] | None,
     ) -> RidgeProblem:
         """Of samples, without those of weight zero."""
-        weight = (
-            X.new_ones(len(X), dtype=torch.float64) if sample_weight is None else sample_weight.double()
-        )
+        weight = X.new_ones(len(X), dtype=torch.float64) if sample_weight is None else sample_weight.double()
         share = weight / weight.sum()
         coordinates = Coordinates.of(X, share, scaling)
         Z = coordinates(X)
@@ -148,7 +157,7 @@ class RidgeProblem:
         """F Fᵀ; for all pairs from a closed form, for local ones summed over blocks of pairs: 2n²d or n²p operations."""
         Z = self.Z - self.moments.mean
         system = Z @ Z.mT
-        if self.monomials.degree == 2 and self.monomials.pairs == "all":
+        if self.monomials.has_all_pairs:
             self._add_all_pairs(system, tell)
         elif self.monomials.degree == 2:
             self._add_pairs(system, tell)
@@ -184,6 +193,16 @@ class RidgeProblem:
             total.addmm_(self.block(rows), multipliers[rows])
         return total
 
+    def combined_forms(self, multipliers: Float[Tensor, "n c"]) -> Float[Tensor, "p c"]:
+        """The same for all pairs, without forming monomials: 2ncd² operations."""
+        first, second = self.monomials.pair_index.to(multipliers.device)
+        multipliers = multipliers * self.roots
+        columns = []
+        for weights in multipliers.mT:
+            weighted = self.Z.mT * weights
+            columns.append(torch.cat([weighted.sum(1), (weighted @ self.Z)[first, second]]))
+        return torch.stack(columns, 1).sub_(self.mean_monomials * multipliers.sum(0))
+
     def polynomial(self, coefficients: Float[Tensor, "p c"]) -> Polynomial:
         """The polynomial with these coefficients and the constant that belongs to them."""
         intercept = self.mean_target - (self.mean_monomials * coefficients).sum(0)
@@ -217,7 +236,10 @@ class Solver:
         )
         coefficients = factor.solve(self.right)
         if self.name == "dual":
-            coefficients = self.problem.combined(coefficients)
+            forms = self.problem.monomials.has_all_pairs
+            coefficients = (
+                self.problem.combined_forms(coefficients) if forms else self.problem.combined(coefficients)
+            )
         tell("solve", 1.0)
         return self.problem.polynomial(coefficients), {"pivot_ratio": factor.pivot_ratio}
 
@@ -276,15 +298,16 @@ class Plan:
             "agop": 4.0 * c * d**3,
         }
         matrices = 1 + (n_ridges > 1)
-        if name == "dual" and closed and monomials.degree == 2:
+        if name == "dual" and monomials.has_all_pairs:
             matrices = 2
-        held = 8 * (matrices * k * k + 4 * n * d + 3 * n * c + 4 * p * (c + 2) + 6 * d * d)
+        held = 8 * (matrices * k * k + 4 * n * d + 3 * n * c + 4 * p * (c + 4) + 6 * d * d)
         return cls(name, "", operations, held + 2 * min(BLOCK_BYTES, 32 * n * (p + d)))
 
 
-def _blocks(n: int, monomials: Monomials) -> Any:
-    """Blocks of rows whose monomials, and the factors they are products of, fit into `BLOCK_BYTES`."""
-    return row_blocks(n, rows_per_block(n, 32 * (monomials.count + monomials.d), BLOCK_BYTES))
+def _blocks(n: int, monomials: Monomials, *, formed: bool = True) -> Iterator[slice]:
+    """Blocks of rows whose monomials, if they are formed, and the factors they are products of fit into `BLOCK_BYTES`."""
+    columns = monomials.count + monomials.d if formed else 2 * monomials.d
+    return row_blocks(n, rows_per_block(n, 32 * columns, BLOCK_BYTES))
 
 
 def _too_large(need: int, limit: int, given: int | None, n: int, monomials: Monomials) -> MemoryError:
