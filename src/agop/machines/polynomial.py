@@ -22,6 +22,7 @@ from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
 from agop.linalg.psd import psd_power
 from agop.machines._base import Callback, KernelEstimator
+from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines.memory import parse_memory
 from agop.machines.polynomial_features import SCALINGS, Monomials
@@ -32,6 +33,13 @@ from agop.ranks import current
 from agop.view import LayerView
 
 P = TypeVar("P", bound="_PolynomialRidge")
+
+
+class _RangePlace(Place):
+    """A place that refuses what the dtype of the user's input does not hold: squares soon leave the range of a short one."""
+
+    def returned(self, values: Tensor) -> Any:
+        return super().returned(_rounded(values, self.given_dtype, "values"))
 
 
 class _PolynomialRidge(KernelEstimator):
@@ -192,6 +200,10 @@ class _PolynomialRidge(KernelEstimator):
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
 
+    def _checked(self, X: Any) -> tuple[Float[Tensor, "m d"], Place]:
+        X, place = super()._checked(X)
+        return X, _RangePlace(**vars(place))
+
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         return _rounded(self.machine_.predict(X), X.dtype, "predictions")
 
@@ -270,7 +282,7 @@ def _ridges(ridge: Any, validated: bool) -> list[float]:
     return candidates
 
 
-def _rounded(values: Float[Tensor, "m k"], dtype: torch.dtype, what: str) -> Float[Tensor, "m k"]:
+def _rounded(values: Float[Tensor, "*m"], dtype: torch.dtype, what: str) -> Float[Tensor, "*m"]:
     """Values in a dtype that holds them."""
     rounded = values.to(dtype)
     if not bool(torch.isfinite(rounded).all()):
@@ -289,10 +301,10 @@ def _within_range(agop: Float[Tensor, "d d"], polynomial: Polynomial) -> Float[T
     top, tiny = float(agop.diagonal().max()), torch.finfo(agop.dtype).tiny
     varies = bool((polynomial.coefficients != 0).any())
     if not bool(torch.isfinite(agop).all()) or (varies and top < tiny):
-        got = "smaller ones" if top < tiny else "larger ones"
-        raise _checks.bad_value(
-            "X, y", "squared gradients within the range of float64", got, "rescale X or y"
-        )
+        got, remedy = "larger ones", "rescale X or y"
+        if top < tiny:
+            got, remedy = "smaller ones", "rescale X or y, or lower ridge"
+        raise _checks.bad_value("X, y", "squared gradients within the range of float64", got, remedy)
     return agop
 
 
