@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +26,7 @@ from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines.memory import parse_memory
 from agop.machines.polynomial_features import SCALINGS, Monomials
 from agop.machines.polynomial_ridge import SOLVERS, Plan, Polynomial, RidgeProblem, Solver
-from agop.machines.progress import Progress, ProgressHook, StepHook
+from agop.machines.progress import Progress, ProgressHook
 from agop.machines.samples import Samples
 from agop.ranks import current
 from agop.view import LayerView
@@ -147,8 +146,15 @@ class _PolynomialRidge(KernelEstimator):
         self.history_: list[dict[str, Any]] = []
         for index, ridge in enumerate(ridges):
             tell = meter.during(index) if index else tell
-            about = {"solver_reason": plan.reason, "last": index + 1 == len(ridges)}
-            entry = self._solve(solver, ridge, samples, validation, about, tell)
+            start = time.perf_counter()
+            polynomial, report = solver.solve(ridge, last=index + 1 == len(ridges), tell=tell)
+            entry = {"ridge": ridge, "monomials": monomials.count, "solver": plan.name}
+            entry |= {"solver_reason": plan.reason, **report, **_scores(polynomial, samples, validation)}
+            learned = self._learned(polynomial, entry, problem)
+            tell("agop", 1.0)
+            entry["seconds"] = time.perf_counter() - start
+            # in one go: Ctrl-C must not part what belongs together
+            self.__dict__.update(learned | {"history_": [*self.history_, entry]})
             if callback is not None:
                 callback(index, len(ridges), entry)
 
@@ -170,35 +176,16 @@ class _PolynomialRidge(KernelEstimator):
         )
         return monomials, ridges, plan
 
-    def _solve(
-        self,
-        solver: Solver,
-        ridge: float,
-        samples: Samples,
-        validation: Samples | None,
-        about: dict[str, Any],
-        tell: StepHook,
+    def _learned(
+        self, polynomial: Polynomial, entry: dict[str, Any], problem: RidgeProblem
     ) -> dict[str, Any]:
-        """The polynomial of one ridge; kept, with its AGOP, if no ridge so far was better."""
-        start = time.perf_counter()
-        polynomial, report = solver.solve(ridge, last=about.pop("last"), tell=tell)
-        polynomial = replace(polynomial, coefficients=current().from_main(polynomial.coefficients))
-        entry = {"ridge": ridge, "monomials": polynomial.monomials.count, "solver": solver.name}
-        entry |= {**about, **report, **samples.training_score(polynomial.predict(samples.X))}
-        learned: dict[str, Any] = {}
-        if validation is not None:
-            entry["validation_score"] = validation.score(polynomial.predict(validation.X))
-        best = getattr(self, "validation_score_", None)
-        if best is None or entry["validation_score"] > best:
-            agop = _within_range(polynomial.agop(solver.problem.moments), polynomial)
-            learned = {"machine_": polynomial, "agop_": agop, "ridge_": ridge}
-            if validation is not None:
-                learned["validation_score_"] = entry["validation_score"]
-        tell("agop", 1.0)
-        entry["seconds"] = time.perf_counter() - start
-        learned["history_"] = [*self.history_, entry]
-        self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
-        return entry
+        """What to keep of the fit with one ridge: all of it, with its AGOP, if no ridge so far was better."""
+        score, best = entry.get("validation_score"), getattr(self, "validation_score_", None)
+        if score is not None and best is not None and score <= best:
+            return {}
+        agop = _within_range(polynomial.agop(problem.moments), polynomial)
+        learned = {"machine_": polynomial, "agop_": agop, "ridge_": entry["ridge"]}
+        return learned if score is None else learned | {"validation_score_": score}
 
     def _checked(self, X: Any) -> tuple[Float[Tensor, "m d"], Place]:
         X, place = super()._checked(X)
@@ -263,6 +250,14 @@ class _PolynomialRidge(KernelEstimator):
             feature_matrix=self.agop_,
             agop=self.agop_,
         )
+
+
+def _scores(polynomial: Polynomial, samples: Samples, validation: Samples | None) -> dict[str, float]:
+    """Training score, and validation score where there are samples for it."""
+    scores = samples.training_score(polynomial.predict(samples.X))
+    if validation is not None:
+        scores["validation_score"] = validation.score(polynomial.predict(validation.X))
+    return scores
 
 
 def _ridges(ridge: Any, validated: bool) -> list[float]:
@@ -333,14 +328,14 @@ _PARAMETERS = r"""
     scaling : "columns", "common" or "none"
         The coordinates z in which monomials are formed and penalised.
         "columns": columns are centred and divided by :math:`\sigma_j \sqrt d`, so that rows have a mean squared length of 1 whatever d
-        and the units. Predictions then change neither with the origin nor with the unit of a column, a constant column changes
-        nothing, and one ridge serves all data.
+        and the units (d counts columns that vary). Predictions then change neither with the origin nor with the unit of a column nor with
+        a constant column more, and one ridge serves all data.
         "common": centred, and divided by one number to the same mean length, which keeps what is large large (pixels, principal
         components).
         "none": z = x; the penalty, and with it the prediction, depends on origin and units.
     solver : "auto", "primal" or "dual"
         Which system is solved, in float64 whatever the dtype: that of the p monomials in blocks of rows, :math:`np^2 + p^3/3` operations,
-        or that of the n points, :math:`4n^2 d + n^3/3` (local pairs :math:`2n^2 p`). Both have the same solution. "auto": the cheaper
+        or that of the n points, :math:`4n^2 d + n^3/3` (local pairs :math:`n^2 p`). Both have the same solution. "auto": the cheaper
         one that fits into memory.
     max_memory : int, str or None
         Bytes, or a text such as "8GB", that a fit may take; None is what is free. A fit that cannot stay within it says so

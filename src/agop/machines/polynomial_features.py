@@ -178,27 +178,32 @@ class Coordinates:
         r"""Coordinates that fit the rows of `X`, each counted with its `share` (they sum to 1).
 
         With "columns" and "common" the centre is the mean, and rows have a mean squared length of 1:
-        :math:`s_j = \sigma_j \sqrt d` for standard deviations :math:`\sigma_j`, or one :math:`s = \sqrt{\sum_j \sigma_j^2}` for all.
-        A column that is constant to rounding keeps s = 1 under "columns", where it has no deviation to be divided by.
+        :math:`s_j = \sigma_j \sqrt d` for standard deviations :math:`\sigma_j` of d columns that vary, or one
+        :math:`s = \sqrt{\sum_j \sigma_j^2}` for all.
+        A column that is constant to rounding is divided by its largest entry instead: rounding stays rounding.
         """
         X, eps = X.double(), torch.finfo(X.dtype).eps
         if scaling == "none":
             return cls(torch.zeros_like(X[0]), torch.ones_like(X[0]))
         # from the first row on, so that the mean of a constant column is that constant, to the last bit
         center = X[0] + share @ (X - X[0])
-        deviation = X - center
-        largest = deviation.abs().amax(0)
-        unit = torch.where(largest > 0, largest, 1.0)  # squares of what is huge or tiny leave the range
-        spread = unit * (share @ (deviation / unit).square()).sqrt()
-        spread = torch.where(spread > 4 * eps * X.abs().amax(0), spread, 0.0)
-        top = spread.max()
-        if not top > 0:
-            return cls(center, torch.ones_like(center))
-        root = len(spread) ** 0.5
-        common = top * (spread / top).square().mean().sqrt()
-        scale = common.expand_as(spread) if scaling == "common" else torch.where(spread > 0, spread, 1 / root)
-        return cls(center, scale * root)
+        spread, size = _spread(X - center, share), X.abs().amax(0)
+        varies = spread > 4 * eps * size
+        size = torch.where(size > 0, size, 1.0)
+        if not bool(varies.any()):
+            return cls(center, size)
+        top = spread[varies].max()
+        common = top * (spread[varies] / top).square().sum().sqrt()
+        scale = common.expand_as(spread) if scaling == "common" else spread * int(varies.sum()) ** 0.5
+        return cls(center, torch.where(varies, scale, size))
 
     def __call__(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
         """The rows of `X` in these coordinates."""
         return (X.double() - self.center).div_(self.scale)
+
+
+def _spread(deviation: Float[Tensor, "n d"], share: Float[Tensor, " n"]) -> Float[Tensor, " d"]:
+    """Standard deviations of columns, also where the squares leave the range of float64."""
+    largest = deviation.abs().amax(0)
+    unit = torch.where(largest > 0, largest, 1.0)
+    return unit * (share @ (deviation / unit).square()).sqrt()

@@ -9,7 +9,7 @@ With the monomials :math:`\phi(x) \in R^p` and weights w, the constant free, min
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
-from agop.linalg.ridge import RidgeFactor
+from agop.linalg.ridge import RidgeFactor, SingularSystemError
 from agop.machines.memory import available_memory, human
 from agop.machines.polynomial_features import Coordinates, Moments, Monomials
 from agop.machines.progress import StepHook
+from agop.ranks import current
 
 SOLVERS = ("auto", "primal", "dual")
 BLOCK_BYTES = 64 * 2**20
@@ -154,7 +155,7 @@ class RidgeProblem:
         return system
 
     def gram(self, tell: StepHook) -> Float[Tensor, "n n"]:
-        """F Fᵀ; for all pairs from a closed form, for local ones summed over blocks of pairs: 2n²d or n²p operations."""
+        """The lower triangle of F Fᵀ: 4n²d operations for all pairs, from a closed form; n²p for local ones, over blocks of pairs."""
         Z = self.Z - self.moments.mean
         system = Z @ Z.mT
         if self.monomials.has_all_pairs:
@@ -228,30 +229,41 @@ class Solver:
 
     def solve(self, ridge: float, *, last: bool, tell: StepHook) -> tuple[Polynomial, dict[str, Any]]:
         """The polynomial of one ridge, and how well conditioned its system was; after the `last` the system is gone."""
-        factor = RidgeFactor.of(
-            self.system,
-            ridge,
-            overwrite=last,
-            on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3),
-        )
+        factor = self._factor(ridge, last, tell)
         coefficients = factor.solve(self.right)
-        if self.name == "dual":
-            forms = self.problem.monomials.has_all_pairs
-            coefficients = (
-                self.problem.combined_forms(coefficients) if forms else self.problem.combined(coefficients)
-            )
+        if self.name == "dual" and self.problem.monomials.has_all_pairs:
+            coefficients = self.problem.combined_forms(coefficients)
+        elif self.name == "dual":
+            coefficients = self.problem.combined(coefficients)
         tell("solve", 1.0)
+        coefficients = current().from_main(coefficients)  # unlike machines round unlike
         return self.problem.polynomial(coefficients), {"pivot_ratio": factor.pivot_ratio}
 
+    def _factor(self, ridge: float, last: bool, tell: StepHook) -> RidgeFactor:
+        try:
+            return RidgeFactor.of(
+                self.system,
+                ridge,
+                overwrite=last,
+                on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3),
+            )
+        except SingularSystemError:
+            n, p = len(self.problem.Z), self.problem.monomials.count
+            raise SingularSystemError(
+                f"ridge: expected a system of {n:,} points and {p:,} monomials that ridge makes positive definite, got one that is "
+                f"singular with ridge={ridge:g} (not more points than monomials, or constant, binary or duplicated columns); raise "
+                f"ridge (try {max(10 * ridge, 1e-6):g})."
+            ) from None
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Which of the two systems is solved, why, what each step costs in operations, and what is held in memory."""
 
     name: str
     reason: str
-    operations: dict[str, float] = field(hash=False)
-    bytes: int = 0
+    operations: dict[str, float]
+    memory: int
 
     @classmethod
     def of(
@@ -276,21 +288,23 @@ class Plan:
         plans = [cls._one(name, n, c, monomials, n_ridges) for name in names]
         plans.sort(key=lambda plan: sum(plan.operations.values()))
         limit = available_memory(device) if max_memory is None else max_memory
-        fitting = [plan for plan in plans if plan.bytes <= limit]
+        fitting = [plan for plan in plans if plan.memory <= limit]
         if not fitting:
-            raise _too_large(min(plan.bytes for plan in plans), limit, max_memory, n, monomials)
+            raise _too_large(min(plan.memory for plan in plans), limit, max_memory, n, monomials)
         chosen = fitting[0]
         reason = "asked for" if solver != "auto" else "auto: fewer operations"
         if chosen is not plans[0]:
-            reason = f"auto: {plans[0].name} needs about {human(plans[0].bytes)}, {human(limit)} may be taken"
-        return cls(chosen.name, reason, chosen.operations, chosen.bytes)
+            reason = (
+                f"auto: {plans[0].name} needs about {human(plans[0].memory)}, {human(limit)} may be taken"
+            )
+        return replace(chosen, reason=reason)
 
     @classmethod
     def _one(cls, name: str, n: int, c: int, monomials: Monomials, n_ridges: int) -> Plan:
         d, p = monomials.d, monomials.count
         k = p if name == "primal" else n
-        closed = monomials.degree == 1 or monomials.pairs == "all"
-        forming = n * p * (p + 4.0 * c) if name == "primal" else 2.0 * n * n * (2 * d if closed else p)
+        closed = monomials.degree == 1 or monomials.has_all_pairs
+        forming = n * p * (p + 4.0 * c) if name == "primal" else 1.0 * n * n * (4 * d if closed else p)
         operations = {
             "gram": forming,
             "factor": k**3 / 3,
@@ -300,7 +314,8 @@ class Plan:
         matrices = 1 + (n_ridges > 1)
         if name == "dual" and monomials.has_all_pairs:
             matrices = 2
-        held = 8 * (matrices * k * k + 4 * n * d + 3 * n * c + 4 * p * (c + 4) + 6 * d * d)
+        # 8 bytes an entry, and an eighth of it for the buffers of matrix products
+        held = 9 * (matrices * k * k + 4 * n * d + 3 * n * c + 4 * p * (c + 4) + 6 * d * d)
         return cls(name, "", operations, held + 2 * min(BLOCK_BYTES, 32 * n * (p + d)))
 
 
