@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from agop.machines import (
         DeepRFMClassifier,
         DeepRFMRegressor,
+        PolynomialClassifier,
+        PolynomialRegressor,
         RFMClassifier,
         RFMRegressor,
         estimate_memory,
@@ -71,7 +73,9 @@ _NAMES = {
         "nc1 nc2 nc3 nc4 nc5"
     ),
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
-    "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
+    "machines": (
+        "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+    ),
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",

@@ -1,4 +1,4 @@
-"""The four estimators: hostile samples, labels, targets, weights, parameters, and rows to predict."""
+"""The estimators: hostile samples, labels, targets, weights, parameters, and rows to predict."""
 
 from __future__ import annotations
 
@@ -159,12 +159,35 @@ PARAMETERS = {
     "device": ("cuda", "cuda:99", "nowhere", 3.5, "meta", "mps"),
     "dtype": ("float16", "int64", torch.float16, 7, "float32", torch.float64),
     "random_state": (-1, 1.5, "x", True, 2**40),
+    "degree": (0, 3, 1.5, "x", None, True, np.int64(1)),
+    "pairs": ("magic", None, 3, "local"),
+    "scaling": ("magic", None, 3, "common", "none"),
+}
+LOCAL = {  # with pairs="local"
+    "shape": (
+        None,
+        3,
+        "31",
+        (3,),
+        (1, 3),
+        [3, 1],
+        (1, 1, 3),
+        (1, 1, 1, 3),
+        (2, 2),
+        (-1, -3),
+        (1.0, 3),
+        (0, 3),
+        np.array([1, 3]),
+    ),
+    "radius": (0, -1, 1.5, "x", None, True, 10**30),
 }
 SMALL = {
     "RFMClassifier": {"n_iter": 1, "bandwidth": 2.0},
     "RFMRegressor": {"n_iter": 1, "bandwidth": 2.0},
     "DeepRFMClassifier": {"n_layers": 2, "width": 6, "random_state": 0},
     "DeepRFMRegressor": {"n_layers": 2, "width": 6, "random_state": 0},
+    "PolynomialClassifier": {},
+    "PolynomialRegressor": {},
 }
 
 SUBJECTS = []
@@ -206,6 +229,34 @@ for name, small in SMALL.items():
                 lambda v, m=model: [view.output for view in m.views(v)],
                 NEW,
                 ARRAY_CASES,
+            )
+        )
+    if name.startswith("Polynomial"):
+        SUBJECTS += [
+            Subject(f"{name}.grad", "X", lambda v, m=model: m.grad(v, 0), NEW, ARRAY_CASES),
+            Subject(
+                f"{name}.views", "X", lambda v, m=model: [w.projected for w in m.views(v)], NEW, ARRAY_CASES
+            ),
+            *(
+                Subject(
+                    name,
+                    parameter,
+                    lambda v, f=fitted, p=parameter: f(**{"pairs": "local", "shape": (1, 3)} | {p: v}),
+                    None,
+                    options(*values),
+                )
+                for parameter, values in LOCAL.items()
+            ),
+        ]
+    if name == "PolynomialRegressor":
+        model = cls().fit(X, np.eye(3)[Y])
+        SUBJECTS.append(
+            Subject(
+                f"{name}.grad",
+                "output",
+                lambda v, m=model: m.grad(NEW, v),
+                2,
+                options(None, 3, -1, 1.5, "x", True, np.int64(1)),
             )
         )
     if name.endswith("Classifier"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agop import DeepRFMClassifier, RFMClassifier, RFMRegressor
+from agop import DeepRFMClassifier, PolynomialClassifier, RFMClassifier, RFMRegressor
 from tests.launching import start
 from tests.tolerances import ITERATIVE, relative_error
 
@@ -30,10 +30,11 @@ cases["classifier"] = (RFMClassifier(bandwidth=3.0, n_iter=2), (X, labels))
 cases["weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=2), (X, y, weight))
 cases["validated"] = (RFMRegressor(bandwidth=[2.0, "median"], n_iter=2, validation=0.2, random_state=0), (X, y))
 cases["deep"] = (DeepRFMClassifier(n_layers=3, width=32, random_state=0), (X, labels))
+cases["polynomial"] = (PolynomialClassifier(), (X, labels, weight))
 cases["wide"] = (DeepRFMClassifier(n_layers=2, width=300, random_state=0), (X, labels))
 """
 PROGRAM = (
-    "from agop import DeepRFMClassifier, RFMClassifier, RFMRegressor\nfrom agop.launch import launched\n"
+    "from agop import DeepRFMClassifier, PolynomialClassifier, RFMClassifier, RFMRegressor\nfrom agop.launch import launched\n"
     + "import json, os, torch\n"
     + DATA
     + CASES
@@ -87,6 +88,7 @@ def expected():
         "RFMRegressor": RFMRegressor,
         "RFMClassifier": RFMClassifier,
         "DeepRFMClassifier": DeepRFMClassifier,
+        "PolynomialClassifier": PolynomialClassifier,
     }
     exec(DATA + CASES, names)
     return names["X"], names["cases"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from agop import _checks, _store
 from agop.kernels import Kernel
 from agop.machines import _inputs
 from agop.machines._base import KernelEstimator
+from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring import OTHERWISE, Damaged, restored
 
 FORMAT_VERSION = 1
@@ -38,15 +40,22 @@ def save(estimator: KernelEstimator, path: str | Path, centers: str | None = Non
         "fitted": {
             name: _text(name, value) for name, value in vars(estimator).items() if _is_text(name, estimator)
         },
-        "kernel": _plain("kernel", estimator.machine_.kernel),
     }
+    is_polynomial = isinstance(estimator.machine_, Polynomial)
+    if not is_polynomial:
+        header["kernel"] = _plain("kernel", estimator.machine_.kernel)
     if hasattr(estimator, "feature_names_in_"):
         header["feature_names"] = [str(name) for name in estimator.feature_names_in_]
     if hasattr(estimator, "classes_"):
         header["classes"] = _classes(estimator.classes_)
     is_deep = hasattr(estimator, "layers_")
-    tensors = _deep_tensors(estimator, header) if is_deep else _rfm_tensors(estimator)
+    if is_polynomial:
+        tensors = _polynomial_tensors(estimator, header)
+    else:
+        tensors = _deep_tensors(estimator, header) if is_deep else _rfm_tensors(estimator)
     if centers is not None:
+        if is_polynomial:
+            raise _checks.bad_value("centers", "None for a polynomial, which has no centres", repr(centers))
         name = "training_points" if is_deep else "centers"
         tensors[name], header["centers_exponent"] = _halved(tensors[name])
     _store.write(path, _KIND, FORMAT_VERSION, header, tensors)
@@ -90,7 +99,7 @@ def _plain(name: str, value: Any) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if name == "bandwidth" and isinstance(value, list | tuple | np.ndarray):
+    if name in ("bandwidth", "ridge", "shape") and isinstance(value, list | tuple | np.ndarray):
         return [_plain(name, candidate) for candidate in value]
     if name == "random_state":
         return None  # a generator has moved on; the seed that was drawn from it is saved
@@ -138,6 +147,18 @@ def _deep_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
             **{f"{index}.map.{name}": value for name, value in drawn.items()},
         }
     return tensors
+
+
+def _polynomial_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
+    polynomial = estimator.machine_
+    header["monomials"] = {**asdict(polynomial.monomials), "shape": list(polynomial.monomials.shape)}
+    return {
+        "agop": estimator.agop_,
+        "center": polynomial.coordinates.center,
+        "scale": polynomial.coordinates.scale,
+        "intercept": polynomial.intercept,
+        "coefficients": polynomial.coefficients,
+    }
 
 
 def _halved(points: Tensor) -> tuple[Tensor, int]:

@@ -19,10 +19,15 @@ from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
 from agop.machines.kernel_ridge import KernelMachine
+from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
+from agop.machines.polynomial_features import DEGREES, PAIRS, Coordinates, Monomials
+from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.rfm import PRECISIONS, Chain, RFMClassifier, RFMRegressor
 
+_POLYNOMIALS = (PolynomialRegressor, PolynomialClassifier)
 _ESTIMATORS = {
-    cls.__name__: cls for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier)
+    cls.__name__: cls
+    for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier, *_POLYNOMIALS)
 }
 _MAPS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "ReLUFeatures": (ReLUFeatures, ("weight",)),
@@ -64,19 +69,21 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     estimator = _constructed(_ESTIMATORS[name], _of_type(header, "parameters", dict))
     _set_fitted(estimator, _of_type(header, "fitted", dict))
     estimator.device_ = str(device)
-    dtype = _dtype(estimator)
+    dtype = torch.float64 if isinstance(estimator, _POLYNOMIALS) else _dtype(estimator)
     points = "training_points" if "maps" in header else "centers"
     if "centers_exponent" in header:
         tensors[points] = _widened(tensors[points], _of_type(header, "centers_exponent", int), dtype)
     for key, value in tensors.items():
         if value.dtype != dtype or not bool(torch.isfinite(value).all()):
-            raise Damaged(f"tensor {key!r} is not made of finite numbers in {estimator.dtype_}")
+            raise Damaged(f"tensor {key!r} is not made of finite numbers in {str(dtype)[6:]}")
     tensors = {key: value.to(device) for key, value in tensors.items()}
-    kernel = _kernel(_of_type(header, "kernel", dict))
-    if "maps" in header:
+    if isinstance(estimator, _POLYNOMIALS):
+        _restore_polynomial(estimator, _of_type(header, "monomials", dict), tensors)
+    elif "maps" in header:
+        kernel = _kernel(_of_type(header, "kernel", dict))
         _restore_layers(estimator, _of_type(header, "maps", list), tensors, kernel)
     else:
-        _restore_machine(estimator, tensors, kernel)
+        _restore_machine(estimator, tensors, _kernel(_of_type(header, "kernel", dict)))
     outputs = estimator.machine_.coefficients.shape[1]
     _set_names(estimator, header)
     _set_classes(estimator, header, outputs)
@@ -93,20 +100,21 @@ def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
 def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     """The estimator with its constructor's arguments; `fit` checks their values, as it does for everybody's."""
     known = inspect.signature(cls).parameters
+    lists = ("ridge", "shape") if cls in _POLYNOMIALS else ("bandwidth",)
     for name, value in parameters.items():
         if name not in known:
             raise Damaged(f"{cls.__name__} has no parameter {name!r}")
         default = known[name].default
         if isinstance(value, float) and not math.isfinite(value):
             raise Damaged(f"parameter {name!r} is not finite")
-        if (isinstance(value, list) and name != "bandwidth") or (
-            isinstance(value, dict) and name != "kernel"
-        ):
+        if (isinstance(value, list) and name not in lists) or (isinstance(value, dict) and name != "kernel"):
             raise Damaged(f"parameter {name!r} is {type(value).__name__}")
         if isinstance(default, bool) and not isinstance(value, bool | int):
             raise Damaged(f"parameter {name!r} is neither true nor false")
+    if isinstance(parameters.get("shape"), list):
+        parameters = {**parameters, "shape": tuple(parameters["shape"])}
     estimator = cls(**{k: _kernel(v) if isinstance(v, dict) else v for k, v in parameters.items()})
-    if estimator.precision not in PRECISIONS:
+    if "precision" in known and estimator.precision not in PRECISIONS:
         raise Damaged("parameter 'precision' is none of " + ", ".join(PRECISIONS))
     return estimator
 
@@ -184,6 +192,29 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
         kernel, tensors["centers"], tensors["coefficients"], estimator.precision
     )
     estimator._chains_ = _chains(estimator.history_, kernel, tensors)
+
+
+def _restore_polynomial(estimator: Any, stored: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    _dtype(estimator)
+    d, c = estimator.n_features_in_, len(tensors["intercept"])
+    _shapes({"agop": tensors["agop"], "center": tensors["center"]}, {"agop": (d, d), "center": (d,)})
+    monomials = _monomials(stored, d)
+    shapes = {"agop": (d, d), "center": (d,), "scale": (d,), "intercept": (c,)}
+    _shapes(tensors, shapes | {"coefficients": (monomials.count, c)})
+    if not bool((tensors["scale"] > 0).all()):
+        raise Damaged("tensor 'scale' is not positive")
+    estimator.agop_ = tensors["agop"]
+    coordinates = Coordinates(tensors["center"], tensors["scale"])
+    estimator.machine_ = Polynomial(monomials, coordinates, tensors["intercept"], tensors["coefficients"])
+
+
+def _monomials(stored: dict[str, Any], d: int) -> Monomials:
+    """The monomials that a header describes."""
+    if set(stored) != {"d", "degree", "pairs", "shape", "radius"} or stored["d"] != d:
+        raise Damaged("monomials of other columns")
+    if stored["degree"] not in DEGREES or stored["pairs"] not in PAIRS:
+        raise Damaged("monomials of an unknown kind")
+    return Monomials.asked(d, stored["degree"], stored["pairs"], stored["shape"], stored["radius"])
 
 
 def _chains(history: list[dict[str, Any]], kernel: Kernel, tensors: dict[str, Tensor]) -> tuple[Chain, ...]:
