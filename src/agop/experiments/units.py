@@ -20,7 +20,7 @@ import torch
 from agop.datasets import Dataset, load
 from agop.experiments.files import read_json, write_text
 from agop.experiments.manifest import check_tables
-from agop.experiments.rundir import RESULT, RunDirectory, identity
+from agop.experiments.rundir import CONFIG, RESULT, RunDirectory, identity
 
 KIND = "unit"
 FOLDER = "units"
@@ -72,6 +72,17 @@ class Unit:
         words = [self.table.replace("/", "-"), self.data.label, f"seed{self.seed}", self.id]
         return Path(FOLDER, "_".join(words))
 
+    def describe(self) -> dict[str, Any]:
+        """What the unit is, as plain values: its `result.json` says it, and whoever reads the directory learns it there."""
+        return {
+            "kind": self.kind,
+            "table": self.table,
+            "seed": self.seed,
+            "data": self.data.label,
+            "n_train": self.data.n_train,
+            "options": dict(self.options),
+        }
+
     def finished(self, out: Path) -> bool:
         """Whether the unit's numbers are complete."""
         return (out / self.folder / RESULT).is_file()
@@ -92,6 +103,17 @@ def check_unit(folder: Path) -> dict[str, Any]:
     result = read_json(folder / RESULT, remedy)
     check_tables(folder, result, remedy)
     return result
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What a finished unit says it is (`Unit.describe`); one that 0.1.0 wrote says it in `config.json` only."""
+    unit = check_unit(folder).get("unit")
+    if isinstance(unit, dict):
+        return unit
+    config = read_json(folder / CONFIG, f"delete {str(folder)!r}, and the same command computes it again")
+    options, data = dict(config["options"]), config["data"]
+    named = {name: options.pop(name) for name in ("kind", "table", "seed")}
+    return {**named, "data": data["source"], "n_train": data["n_train"], "options": options}
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -131,7 +153,7 @@ def run_unit(unit: Unit, out: str, threads: int | None = 1) -> Outcome:
                 return Outcome(unit, "there")
             began = time.monotonic()
             notes = WORK[unit.kind](unit, place.path)
-            place.finish({"notes": notes, "seconds": time.monotonic() - began})
+            place.finish({"unit": unit.describe(), "notes": notes, "seconds": time.monotonic() - began})
         return Outcome(unit, "done")
     except (ValueError, ArithmeticError, MemoryError, OSError) as error:
         return Outcome(unit, "failed", " ".join(str(error).split()) or type(error).__name__)

@@ -18,9 +18,9 @@ from agop._checks import bad_value
 from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json, write_text
 from agop.experiments.manifest import check_tables
-from agop.experiments.reproduce import KIND, TABLES, VERDICTS, table_file
+from agop.experiments.reproduce import KIND, VERDICTS, table_file
 from agop.experiments.rundir import CONFIG, RESULT
-from agop.experiments.units import check_unit
+from agop.experiments.units import described
 from agop.report import citation, figures
 from agop.report.plates import Plate, deep_rfm_plates, gram_plates
 from agop.report.plates_networks import network_plates
@@ -52,18 +52,17 @@ def write_reproduction(path: str | os.PathLike[str]) -> Path:
         )
     result = read_json(folder / RESULT)
     check_tables(folder, result, f"delete {str(folder / RESULT)!r} and run `agop reproduce` again")
-    for unit in result["units"]:
-        check_unit(folder / unit)
+    units = {unit: described(folder / unit) for unit in result["units"]}
     verdicts = read_json(folder / VERDICTS)["verdicts"]
     sets = []
     for data in dict.fromkeys(entry["data"] for entry in verdicts):
         own = [entry for entry in verdicts if entry["data"] == data]
-        units = [unit for unit in result["units"] if f"_{data}_" in unit]
+        mine = {unit: what for unit, what in units.items() if what["data"] == data}
         sets.append(
             {
                 "name": data,
                 "groups": _groups(own),
-                "sections": _sections(_draw(folder, data, units), folder, data),
+                "sections": _sections(_draw(folder, data, mine), folder, data),
             }
         )
     environment = Environment(
@@ -85,18 +84,23 @@ def is_reproduction(path: str | os.PathLike[str]) -> bool:
     return config.is_file() and read_json(config).get("kind") == KIND
 
 
-def _draw(folder: Path, data: str, units: list[str]) -> list[Plate]:
+def _draw(folder: Path, data: str, units: Mapping[str, Mapping[str, Any]]) -> list[Plate]:
     """Draw and save every figure of a data set."""
-    place = folder / TABLES / data
-    tables = {_name(file): pd.read_csv(file) for file in sorted(place.glob("*.csv"))}
+    names = {
+        f"{what['table']}/{file.stem}"
+        for unit, what in units.items()
+        for file in (folder / unit).glob("*.csv")
+    }
+    files = {name: folder / table_file(data, name) for name in sorted(names)}
+    tables = {name: pd.read_csv(file) for name, file in files.items() if file.is_file()}
     grams = {
         variant: arrays
-        for variant, words in (("ReLU", "deep-rfm-relu"), ("cosine", "deep-rfm-cosine"))
+        for variant, words in (("ReLU", "deep-rfm/relu"), ("cosine", "deep-rfm/cosine"))
         if (arrays := _first(folder, units, words, "gram.npz"))
     }
     drawn = [*deep_rfm_plates(tables, data), *gram_plates(grams, data), *network_plates(tables, data)]
     drawn += theory_plates(tables, data)
-    kernels = _first(folder, units, "theory-kernel", "kernels.npz")
+    kernels = _first(folder, units, "theory/kernel", "kernels.npz")
     if kernels:
         drawn.append(kernel_plate(kernels, data))
     (folder / FIGURES / data).mkdir(parents=True, exist_ok=True)
@@ -105,20 +109,13 @@ def _draw(folder: Path, data: str, units: list[str]) -> list[Plate]:
     return drawn
 
 
-def _name(file: Path) -> str:
-    """The name of the table in a file: the reverse of `table_file`; experiments have a hyphen of their own."""
-    stem = file.stem
-    for head in ("deep-rfm", "control", "theory", "networks"):
-        if stem.startswith(f"{head}-"):
-            return "/".join([head, *stem.removeprefix(f"{head}-").split("-")])
-    return stem
-
-
-def _first(folder: Path, units: list[str], table: str, file: str) -> Mapping[str, np.ndarray]:
+def _first(
+    folder: Path, units: Mapping[str, Mapping[str, Any]], table: str, file: str
+) -> Mapping[str, np.ndarray]:
     """The arrays of the first unit of a table; none if there is no such unit, or it wrote none."""
-    for unit in units:
+    for unit, what in units.items():
         path = folder / unit / file
-        if Path(unit).name.startswith(f"{table}_") and path.is_file():
+        if what["table"] == table and path.is_file():
             try:
                 return read_arrays(path, _MOST_BYTES)
             except DAMAGED as error:
