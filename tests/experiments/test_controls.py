@@ -6,7 +6,7 @@ import torch
 
 from agop.datasets import Standardiser, load
 from agop.experiments.config import DeepRFMConfig
-from agop.experiments.controls import (
+from agop.experiments.studies.beaglehole2024.controls import (
     _ROOTS,
     Layer,
     control_profile,

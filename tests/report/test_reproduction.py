@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from agop.experiments import presets
+from agop.experiments.studies.beaglehole2024 import AMOUNTS
 from agop.report import reproduction
 from agop.report.reproduction import is_reproduction, number, write_reproduction
-from tests.experiments.tiny import TINY, tiny
+from tests.experiments.tiny import tiny
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    saved = presets.PRESETS["smoke"], list(presets._WIDTHS), list(presets._SHIFTS)
+    saved = AMOUNTS["smoke"]
     out = tmp_path_factory.mktemp("page") / "run"
-    tiny(out, "theory", seeds=(0, 1))
-    presets.PRESETS["smoke"], presets._WIDTHS[:], presets._SHIFTS[:] = saved
-    assert TINY.data == ("digits",)
+    tiny(out, "beaglehole2024:theory", seeds=(0, 1))
+    AMOUNTS["smoke"] = saved
     return write_reproduction(out)
 
 
@@ -44,7 +43,7 @@ def test_the_page_asks_no_network_for_anything(page):
 
 
 def test_figures_come_in_all_formats_and_again_as_the_same_bytes(page):
-    folder = page.parent / "figures" / "digits"
+    folder = page.parent / "figures" / "beaglehole2024" / "digits"
     stems = {path.stem for path in folder.iterdir()}
     assert {
         "linearised-toy",
@@ -74,7 +73,7 @@ def test_numbers():
 
 
 def test_data_sets_whose_names_contain_each_other_show_their_own_gram_matrices(tmp_path, monkeypatch):
-    monkeypatch.setitem(presets.PRESETS, "smoke", presets.PRESETS["smoke"])
+    monkeypatch.setitem(AMOUNTS, "smoke", AMOUNTS["smoke"])
     rng = np.random.default_rng(0)
     for name, classes in (("mnist", 3), ("fashion_mnist", 2)):
         y = np.arange(60) % classes
@@ -82,7 +81,7 @@ def test_data_sets_whose_names_contain_each_other_show_their_own_gram_matrices(t
         np.savez(tmp_path / f"{name}.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
     sets = tuple(str(tmp_path / f"{name}.npz") for name in ("fashion_mnist", "mnist"))
     out = tmp_path / "run"
-    tiny(out, "deep-rfm", data=sets)
+    tiny(out, "beaglehole2024:deep-rfm", data=sets)
     shown = {}
     monkeypatch.setattr(
         reproduction.figures,

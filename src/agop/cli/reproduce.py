@@ -153,21 +153,19 @@ def _where(backend: str | None, scheduler: str | None, dask: str | None) -> dict
 
 
 def study_table() -> Table:
-    """Every study: name, paper, question, sizes, number of claims, and the command that reproduces it."""
+    """Every study: name, paper, question, the command that reproduces it, sizes, number of claims."""
     from agop.experiments.studies import every
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
-    for heading in ("study", "paper", "question", "sizes"):
-        table.add_column(heading, no_wrap=heading == "study")
+    table.add_column("study", no_wrap=True)
+    table.add_column("paper, question, command")
+    table.add_column("sizes")
     table.add_column("claims", justify="right")
-    table.add_column("command")
     for study in every():
         size = study.sizes[0]
-        command = f"agop reproduce {study.name} --preset {size}"
-        claims = str(len(study.claims_of(size)))
-        table.add_row(
-            study.name, Text(str(study.cite)), Text(study.question), " ".join(study.sizes), claims, command
-        )
+        about = Text(f"{study.cite}\n{study.question}\n")
+        about.append(f"agop reproduce {study.name} --preset {size}", style="bold")
+        table.add_row(study.name, about, "\n".join(study.sizes), str(len(study.claims_of(size))))
     return table
 
 

@@ -86,14 +86,14 @@ class Study:
 
     def __post_init__(self) -> None:
         """Refuse what folders and the command line couldn't use."""
-        from agop._checks import bad_value, one_of
+        unknown = [size for size in (*self.sizes, *self.data) if size not in SIZES]
+        if self.name and set(self.name) <= _NAME and not unknown:
+            return
+        from agop._checks import bad_value  # brings torch along, which a list of studies must not wait for
 
-        if not self.name or not set(self.name) <= _NAME:
-            raise bad_value(
-                "name", "lower-case letters, digits, - and _", repr(self.name), "rename the study"
-            )
-        for size in (*self.sizes, *self.data):
-            one_of("sizes", size, SIZES)
+        if unknown:
+            raise bad_value("sizes", f"some of {', '.join(SIZES)}", repr(unknown[0]))
+        raise bad_value("name", "lower-case letters, digits, - and _", repr(self.name), "rename the study")
 
     def units_of(self, size: str, seed: int, data: Points, parts: Sequence[str] = ()) -> list[Unit]:
         """The units of some parts (none: all), each with the study's name and the line that computes it."""
