@@ -105,11 +105,14 @@ def _alone(run: Run, unit: Unit, backend: str) -> Outcome:
 
 def _parallel(run: Run, units: Sequence[Unit], jobs: int, backend: str) -> Iterator[Outcome]:
     from joblib import Parallel, delayed
+    from joblib.parallel import BACKENDS as REGISTERED
 
+    at_once = getattr(REGISTERED.get(backend), "supports_return_generator", False)
+    order = "generator_unordered" if at_once else "list"
     with warnings.catch_warnings():
         # a worker that has grown is replaced by a fresh one, which is as well
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        work = Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered", batch_size=1)
+        work = Parallel(n_jobs=jobs, backend=backend, return_as=order, batch_size=1)
         yield from work(delayed(run)(unit) for unit in units)
 
 

@@ -98,10 +98,18 @@ def _draw(record: Finished, study: Study) -> dict[str, list[Picture]]:
     for label in labels:
         own = [drawing for drawing in drawings if drawing.data == "each"]
         drawn[label] = _pictures(record, study.name, own, (label,))
-    shared = [drawing for drawing in drawings if drawing.data == "all"]
-    if shared:
-        drawn.setdefault(", ".join(labels), []).extend(_pictures(record, study.name, shared, labels, "all"))
+    for drawing in drawings:
+        if drawing.data == "all":
+            own = _labels(record, study.name, drawing)
+            pictures = _pictures(record, study.name, [drawing], own, "all") if own else []
+            drawn.setdefault(", ".join(own), []).extend(pictures)
     return drawn
+
+
+def _labels(record: Finished, study: str, drawing: Drawing) -> list[str]:
+    """The data sets that have a table of a drawing."""
+    own = [entry for entry in record.tables if entry["study"] == study and entry["name"] in drawing.tables]
+    return list(dict.fromkeys(entry["data"] for entry in own))
 
 
 @dataclass(frozen=True)
