@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agop.experiments import statistics as stat
-from agop.experiments.catalogue import claims_of
-from agop.experiments.claims import FAILS, HOLDS, OPEN, Claim, Verdict, decide
-from agop.experiments.presets import EXPERIMENTS
+from agop.experiments.claims import FAILS, GROUPS, HOLDS, OPEN, Claim, Verdict, decide
+from agop.experiments.studies.beaglehole2024 import STUDY
 
 
 def claim(**changes):
     defaults = {
-        "id": "C9", "name": "n", "says": "s", "experiment": "theory", "tables": ("t",), "statistic": "x",
+        "id": "C9", "name": "n", "says": "s", "group": "paper", "number": 9, "tables": ("t",), "statistic": "x",
         "measure": stat.per_seed(lambda rows: float(rows["x"].iloc[0])), "relation": "<=", "threshold": 1.0, "because": "b",
     }  # fmt: skip
     return Claim(**(defaults | changes))
@@ -75,11 +74,11 @@ def test_what_was_expected():
     assert decide(claim(expected=None), {"t": table(0.0)}).as_expected is None
 
 
-def test_the_catalogue_is_complete_and_gives_reasons():
-    claims = claims_of(EXPERIMENTS)
+def test_the_claims_are_complete_and_give_reasons():
+    claims = STUDY.claims_of("smoke")
     ids = [entry.id for entry in claims]
     assert len(set(ids)) == len(ids)
-    assert {identifier[:2] for identifier in ids if identifier[0] == "C"} == {
+    assert {entry.id[:2] for entry in claims if entry.group == "paper"} == {
         "C1",
         "C2",
         "C3",
@@ -87,14 +86,18 @@ def test_the_catalogue_is_complete_and_gives_reasons():
         "C5",
         "C6",
     }
-    assert [identifier[0] for identifier in ids] == sorted((i[0] for i in ids), key="CBN".index)
+    places = [(list(GROUPS).index(entry.group), entry.number) for entry in claims]
+    assert places == sorted(places)
     for entry in claims:
         assert len(entry.because) > 10
         assert entry.says.endswith(".")
         assert entry.expected in (HOLDS, FAILS, None)
-        assert (entry.id[0] == "N") == (entry.expected == FAILS)
+        assert (entry.group == "control") == (entry.expected == FAILS)
         assert math.isfinite(entry.threshold)
-    assert len(claims_of(("networks",), ("mlp", "vgg11"))) == 2 * len(claims_of(("networks",), ("mlp",)))
+        assert entry.part in STUDY.parts
+        assert all(claims[ids.index(control)].group == "control" for control in entry.controls)
+    one, three = (STUDY.claims_of(size, ("networks",)) for size in ("smoke", "paper"))
+    assert len(three) == 3 * len(one)
 
 
 def profile(values, points="train", stage="projected", seed=0, **columns):
@@ -142,8 +145,8 @@ def test_two_runs_side_by_side():
 
 def test_the_fall_of_shuffled_layers_does_not_hold():
     """The claims about Deep RFM, fed with their own numbers in another order of layers, come out negative."""
-    main = next(entry for entry in claims_of(("deep-rfm",)) if entry.id == "C1.1")
-    straight = next(entry for entry in claims_of(("deep-rfm",)) if entry.id == "C1.2")
+    main = next(entry for entry in STUDY.claims_of("smoke") if entry.id == "C1.1")
+    straight = next(entry for entry in STUDY.claims_of("smoke") if entry.id == "C1.2")
     values = 0.5 ** np.arange(10)
     rng = np.random.default_rng(0)
     good = pd.concat([profile(values, seed=seed) for seed in range(3)])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agop.datasets import Standardiser, load
-from agop.experiments.controls import (
+from agop.experiments.studies.beaglehole2024.controls import (
     _ROOTS,
     Layer,
     control_profile,

@@ -12,7 +12,7 @@ import pytest
 import safetensors
 
 from agop.experiments.subjects import deep_rfm, network
-from agop.experiments.units import check_unit
+from agop.experiments.tables import check_unit
 from tests.experiments import soak, tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork")]
@@ -115,14 +115,24 @@ def test_twelve_kills_at_random_moments_change_nothing(verb, file, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_kills_of_a_reproduction_change_nothing(jobs, tmp_path):
-    command = ["reproduce", "all", "--preset", "smoke", "--seeds", "0", "--jobs", str(jobs), "--out"]
+    command = [
+        "reproduce",
+        "beaglehole2024",
+        "--preset",
+        "smoke",
+        "--seeds",
+        "0",
+        "--jobs",
+        str(jobs),
+        "--out",
+    ]
     undisturbed = tmp_path / "undisturbed"
     seconds = soak.seconds_until([*command, str(undisturbed)], tmp_path / "log", undisturbed / "result.json")
     expected, rng = tiny.numbers(undisturbed), random.Random(jobs)
     out, log, kills, finished = tmp_path / "killed", tmp_path / "killed.log", 0, {}
 
     def look():
-        for path in out.glob("units/*/result.json"):
+        for path in out.glob("units/*/*/result.json"):
             check_unit(path.parent)
             finished.setdefault(path, path.stat().st_mtime_ns)
 

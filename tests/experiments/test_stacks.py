@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from agop.datasets import load
-from agop.experiments.stacks import with_imbalance, with_noise
-from agop.experiments.units import DataSource, Unit, run_unit
+from agop.experiments.runner import run_unit
+from agop.experiments.studies.beaglehole2024 import STUDY
+from agop.experiments.studies.beaglehole2024.stacks import with_imbalance, with_noise
+from agop.experiments.units import DataSource, Unit
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ def test_imbalance_is_geometric(digits):
 def test_a_unit_of_label_noise_measures_both_kinds_of_labels(tmp_path):
     source = DataSource("digits", "f", n_train=120)
     options = {"layers": 3, "width": 32, "noise": 0.2, "permuted": True}
-    outcome = run_unit(Unit("deep-rfm", "deep-rfm/noise", 0, source, options), str(tmp_path))
+    unit = Unit("deep-rfm", "deep-rfm/noise", 0, source, options, work=STUDY.work["deep-rfm"])
+    outcome = run_unit(unit, str(tmp_path))
     assert outcome.status == "done"
     folder = tmp_path / outcome.unit.folder
     table = pd.read_csv(folder / "profile.csv")

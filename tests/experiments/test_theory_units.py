@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from agop.experiments.theory import run_kernel, run_linearised, run_reach
+from agop.experiments.studies.beaglehole2024.theory import run_kernel, run_linearised, run_reach
 from agop.experiments.units import DataSource, Unit
 from agop.theory.linearised import limit
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from agop.experiments import presets
-from agop.experiments.presets import Preset
 from agop.experiments.reproduce import Reproduction, Request, reproduce
+from agop.experiments.studies.beaglehole2024 import AMOUNTS, Amounts
 
-TINY = Preset(
-    data=("digits",), points=120, layers=4, width=32, control_points=100, deep_points=80, deep_layers=4, theory_points=40,
-    per_class=2, network_points=100, network_width=12, epochs=2,
+TINY = Amounts(
+    points=120, layers=4, width=32, control_points=100, deep_points=80, deep_layers=4, theory_points=40,
+    per_class=2, network_points=100, network_width=12, epochs=2, widths=(100, 200, 400),
+    shifts=((0.01, 0.1), (0.1, 0.1), (1.0, 0.1)),
 )  # fmt: skip
 
 
 def shrink() -> None:
     """Make the preset "smoke" of this process tiny."""
-    presets.PRESETS["smoke"] = TINY
-    presets._WIDTHS[:] = [100, 200, 400]
-    presets._SHIFTS[:] = [[0.01, 0.1], [0.1, 0.1], [1.0, 0.1]]
+    AMOUNTS["smoke"] = TINY
 
 
-def tiny(out: Path, experiment: str = "all", seeds: tuple[int, ...] = (0,), **more) -> Reproduction:
+def tiny(out: Path, study: str = "beaglehole2024", seeds: tuple[int, ...] = (0,), **more) -> Reproduction:
     shrink()
-    return reproduce(Request(experiment=experiment, seeds=seeds, **({"jobs": 1} | more)), out)
+    return reproduce(Request(studies=(study,), seeds=seeds, **({"jobs": 1} | more)), out)
 
 
 def numbers(out: Path) -> dict[str, bytes]:

@@ -68,10 +68,12 @@ ROWS = {
         ("--model torch.nn:Identity --data {d}/good.npz --weights {d}/none", "weights"),
     ],
     "reproduce": [
-        ("magic", "experiment"), ("all --preset magic", "preset"), ("theory --seeds -1", "seeds"), ("theory --seeds x", "seeds"),
-        ("theory networks", "one experiment"), ("theory --jobs 0", "jobs"), ("theory --data {d}/nan.npz", "NaN or infinite"),
-        ("theory --data {d}/none.npz", "does not exist"), ("theory --out {d}/file", "can be written"),
-        ("theory --out {d}/full", "thesis.tex"),
+        ("magic", "study"), ("all --preset magic", "preset"), ("all beaglehole2024", "all alone"),
+        ("beaglehole2024:magic", "part"), ("--backend magic", "backend"), ("--backend dask", "scheduler"),
+        ("beaglehole2024:theory --seeds -1", "seeds"), ("beaglehole2024:theory --seeds x", "seeds"),
+        ("beaglehole2024:theory --jobs 0", "jobs"), ("beaglehole2024:theory --data {d}/nan.npz", "NaN or infinite"),
+        ("beaglehole2024:theory --data {d}/none.npz", "does not exist"),
+        ("beaglehole2024:theory --out {d}/file", "can be written"), ("beaglehole2024:theory --out {d}/full", "thesis.tex"),
     ],
     "report": [
         ("", "Missing argument"), ("{d}/nowhere", "the directory of a run"), ("{d}/full", "the directory of a run"),

@@ -14,7 +14,7 @@ from agop.experiments.run import run
 from agop.experiments.rundir import RunDirectory
 from agop.experiments.subjects import network
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
-from agop.experiments.units import check_unit
+from agop.experiments.tables import check_unit
 from agop.networks.state import save_state
 from agop.report import RunRecord
 from tests.hostile.mutants import damaged_bytes, damaged_csv, damaged_json_file

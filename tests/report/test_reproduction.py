@@ -3,20 +3,22 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from agop.experiments import presets
+from agop.experiments.studies.beaglehole2024 import AMOUNTS
+from agop.report import reproduction
 from agop.report.reproduction import is_reproduction, number, write_reproduction
-from tests.experiments.tiny import TINY, tiny
+from tests.experiments.tiny import tiny
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    saved = presets.PRESETS["smoke"], list(presets._WIDTHS), list(presets._SHIFTS)
+    saved = AMOUNTS["smoke"]
     out = tmp_path_factory.mktemp("page") / "run"
-    tiny(out, "theory", seeds=(0, 1))
-    presets.PRESETS["smoke"], presets._WIDTHS[:], presets._SHIFTS[:] = saved
-    assert TINY.data == ("digits",)
+    tiny(out, "beaglehole2024:theory", seeds=(0, 1))
+    AMOUNTS["smoke"] = saved
     return write_reproduction(out)
 
 
@@ -41,7 +43,7 @@ def test_the_page_asks_no_network_for_anything(page):
 
 
 def test_figures_come_in_all_formats_and_again_as_the_same_bytes(page):
-    folder = page.parent / "figures" / "digits"
+    folder = page.parent / "figures" / "beaglehole2024" / "digits"
     stems = {path.stem for path in folder.iterdir()}
     assert {
         "linearised-toy",
@@ -68,3 +70,25 @@ def test_numbers():
     assert number(None, None) == "–"
     assert number(0.5, None) == "0.5"
     assert number(1.23456, 0.0123) == "1.23 ± 0.012"
+
+
+def test_data_sets_whose_names_contain_each_other_show_their_own_gram_matrices(tmp_path, monkeypatch):
+    monkeypatch.setitem(AMOUNTS, "smoke", AMOUNTS["smoke"])
+    rng = np.random.default_rng(0)
+    for name, classes in (("mnist", 3), ("fashion_mnist", 2)):
+        y = np.arange(60) % classes
+        x = rng.normal(size=(60, 6)) + 2 * np.eye(6)[y]
+        np.savez(tmp_path / f"{name}.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    sets = tuple(str(tmp_path / f"{name}.npz") for name in ("fashion_mnist", "mnist"))
+    out = tmp_path / "run"
+    tiny(out, "beaglehole2024:deep-rfm", data=sets)
+    shown = {}
+    monkeypatch.setattr(
+        reproduction.figures,
+        "gram_grid",
+        lambda matrices, labels, names, *, title: shown.setdefault(title, set(labels.tolist())) and Figure(),
+    )
+    reproduction.write_reproduction(out)
+    for data, labels in (("on mnist", {0, 1, 2}), ("on fashion_mnist", {0, 1})):
+        assert {frozenset(found) for title, found in shown.items() if data in title} == {frozenset(labels)}
+    assert len(shown) == 4

@@ -4,6 +4,8 @@ The thresholds were written down before a reproduction was run, each with its re
 runs of parts of the code on the bundled digits; nothing is fitted to what came out, and a verdict may be negative. Per data set and seed
 a claim has one number.
 
+Whose claim it is, a group says: of the paper, beyond it, or a control; `number` orders claims within their group.
+
 - holds: every seed's number is on the right side of the threshold, and their mean is at least one standard deviation away from it
   (an inequality that must hold in every case, such as C6.2, needs the first only);
 - does not hold: every seed's number is on the wrong side, and the mean is as far away;
@@ -20,30 +22,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-import pandas as pd
+Tables = Mapping[str, Any]
+"""Data frames by name, such as "deep-rfm/relu/profile", with columns `data`, `seed` and `n` (training points) besides the unit's own."""
 
-Tables = Mapping[str, pd.DataFrame]
-"""Tables of one data set by name, such as "deep-rfm/relu/profile", each with a column `seed`."""
+GROUPS = {"paper": "Claims of the paper", "beyond": "Beyond the paper", "control": "Controls"}
+"""Whose claims there are, and their headings, in the order in which they are shown."""
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim.
+    """One claim; statistic, threshold, reason and controls are written down before the run.
 
     Attributes
     ----------
     id
-        Of the paper ("C1.1"), beyond it ("B1"), or a control ("N1").
+        What it is called, such as "C1.1", "B3", "N4"; says nothing else.
+    group
+        "paper", "beyond" the paper, or "control".
+    number
+        Its place in the group.
     name
         The claim in a few words.
     says
         The claim, in one sentence.
-    experiment
-        "deep-rfm", "networks" or "theory".
     tables
-        The tables that the number is computed from.
+        The gathered tables that the number is computed from.
     statistic
         The number, in words.
     measure
@@ -52,32 +57,39 @@ class Claim:
         "<=" or ">=", and the number it is compared with.
     because
         Why this threshold.
+    controls
+        The ids of the controls that show that the number can come out negative.
     expected
         What the paper, or the purpose of a control, leads one to expect; None where nobody knows.
     weigh_spread
         Whether the standard deviation counts; not for an inequality that must hold in every case.
+    data
+        "each": a verdict for every data set; "all": one, from the rows of all of them together; or the labels of some, one verdict.
+    part
+        The part of the study that decides it.
     """
 
     id: str
+    group: Literal["paper", "beyond", "control"]
+    number: float
     name: str
     says: str
-    experiment: Literal["deep-rfm", "networks", "theory"]
     tables: tuple[str, ...]
     statistic: str
-    measure: Callable[..., dict[int, float]]
+    measure: Callable[..., Mapping[int, float]]
     relation: Literal["<=", ">="]
     threshold: float
     because: str
+    controls: tuple[str, ...] = ()
     expected: str | None = HOLDS
     weigh_spread: bool = True
+    data: str | tuple[str, ...] = "each"
+    part: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Everything but the function, as plain values."""
-        return {
-            entry.name: getattr(self, entry.name)
-            for entry in fields(self)
-            if entry.name not in ("measure", "tables")
-        } | {"tables": list(self.tables)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "measure"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def met_by(self, value: float) -> bool:
         """Whether one number is on the right side."""
@@ -96,6 +108,7 @@ class Verdict:
     values: Mapping[int, float]
     verdict: str
     reason: str = ""
+    study: str = ""
 
     @property
     def mean(self) -> float:
@@ -119,7 +132,7 @@ class Verdict:
 
 
 def decide(claim: Claim, tables: Tables, data: str = "") -> Verdict:
-    """The verdict on a claim from the tables of one data set; a table that is missing leaves it undecided."""
+    """The verdict on a claim from some tables, whose data set `data` names; a table that is missing leaves it undecided."""
     missing = [name for name in claim.tables if name not in tables]
     if missing:
         return Verdict(claim, data, {}, OPEN, f"there is no table {', '.join(missing)}")
@@ -138,8 +151,3 @@ def decide(claim: Claim, tables: Tables, data: str = "") -> Verdict:
             claim, data, values, OPEN, "the mean is within one standard deviation of the threshold"
         )
     return Verdict(claim, data, values, HOLDS if met[0] else FAILS)
-
-
-def decide_all(claims: tuple[Claim, ...], tables: Tables, data: str = "") -> list[Verdict]:
-    """The verdicts on all claims, in their order."""
-    return [decide(claim, tables, data) for claim in claims]

@@ -8,13 +8,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
-
 _PACKAGES = ("agop", "torch", "numpy", "scipy", "scikit-learn", "pandas")
 
 
 def environment() -> dict[str, Any]:
     """`versions` and `machine`, each a dictionary of plain values."""
+    import torch
+
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

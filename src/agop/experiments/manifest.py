@@ -9,7 +9,7 @@ from typing import Any
 
 from agop._checks import bad_value
 
-_TABLES = ("*.csv", "*.npz", "verdicts.json", "tables/*/*.csv")
+_TABLES = ("*.csv", "*.npz", "verdicts.json", "tables/**/*.csv")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -6,13 +6,14 @@ not run again. Every file in it is written atomically, so a file that exists is 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,10 @@ FORMAT = 1
 """The number in `config.json` that says how to read the directory."""
 
 CONFIG, RESULT = "config.json", "result.json"
+
+
+class Held(ValueError):
+    """Another process is writing the directory."""
 
 
 def identity(kind: str, options: Mapping[str, Any], data: str) -> str:
@@ -45,30 +50,44 @@ class RunDirectory:
         Which experiment writes it, for example "deep-rfm".
     config
         What goes into `config.json`; must hold "id", the `identity` of the run.
+    wait
+        Whether to wait for another process that is writing it, which is an error else.
+    parts
+        The subfolder whose directories are opened for writing one by one, each by whoever is at it: what they write is left alone.
 
     Attributes
     ----------
     notes
         Which packages have another version than when the run began: its numbers are then a mixture.
+    locked
+        Whether other processes are kept out: not on Windows, and not on a file system without locks.
 
     Raises
     ------
     ValueError
-        One sentence, if the directory holds another run or other files, another process is writing it, it
+        One sentence, if the directory holds another run or other files, another process is writing it (`Held`), it
         can't be written, or there is too little space (`needs`, in bytes).
 
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], kind: str, config: Mapping[str, Any], *, needs: int = 0
+        self,
+        path: str | os.PathLike[str],
+        kind: str,
+        config: Mapping[str, Any],
+        *,
+        needs: int = 0,
+        wait: bool = False,
+        parts: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.notes: list[str] = []
         self._lock: int | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path)
-            self._try_out(needs)
+            self._lock = _lock(self.path, wait)
+            self.locked = self._lock is not None
+            self._try_out(needs, parts)
             self._claim(kind, config)
         except OSError as error:
             self.close()
@@ -103,9 +122,11 @@ class RunDirectory:
     ) -> None:
         self.close()
 
-    def _try_out(self, needs: int) -> None:
+    def _try_out(self, needs: int, parts: str | None) -> None:
+        below = [entry for entry in self.path.iterdir() if entry.is_dir() and entry.name != parts]
         for pattern in (f"{PARTIAL}*", ".*.partial"):  # of a process that was killed while it wrote
-            for leftover in self.path.rglob(pattern):
+            found = [*self.path.glob(pattern), *(file for folder in below for file in folder.rglob(pattern))]
+            for leftover in found:
                 leftover.unlink(missing_ok=True)
         with tempfile.TemporaryFile(prefix=PARTIAL, dir=self.path) as stream:
             stream.write(b"\0" * 4096)
@@ -166,7 +187,18 @@ def _difference(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return "a run on other data"
 
 
-def _lock(folder: Path) -> int | None:
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing a directory that is there, after waiting for one that does."""
+    descriptor = _lock(folder, wait=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(folder: Path, wait: bool) -> int | None:
     """Hold the folder for this process until the descriptor is closed or the process ends."""
     try:
         import fcntl
@@ -174,11 +206,15 @@ def _lock(folder: Path) -> int | None:
         return None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         os.close(descriptor)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             got = f"{str(folder)!r}, which another process is writing"
-            raise bad_value("out", "a directory of its own", got, "wait for it or choose another") from None
+            refusal = bad_value("out", "a directory of its own", got, "wait for it or choose another")
+            raise Held(*refusal.args) from None
         return None  # a file system without locks
+    except BaseException:  # Ctrl-C while it waits
+        os.close(descriptor)
+        raise
     return descriptor

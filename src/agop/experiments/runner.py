@@ -1,17 +1,21 @@
-"""Run units: those that are finished are left alone, the others run here, in processes of this machine, or on a Dask cluster."""
+"""Run units: those that are finished are left alone, the others run here, in processes of this machine, or on a Dask cluster.
+
+Each unit's directory is locked while it is written. One that another process is at, in this call or in another one, is put off to the end,
+then waited for, and is "there" when that process has finished it.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from agop._checks import bad_value, integer
-from agop.experiments.units import Outcome, Unit, run_unit
+import torch
 
-CONNECT_SECONDS = 10
-"""How long a Dask scheduler may take to answer."""
+from agop.experiments.pools import Pool
+from agop.experiments.rundir import Held, RunDirectory
+from agop.experiments.units import KIND, Outcome, Unit, resolved
 
 Report = Callable[[int, int, Outcome], None]
 """Called after each unit with (how many are through, how many there are, how it ended)."""
@@ -21,87 +25,94 @@ def run_units(
     units: Sequence[Unit],
     out: Path,
     *,
-    jobs: int = 1,
-    dask: str | None = None,
+    pool: Pool | None = None,
     threads: int | None = 1,
     report: Report | None = None,
 ) -> list[Outcome]:
     """Run what is not finished of `units` in the directory `out`; outcomes come in the order of the units.
 
-    A unit that fails leaves the others alone. One whose process is killed runs again with the next call, from its last checkpoint; on a
-    Dask cluster, the scheduler gives it to another worker at once.
+    A unit that fails leaves the others alone. One whose worker dies runs again, from its last checkpoint, and fails if that kills another
+    worker.
 
     Parameters
     ----------
-    jobs
-        Processes of this machine (joblib); 1 runs in this process.
-    dask
-        Address of a scheduler, such as "tcp://host:8786"; its workers must see `out` and the data under the same paths.
+    pool
+        Where units run; one after the other in this process by default.
     threads
         torch's threads per unit; None leaves them alone.
 
     Raises
     ------
     ValueError
-        One sentence, if the cluster cannot be reached.
+        One sentence, if a cluster cannot be reached.
     """
-    jobs = integer("jobs", jobs, at_least=1)
-    ended = {unit.id: Outcome(unit, "there") for unit in units if unit.finished(out)}
-    for number, outcome in enumerate(ended.values(), start=1):
-        if report is not None:
-            report(number, len(units), outcome)
-    pending = [unit for unit in units if unit.id not in ended]
-    if dask is not None and pending:
-        stream = _on_cluster(pending, out, dask, threads)
-    elif jobs > 1 and len(pending) > 1:
-        stream = _in_processes(pending, out, jobs, threads)
-    else:
-        stream = (run_unit(unit, str(out), threads) for unit in pending)
-    for outcome in stream:
-        ended[outcome.unit.id] = outcome
+    pool = pool or Pool()
+    ended: dict[Path, Outcome] = {}
+
+    def note(outcome: Outcome) -> None:
+        ended[outcome.unit.folder] = outcome
         if report is not None:
             report(len(ended), len(units), outcome)
-    return [ended[unit.id] for unit in units]
 
-
-def _in_processes(units: Sequence[Unit], out: Path, jobs: int, threads: int | None) -> Iterator[Outcome]:
-    from joblib import Parallel, delayed
-
-    work = Parallel(n_jobs=min(jobs, len(units)), return_as="generator_unordered", batch_size=1)
-    with warnings.catch_warnings():
-        # a worker that has grown is replaced by a fresh one, which is as well
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        yield from work(delayed(run_unit)(unit, str(out), threads) for unit in units)
-
-
-def _on_cluster(units: Sequence[Unit], out: Path, address: str, threads: int | None) -> Iterator[Outcome]:
+    for unit in units:
+        if unit.finished(out):
+            note(Outcome(unit, "there"))
+    pending, before = [unit for unit in units if unit.folder not in ended], torch.get_num_threads()
+    place = str(out if pool.scheduler is None else out.resolve())
     try:
-        from distributed import Client, as_completed
-    except ImportError:
-        raise bad_value(
-            "dask", "the package distributed", "none installed", "pip install 'agop[distributed]'"
-        ) from None
+        if pool.shares_threads and threads is not None:
+            torch.set_num_threads(
+                threads
+            )  # once for all of them: a unit that ends must not change it for another
+        for wait in (False, True):
+            held = []
+            for outcome in pool.outcomes(partial(run_unit, out=place, threads=threads, wait=wait), pending):
+                if outcome.status == "held":
+                    held.append(outcome.unit)
+                else:
+                    note(outcome)
+            pending = held
+    finally:
+        torch.set_num_threads(before)
+    return [ended[unit.folder] for unit in units]
+
+
+def run_unit(unit: Unit, out: str, threads: int | None = 1, wait: bool = True) -> Outcome:
+    """Run one unit in its directory below `out`, or what is left of it; safe to call again after any interruption.
+
+    `threads` is the number of torch's threads while it runs: numbers are the same to the last bit only with the same number. A unit that
+    another process is at comes back as "held", or is waited for.
+    """
+    before = torch.get_num_threads()
     try:
-        client = Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TimeoutError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise bad_value(
-            "dask",
-            "the address of a running scheduler",
-            f"{address!r} ({reason})",
-            "start one with `dask scheduler`",
-        ) from None
-    with client:
-        futures: dict[Any, Unit] = {
-            client.submit(
-                run_unit, unit, str(out.resolve()), threads, key=f"agop-{unit.id}", pure=False
-            ): unit
-            for unit in units
-        }
-        for future in as_completed(futures):
-            failure = future.exception()
-            if failure is None:
-                yield future.result()
-            else:  # the workers it was given to have died, one after the other
-                reason = " ".join(str(failure).split()) or type(failure).__name__
-                yield Outcome(futures[future], "failed", reason)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        with RunDirectory(Path(out) / unit.folder, KIND, _header(unit), wait=wait) as place:
+            if place.finished:
+                return Outcome(unit, "there")
+            began = time.monotonic()
+            notes = resolved(unit.work)(unit, place.path)
+            place.finish({"unit": unit.describe(), "notes": notes, "seconds": time.monotonic() - began})
+        return Outcome(unit, "done")
+    except Held:
+        return Outcome(unit, "held")
+    except (ValueError, ArithmeticError, MemoryError, OSError) as error:
+        return Outcome(unit, "failed", " ".join(str(error).split()) or type(error).__name__)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _header(unit: Unit) -> dict[str, object]:
+    what = unit.describe()
+    return {
+        "id": unit.id,
+        "options": {
+            **{name: what[name] for name in ("study", "kind", "table", "seed")},
+            **unit.options,
+        },
+        "data": {
+            "source": unit.label,
+            "fingerprint": None if unit.data is None else unit.data.fingerprint,
+            "n": unit.n,
+        },
+    }

@@ -4,168 +4,190 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agop import __version__
-from agop._checks import bad_value
-from agop.datasets.npz import DAMAGED, read_arrays
-from agop.experiments.files import read_json, write_text
-from agop.experiments.manifest import check_tables
-from agop.experiments.reproduce import KIND, TABLES, VERDICTS, table_file
-from agop.experiments.rundir import CONFIG, RESULT
-from agop.experiments.units import check_unit
+from agop.experiments.claims import FAILS, GROUPS, HOLDS, OPEN
+from agop.experiments.drawing import Drawing
+from agop.experiments.files import write_text
+from agop.experiments.finished import Finished, is_reproduction
+from agop.experiments.rundir import held
+from agop.experiments.study import Study
+from agop.experiments.tables import together
 from agop.report import citation, figures
-from agop.report.plates import Plate, deep_rfm_plates, gram_plates
-from agop.report.plates_networks import network_plates
-from agop.report.plates_theory import kernel_plate, theory_plates
+from agop.report.drawing import Plate, plates
 from agop.report.write import FIGURES, PAGE
 
-SECTIONS = ("Deep RFM", "Networks", "Theory", "Beyond the paper", "Controls")
-_GROUPS = {"C": "Claims of the paper", "B": "Beyond the paper", "N": "Controls"}
-_MOST_BYTES = 2**30
-_RASTER = ("gram-", "kernel-matrices")
+__all__ = ["is_reproduction", "number", "write_reproduction"]
+
+_COUNTED = {HOLDS: "hold", FAILS: "do not", OPEN: "not decided"}
 
 
 def write_reproduction(path: str | os.PathLike[str]) -> Path:
-    """Write `figures/DATA/*` and `report.html` into the directory of a finished reproduction; returns the page.
+    """Write `figures/STUDY/DATA/*` and `report.html` into the directory of a finished reproduction; returns the page.
 
     Raises
     ------
     ValueError
         One sentence, if the directory holds no finished reproduction.
     """
-    folder = Path(path)
-    config = read_json(folder / CONFIG)
-    if config.get("kind") != KIND or not (folder / RESULT).is_file():
-        raise bad_value(
-            "run",
-            "the directory of a finished reproduction",
-            repr(str(path)),
-            "finish it with `agop reproduce`",
-        )
-    result = read_json(folder / RESULT)
-    check_tables(folder, result, f"delete {str(folder / RESULT)!r} and run `agop reproduce` again")
-    for unit in result["units"]:
-        check_unit(folder / unit)
-    verdicts = read_json(folder / VERDICTS)["verdicts"]
-    sets = []
-    for data in dict.fromkeys(entry["data"] for entry in verdicts):
-        own = [entry for entry in verdicts if entry["data"] == data]
-        units = [unit for unit in result["units"] if f"_{data}_" in unit]
-        sets.append(
+    record = Finished.load(path)
+    with held(record.folder):
+        studies = [_study(record, study) for study in record.studies]
+        environment = Environment(
+            loader=PackageLoader("agop.report", "templates"), autoescape=True, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        css = Path(__file__).parent / "templates" / "report.css"
+        page = environment.get_template("reproduction.html.j2").render(
+            **{name: record.result[name] for name in ("title", "headline", "facts", "notes")},
+            config=record.config, studies=studies, cite=citation, version=__version__,
+            css=Markup(css.read_text(encoding="utf-8")),
+        )  # fmt: skip
+        write_text(record.folder / PAGE, page)
+    return record.folder / PAGE
+
+
+def _study(record: Finished, study: Study) -> dict[str, Any]:
+    verdicts = [entry for entry in record.verdicts if entry["study"] == study.name]
+    drawn = _draw(record, study)
+    labels = dict.fromkeys([*(entry["data"] for entry in verdicts), *(data for data in drawn if drawn[data])])
+    return {
+        "name": study.name,
+        "id": _id(study.name),
+        "title": study.title,
+        "question": study.question,
+        "cite": str(study.cite),
+        "counts": _counts(verdicts),
+        "sets": [
             {
                 "name": data,
-                "groups": _groups(own),
-                "sections": _sections(_draw(folder, data, units), folder, data),
+                "id": _id(study.name, data),
+                "groups": _groups([entry for entry in verdicts if entry["data"] == data]),
+                "sections": _sections(drawn.get(data, ()), study.name, data),
             }
-        )
-    environment = Environment(
-        loader=PackageLoader("agop.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    css = Path(__file__).parent / "templates" / "report.css"
-    page = environment.get_template("reproduction.html.j2").render(
-        title=result["title"], headline=result["headline"], facts=result["facts"], notes=result["notes"],
-        config=config, sets=sets, cite=citation, version=__version__, css=Markup(css.read_text(encoding="utf-8")),
-    )  # fmt: skip
-    write_text(folder / PAGE, page)
-    return folder / PAGE
-
-
-def is_reproduction(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory says that it is one of `agop reproduce`."""
-    config = Path(path) / CONFIG
-    return config.is_file() and read_json(config).get("kind") == KIND
-
-
-def _draw(folder: Path, data: str, units: list[str]) -> list[Plate]:
-    """Draw and save every figure of a data set."""
-    place = folder / TABLES / data
-    tables = {_name(file): pd.read_csv(file) for file in sorted(place.glob("*.csv"))}
-    grams = {
-        variant: arrays
-        for variant, words in (("ReLU", "deep-rfm-relu"), ("cosine", "deep-rfm-cosine"))
-        if (arrays := _first(folder, units, words, "gram.npz"))
+            for data in labels
+        ],
     }
-    drawn = [*deep_rfm_plates(tables, data), *gram_plates(grams, data), *network_plates(tables, data)]
-    drawn += theory_plates(tables, data)
-    kernels = _first(folder, units, "theory-kernel", "kernels.npz")
-    if kernels:
-        drawn.append(kernel_plate(kernels, data))
-    (folder / FIGURES / data).mkdir(parents=True, exist_ok=True)
-    for plate in drawn:
-        figures.save(plate.figure, folder / FIGURES / data, plate.stem)
+
+
+def _counts(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many verdicts of each kind there are, a row for each group of claims."""
+    rows = []
+    for group, heading in GROUPS.items():
+        found = Counter(entry["verdict"] for entry in verdicts if entry["group"] == group)
+        if found:
+            rows.append({"heading": heading, "counts": [found[word] for word in _COUNTED]})
+    return rows
+
+
+def _draw(record: Finished, study: Study) -> dict[str, list[Picture]]:
+    """Draw and save every figure of a study, by data set; those of all of them together are under their joined names."""
+    drawings = study.drawings_of(str(record.config["options"]["preset"]))
+    labels = record.labels(study.name)
+    drawn: dict[str, list[Picture]] = {}
+    for label in labels:
+        own = [drawing for drawing in drawings if drawing.data == "each"]
+        drawn[label] = _pictures(record, study.name, own, (label,))
+    for drawing in drawings:
+        if drawing.data == "all":
+            having = _labels(record, study.name, drawing)
+            pictures = _pictures(record, study.name, [drawing], having, "all") if having else []
+            drawn.setdefault(", ".join(having), []).extend(pictures)
     return drawn
 
 
-def _name(file: Path) -> str:
-    """The name of the table in a file: the reverse of `table_file`; experiments have a hyphen of their own."""
-    stem = file.stem
-    for head in ("deep-rfm", "control", "theory", "networks"):
-        if stem.startswith(f"{head}-"):
-            return "/".join([head, *stem.removeprefix(f"{head}-").split("-")])
-    return stem
+def _labels(record: Finished, study: str, drawing: Drawing) -> list[str]:
+    """The data sets that have a table of a drawing."""
+    own = [entry for entry in record.tables if entry["study"] == study and entry["name"] in drawing.tables]
+    return list(dict.fromkeys(entry["data"] for entry in own))
 
 
-def _first(folder: Path, units: list[str], table: str, file: str) -> Mapping[str, np.ndarray]:
-    """The arrays of the first unit of a table; none if there is no such unit, or it wrote none."""
-    for unit in units:
-        path = folder / unit / file
-        if Path(unit).name.startswith(f"{table}_") and path.is_file():
-            try:
-                return read_arrays(path, _MOST_BYTES)
-            except DAMAGED as error:
-                reason = " ".join(str(error).split())[:200]
-                raise bad_value(
-                    "run", f"a readable {file}", f"{str(path)!r} ({reason})", "delete that unit"
-                ) from None
-    return {}
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it: section, caption, image, links to its files and to the tables it was drawn from."""
+
+    section: str
+    caption: str
+    uri: str
+    links: list[tuple[str, str]]
+    tables: list[str]
+    wide: bool
 
 
-def _sections(drawn: list[Plate], folder: Path, data: str) -> list[dict[str, Any]]:
-    sections = []
-    for section in SECTIONS:
-        own = [_picture(plate, folder, data) for plate in drawn if plate.section == section]
-        if own:
-            sections.append(
-                {"name": section, "id": f"{data}-{section.lower().replace(' ', '-')}", "pictures": own}
-            )
-    return sections
+def _pictures(
+    record: Finished, study: str, drawings: Sequence[Drawing], labels: Sequence[str], folder: str = ""
+) -> list[Picture]:
+    """Draw and save the figures about some data sets."""
+    frames = together(record.frames(study, label) for label in labels)
+    place = f"{FIGURES}/{study}/{folder or labels[0]}"
+    (record.folder / place).mkdir(parents=True, exist_ok=True)
+
+    def arrays(table: str, file: str) -> Mapping[str, np.ndarray]:
+        return record.arrays(study, labels[0], table, file)
+
+    found = []
+    for drawing in drawings:
+        for plate in plates(drawing, frames, arrays, ", ".join(labels)):
+            figures.save(plate.figure, record.folder / place, plate.stem)
+            files = [
+                entry["file"]
+                for name in plate.tables
+                for entry in record.tables
+                if entry["study"] == study and entry["name"] == name and entry["data"] in labels
+            ]
+            found.append(_picture(plate, record.folder, f"{place}/{plate.stem}", files))
+    return found
 
 
-def _picture(plate: Plate, folder: Path, data: str) -> dict[str, Any]:
-    suffix, kind = ("png", "png") if plate.stem.startswith(_RASTER) else ("svg", "svg+xml")
-    stem = f"{FIGURES}/{data}/{plate.stem}"
+def _picture(plate: Plate, folder: Path, stem: str, tables: list[str]) -> Picture:
+    suffix, kind = ("png", "png") if plate.raster else ("svg", "svg+xml")
     encoded = base64.b64encode((folder / f"{stem}.{suffix}").read_bytes()).decode()
-    return {
-        "caption": plate.caption,
-        "uri": f"data:image/{kind};base64,{encoded}",
-        "links": [(s.upper(), f"{stem}.{s}") for s in figures.FORMATS],
-        "tables": [table_file(data, name) for name in plate.tables],
-        "wide": plate.stem.startswith("gram-"),
-    }
+    links = [(form.upper(), f"{stem}.{form}") for form in figures.FORMATS]
+    uri = f"data:image/{kind};base64,{encoded}"
+    return Picture(plate.section, plate.caption, uri, links, tables, plate.wide)
 
 
-def _groups(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _sections(drawn: Sequence[Picture], study: str, data: str) -> list[dict[str, Any]]:
+    """The figures by section, in the order in which sections come."""
+    return [
+        {
+            "name": section,
+            "id": _id(study, data, section),
+            "pictures": [picture for picture in drawn if picture.section == section],
+        }
+        for section in dict.fromkeys(picture.section for picture in drawn)
+    ]
+
+
+def _id(*words: str) -> str:
+    """An anchor of the page."""
+    return re.sub(r"[^a-z0-9_]+", "-", "-".join(words).lower())
+
+
+def _groups(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups = []
-    for letter, heading in _GROUPS.items():
-        rows = [_row(entry) for entry in verdicts if entry["id"][0] == letter]
+    for group, heading in GROUPS.items():
+        rows = [_row(entry) for entry in verdicts if entry["group"] == group]
         if rows:
-            groups.append({"heading": heading, "rows": rows})
+            groups.append({"name": group, "heading": heading, "rows": rows})
     return groups
 
 
-def _row(entry: dict[str, Any]) -> dict[str, Any]:
+def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
     expected, verdict = entry["expected"], entry["verdict"]
     surprise = expected is not None and verdict not in (expected, "not decided")
-    return entry | {
+    return {
+        **entry,
         "number": number(entry["mean"], entry["std"]),
         "bound": f"{'≤' if entry['relation'] == '<=' else '≥'} {entry['threshold']:g}",
         "class": verdict.replace(" ", "-"),

@@ -13,7 +13,8 @@ from typing import Any
 
 from agop.experiments.run import run
 from agop.experiments.subjects.network_config import NetworkConfig
-from agop.experiments.units import Unit, check_unit, read_table, write_table
+from agop.experiments.tables import check_unit, read_table, write_table
+from agop.experiments.units import DataSource, Unit
 
 RUN = "network"
 _TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "through_layers", "epochs")
@@ -22,6 +23,7 @@ _TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "thr
 def run_network(unit: Unit, folder: Path) -> list[str]:
     """Train and measure the network of a unit, from its last checkpoint on."""
     options: dict[str, Any] = dict(unit.options)
+    assert isinstance(unit.data, DataSource)
     config = NetworkConfig(
         data=unit.data.name, data_root=unit.data.root, n_train=unit.data.n_train, subset="random",
         seed=unit.seed, **options,

@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 
 from agop.datasets import Dataset, Standardiser
-from agop.experiments.controls import control_profile
 from agop.experiments.listener import Listener
+from agop.experiments.studies.beaglehole2024.controls import control_profile
 from agop.experiments.subjects import deep_rfm
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
-from agop.experiments.units import Unit, write_table
+from agop.experiments.tables import write_table
+from agop.experiments.units import Unit
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.profiles.profile import profile
 
@@ -35,9 +36,17 @@ def config_of(unit: Unit) -> DeepRFMConfig:
     )
 
 
+def points_of(unit: Unit) -> Dataset:
+    """The points of a unit."""
+    assert unit.data is not None
+    data = unit.data.load(unit.seed)
+    assert isinstance(data, Dataset)
+    return data
+
+
 def run_stack(unit: Unit, folder: Path) -> list[str]:
     """Fit the Deep RFM of a unit, layer by layer with checkpoints, and measure it."""
-    config, original = config_of(unit), unit.data.load(unit.seed)
+    config, original = config_of(unit), points_of(unit)
     data = with_noise(
         with_imbalance(original, unit.options.get("imbalance")), unit.options.get("noise"), unit.seed
     )
@@ -65,8 +74,8 @@ def run_stack(unit: Unit, folder: Path) -> list[str]:
 
 
 def run_control(unit: Unit, folder: Path) -> list[str]:
-    """Run Deep RFM with another projection; see `agop.experiments.controls`."""
-    config, data = config_of(unit), unit.data.load(unit.seed)
+    """Run Deep RFM with another projection; see controls.py."""
+    config, data = config_of(unit), points_of(unit)
     x_train, x_test = standardised(data, config.dtype)
     table = control_profile(
         unit.options["rule"],

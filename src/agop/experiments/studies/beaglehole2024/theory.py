@@ -23,8 +23,9 @@ from torch import Tensor
 
 from agop.collapse import ClassMoments, nc1
 from agop.experiments.files import atomic
-from agop.experiments.stacks import config_of, standardised
-from agop.experiments.units import Unit, write_table
+from agop.experiments.studies.beaglehole2024.stacks import config_of, points_of, standardised
+from agop.experiments.tables import write_table
+from agop.experiments.units import Unit
 from agop.kernels import Laplace
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.machines.deep_rfm_layer import unit_rows
@@ -89,7 +90,7 @@ def _wide(unit: Unit) -> pd.DataFrame:
 
 def run_reach(unit: Unit, folder: Path) -> list[str]:
     """How far the linearised theory predicts a Deep RFM with its radial kernel and its random features."""
-    config, data = config_of(unit), unit.data.load(unit.seed)
+    config, data = config_of(unit), points_of(unit)
     x_train, _ = standardised(data, "float64")
     labels = torch.from_numpy(data.y_train)
     model = DeepRFMClassifier(
@@ -144,7 +145,7 @@ def run_reach(unit: Unit, folder: Path) -> list[str]:
 
 def run_kernel(unit: Unit, folder: Path) -> list[str]:
     """Learn the kernel of a few points of each class, from their Laplace kernel on, with balanced and with imbalanced classes."""
-    data = unit.data.load(unit.seed)
+    data = points_of(unit)
     x_train, _ = standardised(data, "float64")
     present = np.unique(data.y_train)
     most, tables = int(unit.options["per_class"]), []
@@ -186,10 +187,10 @@ def _sets(unit: Unit) -> Iterator[tuple[str, Float[Tensor, "n d"], Int[Tensor, "
     means = _TOY["spread"] * torch.randn(n_classes, d, generator=generator, dtype=torch.float64)
     noise = torch.randn(len(labels), d, generator=generator, dtype=torch.float64)
     yield "toy", (means[labels] + noise) / d**0.5, labels
-    data = unit.data.load(unit.seed)
+    data = points_of(unit)
     x_train, _ = standardised(data, "float64")
     yield (
-        unit.data.label,
+        unit.label,
         torch.from_numpy(x_train),
         torch.from_numpy(np.unique(data.y_train, return_inverse=True)[1]),
     )

@@ -1,0 +1,25 @@
+"""Reproduced papers: the registry of them. A study is one file (and the code it computes with), and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agop.experiments.study import Study
+from agop.registry import Registry
+
+STUDIES: Registry[Study] = Registry(
+    "agop.studies",
+    {
+        "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
+    },
+)
+"""Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""
+
+
+def every() -> Iterator[Study]:
+    """All studies but those of plug-ins that can't be loaded, which a warning names."""
+    for name in STUDIES:
+        try:
+            yield STUDIES[name]
+        except KeyError:
+            continue
