@@ -47,13 +47,24 @@ def _flags(entry: Field[Any]) -> tuple[str, ...]:
 
 
 def _completion(about: Option) -> Callable[[str], list[str]] | None:
-    """Shell completion from names, and from files of this folder; whether a value is right is decided where it is used."""
+    """Shell completion of an option; whether a value is right is decided where it is used."""
     if not (about.choices or about.suggestions or about.files):
         return None
+    return complete(*about.choices, *about.suggestions, files=about.files)
 
-    def complete(incomplete: str) -> list[str]:
-        files = sorted(str(path) for path in Path().glob(about.files)) if about.files else []
-        words = [*about.choices, *about.suggestions, *files]
-        return [word for word in words if word.startswith(incomplete)]
 
-    return complete
+def complete(*words: str, files: str = "") -> Callable[[str], list[str]]:
+    """Shell completion from these words, and from files of this folder."""
+
+    def completed(incomplete: str) -> list[str]:
+        found = sorted(str(path) for path in Path().glob(files)) if files else []
+        return [word for word in (*words, *found) if word.startswith(incomplete)]
+
+    return completed
+
+
+def data_sets(incomplete: str) -> list[str]:
+    """Shell completion of `--data`: names of data sets, and files that hold one."""
+    from agop.datasets.registry import DATA
+
+    return complete(*DATA, files="*.npz")(incomplete)
