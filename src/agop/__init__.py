@@ -38,6 +38,10 @@ if TYPE_CHECKING:
         nc5,
     )
 
+    # more probes
+    from agop.probes.dropout import dropout_penalty
+    from agop.probes.redundancy import Redundancy, redundancy
+
     # estimators
     from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
     from agop.machines import (
@@ -61,6 +65,8 @@ __version__ = _version("agop")
 _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
     "collapse": "ClassMoments CollapseReport Measurement SpanScatter collapse_report nc1 nc2 nc3 nc4 nc5",
+    "probes.dropout": "dropout_penalty",
+    "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": "DeepRFMClassifier DeepRFMRegressor RFMClassifier RFMRegressor estimate_memory",
     "launch": "launched",
@@ -68,7 +74,7 @@ _NAMES = {
     "view": "LayerView",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}
-_ROOMS = frozenset(_NAMES) | {
+_ROOMS = frozenset(home.partition(".")[0] for home in _NAMES) | {
     "datasets", "experiments", "integrations", "linalg", "networks", "report", "theory"
 }  # fmt: skip
 __all__ = sorted(_HOMES)
