@@ -72,7 +72,7 @@ def dropout_penalty(Z: Float[Tensor, "n h"], weight: Float[Tensor, "o _"]) -> Me
     return Measurement(float(terms.sum()), "dropout_penalty", definition, details=details)
 
 
-def _terms(Z: Float[Tensor, "n h"], weight: Float[Tensor, "o h"]) -> Float[Tensor, " h"]:
+def _terms(Z: Float[Tensor, "n h"], weight: Float[Tensor, "o _"]) -> Float[Tensor, " h"]:
     """What each unit adds, in float64."""
     _checks.floating("Z", Z, ndim=2)
     _checks.floating("weight", weight, ndim=2)
