@@ -312,6 +312,9 @@ def _readout(
 ) -> chunks.Readout:
     if not bool(live.any()):
         raise _checks.bad_value("Z", "at least one unit that varies over the samples", f"{len(Z)} equal rows")
+    largest = weight.abs() @ Z.abs().amax(0) + bias.abs()
+    if not bool(torch.isfinite(largest).all()):
+        raise _checks.bad_value("weight", "logits in the range of float64", "an overflow", "rescale it, or Z")
     offset = bias + weight[:, ~live] @ Z[0, ~live]
     return chunks.Readout(Z[:, live].mT.contiguous(), weight[:, live].contiguous(), offset, y)
 
@@ -327,7 +330,7 @@ def _checked(Z: Any, weight: Any, bias: Any, y: Any) -> tuple[Tensor, Tensor, Te
         raise _checks.bad_value(
             "bias", f"shape ({len(weight)},)", f"{tuple(bias.shape)}", "one entry a class"
         )
-    check_labels(y, len(weight))
+    check_labels(y, len(weight), "y")
     if len(Z) < 2:
         raise _checks.bad_value("Z", "at least two samples", str(len(Z)))
     _checks.same_length("Z", len(Z), "y", len(y))

@@ -16,16 +16,15 @@ Arora, Bartlett, Mianjy and Srebro 2021 (ICML; arXiv 2003.03397).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.networks.streams import stream
 from agop.probes.dropout import dropout_penalty
 
 MOST_UNITS = 12
@@ -47,7 +46,7 @@ def loss(
         If they are not finite or do not fit each other, or there are no samples.
     """
     a, U, y = _checked(activations, weight, targets)
-    return float(_loss(a, U, y))
+    return in_range("activations", float(_loss(a, U, y)))
 
 
 def expected_loss(
@@ -78,7 +77,7 @@ def expected_loss(
     """
     odds = _odds(p)
     a, U, y = _checked(activations, weight, targets)
-    return float(_loss(a, U, y)) + odds * float(dropout_penalty(a, U))
+    return in_range("activations", float(_loss(a, U, y)) + odds * float(dropout_penalty(a, U)))
 
 
 def enumerated_loss(
@@ -103,9 +102,9 @@ def enumerated_loss(
     total = 0.0
     for mask in product((0.0, 1.0), repeat=a.shape[1]):
         kept = a.new_tensor(mask)
-        chance = prod(1 - p if one else p for one in mask)
+        chance = math.prod(1 - p if one else p for one in mask)
         total += chance * float(_loss(a * kept / (1 - p), U, y))
-    return total
+    return in_range("activations", total)
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,8 @@ def sampled_loss(
     """
     _odds(p)
     draws = _checks.integer("draws", draws, at_least=2)
-    generator = stream(_checks.integer("random_state", random_state, at_least=0))
+    seed = _checks.integer("random_state", random_state, at_least=0)
+    generator = torch.Generator().manual_seed(seed % 2**32)
     a, U, y = _checked(activations, weight, targets)
     losses = torch.stack(
         [
@@ -141,11 +141,20 @@ def sampled_loss(
             for _ in range(draws)
         ]
     )
-    return Sampled(float(losses.mean()), float(losses.std() / draws**0.5))
+    return Sampled(in_range("activations", float(losses.mean())), float(losses.std() / draws**0.5))
 
 
 def _loss(a: Float[Tensor, "n h"], U: Float[Tensor, "o h"], y: Float[Tensor, "n o"]) -> Float[Tensor, ""]:
     return (a @ U.mT - y).square().sum() / len(a)
+
+
+def in_range(name: str, value: float) -> float:
+    """Return `value` if it is finite, else raise: finite numbers of this argument were too large to be squared."""
+    if not math.isfinite(value):
+        raise _checks.bad_value(
+            name, "numbers with squares in the range of float64", "an overflow", "rescale them"
+        )
+    return value
 
 
 def _odds(p: float | int) -> float:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
+from agop.theory.dropout import in_range
 
 
 def sensing_penalty(
@@ -52,7 +53,8 @@ def sensing_penalty(
     if U.shape[1] != V.shape[1]:
         raise _checks.bad_value("V", f"{U.shape[1]} columns, as U", f"shape {tuple(V.shape)}")
     p, q = _probabilities("p", p, len(U)), _probabilities("q", q, len(V))
-    return float((p @ U.detach().cpu().double().square()) @ (q @ V.detach().cpu().double().square()))
+    of_rows, of_columns = p @ U.detach().cpu().double().square(), q @ V.detach().cpu().double().square()
+    return in_range("U", float(of_rows @ of_columns))
 
 
 def least_penalty(
@@ -79,7 +81,7 @@ def least_penalty(
     0.5
     """
     S = _decomposed(M, p, q, factors)[1]
-    return float(S.sum()) ** 2 / factors
+    return in_range("M", float(S.sum().square()) / factors)
 
 
 def least_factors(
