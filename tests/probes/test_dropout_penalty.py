@@ -93,4 +93,3 @@ def test_the_probe_measures_where_a_classifier_reads():
     assert DROPOUT_PENALTY(evidence) == dropout_penalty(Z, weight)
     assert DROPOUT_PENALTY.applies(evidence)
     assert not DROPOUT_PENALTY.applies(Evidence(name="input", level="stage", given={Need("rows"): Z}))
-    assert DROPOUT_PENALTY(DROPOUT_PENALTY.example()) > 0

@@ -278,36 +278,71 @@ def test_one_class_is_a_value():
     assert torch.allclose(found.r2, agop.redundancy(Z, weight, bias, y * 0).r2, atol=IDENTITY)
 
 
+def stage(**given):
+    there = {Need(kind): value for kind, value in given.items() if value is not None}
+    return Evidence(name="input", level="stage", given=there)
+
+
+def mixed():
+    """Ten units, six of which mix the other four, and a classifier on them."""
+    g = torch.Generator().manual_seed(0)
+    Z, _, bias, y = layer(units=4)
+    wide = torch.cat([Z, Z @ torch.randn(4, 6, generator=g, dtype=torch.float64)], 1)
+    return stage(rows=wide, labels=y, weight=torch.eye(3, 10, dtype=torch.float64), bias=bias)
+
+
 @pytest.mark.parametrize("probe", [REDUNDANCY, REDUNDANCY_LINEAR], ids=lambda probe: probe.name)
 def test_the_probes_give_what_they_declare(probe):
-    evidence = probe.example()
+    evidence = mixed()
     results = probe.results(evidence)
     assert tuple(results) == probe.columns
-    assert results[probe.columns[0]] == 5  # four units and their mixtures; 10, 5, 2, 1 are measured
-    assert all(isinstance(results[column], Curve) for column in probe.columns[2:])
-    assert results[probe.columns[2]].x == (1, 2, 5, 10)
-    rows, labels = evidence.rows, evidence.labels
-    kept = agop.redundancy(rows, evidence.weight, evidence.bias, labels)
+    assert results[probe.columns[0]] == 5  # of 1, 2, 5, 10: the least above four
+    curves = [results[column] for column in probe.columns[2:]]
+    assert all(
+        isinstance(curve, Curve) and np.isfinite([*curve.value, *curve.spread]).all() for curve in curves
+    )
+    assert [list(curve.x) for curve in curves] == [[1, 2, 5, 10]] * 2 + [[1, 2, 5], [1, 2, 5, 10], [1, 2, 5]]
+    kept = agop.redundancy(evidence.rows, evidence.weight, evidence.bias, evidence.labels)
     assert results[probe.columns[3]].value == kept.curve("r2").value
     fewer = probe.with_(widths=[3], draws=2).results(evidence)
-    assert fewer[probe.columns[3]].x == (3,)
+    assert fewer[probe.columns[3]].x == [3]
+
+
+@pytest.mark.parametrize("probe", [REDUNDANCY, REDUNDANCY_LINEAR], ids=lambda probe: probe.name)
+def test_the_probes_say_why_there_is_nothing(probe):
+    Z, weight, bias, y = layer()
+    for rows, labels, says in [
+        (Z[:0], y[:0], "0 samples"),
+        (Z[:1], y[:1], "1 samples"),
+        (torch.ones_like(Z), y, "no unit varies"),
+    ]:
+        found = probe.results(stage(rows=rows, labels=labels, weight=weight, bias=bias))
+        assert all(says in value.undefined_because for value in found.values())
+    collapsed = probe.results(stage(rows=weight[y], labels=y, weight=weight))
+    assert "do not vary within classes" in collapsed[probe.columns[0]].undefined_because
+    assert "do not vary within classes" in collapsed[probe.columns[-1]].undefined_because
+    assert isinstance(collapsed[probe.columns[3]], Curve)
+
+
+def test_a_head_without_bias_is_one_with_zeros():
+    Z, weight, bias, y = layer()
+    without = REDUNDANCY.results(stage(rows=Z, labels=y, weight=weight))
+    zeros = REDUNDANCY.results(stage(rows=Z, labels=y, weight=weight, bias=0 * bias))
+    assert without["chunk_accuracy"].value == zeros["chunk_accuracy"].value
 
 
 def test_a_linear_probe_reads_a_stage_without_a_classifier():
     Z, _, _, y = layer(n=400)
-    evidence = Evidence(
-        name="output", level="stage", given={Need("rows"): Z.float(), Need("labels"): 2 * y.int()}
-    )
+    evidence = stage(rows=Z.float(), labels=2 * y.int())
     assert not REDUNDANCY.applies(evidence)
     assert REDUNDANCY_LINEAR.applies(evidence)
     found = REDUNDANCY_LINEAR.results(evidence)
     assert found["linear_chunk_accuracy"].value[-1] > 0.8
     assert "least squares" in found["linear_critical_width"].details["head"]
-    two = Evidence(name="output", level="stage", given={Need("rows"): Z, Need("labels"): (y > 0).long()})
-    assert REDUNDANCY_LINEAR.results(two)["linear_chunk_accuracy"].value[-1] > 0.8
-    one = Evidence(name="output", level="stage", given={Need("rows"): Z, Need("labels"): y * 0})
-    with pytest.warns(RuntimeWarning, match="two classes"):
-        assert REDUNDANCY_LINEAR.results(one)["linear_critical_width"].undefined_because
+    two = REDUNDANCY_LINEAR.results(stage(rows=Z, labels=(y > 0).long()))
+    assert two["linear_chunk_accuracy"].value[-1] > 0.8
+    one = REDUNDANCY_LINEAR.results(stage(rows=Z, labels=y * 0))
+    assert "only one class" in one["linear_critical_width"].undefined_because
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.evidence import Evidence, Need
+from agop.evidence import Evidence
 from agop.measurement import Measurement
 from agop.probe import Probe
 
@@ -88,12 +88,6 @@ def _of_evidence(e: Evidence) -> Measurement:
     return dropout_penalty(e.get("rows"), e.get("weight"))
 
 
-def _example() -> Evidence:
-    g = torch.Generator().manual_seed(0)
-    rows, weight = (torch.randn(size, 6, generator=g, dtype=torch.float64) for size in (40, 3))
-    return Evidence(name="input", level="stage", given={Need("rows"): rows, Need("weight"): weight})
-
-
 DROPOUT_PENALTY = Probe(
     name="dropout_penalty",
     label="dropout penalty R",
@@ -107,5 +101,4 @@ DROPOUT_PENALTY = Probe(
     formula="Σ_j ‖U_:j‖² mean_i a_j(x_i)²",
     source="Arora, Bartlett, Mianjy, Srebro 2021 (arXiv 2003.03397)",
     invariant=frozenset({"order", "labels", "batches"}),
-    example=_example,
 )

@@ -380,6 +380,9 @@ def _of_evidence(
     """The columns of both probes: with class means kept and removed; those of a linear head begin with "linear_"."""
     _checks.one_of("head", head, ("own", "linear"))
     rows, labels = e.get("rows"), e.get("labels")
+    reason = _too_little(rows, labels, head)
+    if reason is not None:
+        return {name: Measurement.undefined(name, "random chunks", reason) for name in _names(head)}
     weight, bias = (e.get("weight"), e.bias) if head == "own" else _linear_head(rows, labels)
     kept, within = (
         redundancy(
@@ -389,8 +392,30 @@ def _of_evidence(
     )
     critical, bend = within.critical_width(threshold), kept.accuracy_width()
     critical.details["head"] = bend.details["head"] = _HEADS[head]
-    curves = [kept.curve(of) for of in CURVES] + [within.curve(of) for of in CURVES[1:]]
+    curves = [_defined(kept, of) for of in CURVES] + [_defined(within, of) for of in CURVES[1:]]
     return dict(zip(_names(head), (critical, bend, *curves)))
+
+
+def _too_little(rows: Tensor, labels: Tensor, head: str) -> str | None:
+    """Why there are no chunks to measure here, if there are none."""
+    if len(rows) < 2:
+        return f"{len(rows)} samples: chunks need at least two"
+    if not bool((rows[0] != rows).any()):
+        return "no unit varies over the samples"
+    if head == "linear" and len(labels.unique()) < 2:
+        return "only one class has samples, so there is nothing for a linear classifier to tell apart"
+    return None
+
+
+def _defined(found: Redundancy, of: str) -> Measurement | Curve:
+    """The curve where it has values: there are no pairs outside a chunk of all units."""
+    curve = found.curve(of)
+    there = [i for i, value in enumerate(curve.value) if value == value]
+    if not there:
+        reason = found.undefined_because or "fewer than two units are outside the chunks"
+        return Measurement.undefined(of, "random chunks", reason)
+    x, value, spread = ([side[i] for i in there] for side in (curve.x, curve.value, curve.spread or ()))
+    return Curve(x, value, spread)
 
 
 _HEADS = {"own": "the network's own", "linear": "least squares with ridge, fitted on the same rows"}
@@ -407,8 +432,6 @@ def _linear_head(
     Z = rows.detach().cpu().double()
     unit = (Z - Z.mean(0)).square().mean().sqrt()
     present = labels.unique().cpu().long()
-    if len(present) < 2 or not bool(unit > 0):
-        raise _checks.bad_value("rows", "two classes of rows that vary, for a linear probe", "fewer")
     fitted = RidgeClassifier(alpha=1e-3 * len(Z)).fit((Z / unit).numpy(), labels.cpu().numpy())
     weight, bias = (
         torch.as_tensor(fitted.coef_).reshape(-1, Z.shape[1]) / unit,
@@ -421,23 +444,12 @@ def _linear_head(
     return whole.index_copy(0, present, weight), below.index_copy(0, present, bias)
 
 
-def _example() -> Evidence:
-    """A stage of ten units, six of which mix the other four, and a classifier on it."""
-    g = torch.Generator().manual_seed(0)
-    labels = torch.arange(60) % 3
-    rows = torch.randn(60, 4, generator=g, dtype=torch.float64) + 2 * torch.eye(3, 4)[labels]
-    rows = torch.cat([rows, rows @ torch.randn(4, 6, generator=g, dtype=torch.float64)], 1)
-    weight, bias = torch.eye(3, 10, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    given = {Need("rows"): rows, Need("labels"): labels, Need("weight"): weight, Need("bias"): bias}
-    return Evidence(name="input", level="stage", given=given)
-
-
 REDUNDANCY = Probe(
     name="redundancy",
     label="critical width",
     measure=_of_evidence,
     level="stage",
-    needs=(Need("rows", n=2000), "labels", "weight", "bias"),
+    needs=(Need("rows", n=2000), "labels", "weight"),
     applies=lambda e: e.weight is not None,
     columns=_COLUMNS,
     meaning="units of a random chunk that determine 95 % of the rest within classes; few: the layer consists of near copies",
@@ -446,8 +458,7 @@ REDUNDANCY = Probe(
     range="[1, d]",
     formula="least w with mean R²(F − μ_y | w of its units) ≥ 0.95",
     source="Doimo, Glielmo, Goldt, Laio 2022 (arXiv 2106.03485); class means removed: not theirs",
-    invariant=frozenset({"order", "batches"}),
-    example=_example,
+    invariant=frozenset({"order", "labels", "batches"}),
 )
 
 REDUNDANCY_LINEAR = replace(
@@ -457,5 +468,6 @@ REDUNDANCY_LINEAR = replace(
     applies=lambda e: True,
     columns=_names("linear"),
     options={"head": "linear"},
+    invariant=frozenset({"order", "labels", "scale", "batches"}),
     meaning="the same at any stage, its accuracy that of a linear classifier fitted on the rows",
 )
