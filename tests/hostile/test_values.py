@@ -55,7 +55,7 @@ SUBJECTS = [
 
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "Measure", "MemoryEstimate", "Dataset",
-    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile",
+    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Redundancy",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
 CONSTANTS = {"INPUTS", "MEASURES", "DEFAULT_ROOT"}
