@@ -151,7 +151,7 @@ def test_subjects(points, generator):
     model = machine(X, y)
     check_subject(lambda: model.views(X), X, y)
     network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
-    check_subject(lambda: agop.network_views(network, X), X, y)
+    check_subject(lambda: agop.Network(network).views(X), X, y)
     mlp = MLPClassifier((8, 7), solver="lbfgs", max_iter=500, random_state=0).fit(X.numpy(), y.numpy())
     check_subject(lambda: mlp_views(mlp, X.numpy()), X, y)
     logits = mlp.predict_proba(X.numpy()).argmax(1)

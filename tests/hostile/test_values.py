@@ -39,7 +39,6 @@ SUBJECTS = [
     Subject("nc1", "definition", lambda v: agop.nc1(M, v), "trace", options("magic", None, 3)),
     Subject("nc2", "target", lambda v: agop.nc2(M, v), "etf", options("magic", None, torch.eye(2), torch.full((3, 3), float("nan")))),
     Subject("nc1", "weighting", lambda v: agop.nc1(M, weighting=v), "class", options("magic", None)),
-    Subject("measures_for", "available", lambda v: [m.name for m in collapse.measures_for(v)], ["moments"], NAMES),
     Subject("collapse_report", "measures", lambda v: agop.collapse_report(X, LABELS, measures=v).to_dict(), None, NAMES),
     Subject("collapse_report", "n_classes", lambda v: agop.collapse_report(X, LABELS, n_classes=v).to_dict(), 3, COUNT),
     Subject("ClassMoments.empty", "n_classes", lambda v: collapse.ClassMoments.empty(v, 2).means, 3, options(0, -1, 1.5, "x", None, True)),
@@ -55,10 +54,10 @@ SUBJECTS = [
 
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "Measure", "MemoryEstimate", "Dataset",
-    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Redundancy",
+    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
-CONSTANTS = {"INPUTS", "MEASURES", "DEFAULT_ROOT"}
+CONSTANTS = {"PROBES", "DEFAULT_ROOT"}
 ELSEWHERE = {"launched"}
 """Needs processes of its own: every bad launch is in tests/test_launch.py."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")

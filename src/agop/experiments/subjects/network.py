@@ -31,6 +31,7 @@ from agop.experiments.subjects.network_config import NetworkConfig
 from agop.networks.models import HeadedNetwork, as_images, build
 from agop.networks.state import load_state, save_state, save_weights
 from agop.networks.training import Epoch, Training, evaluate, train
+from agop.profiles.network import Network
 from agop.profiles.profile import profile
 from agop.profiles.table import Profile
 
@@ -154,9 +155,8 @@ class _Run:
         return evaluate(self.model, x, y, self.config.loss)
 
     def _profile(self, model: nn.Module) -> Profile:
-        return profile(
-            model, self.x, self.data.y_train, layers=self.layers, measures=MEASURED, pool=self.config.pool
-        )
+        subject = Network(model, pool=self.config.pool)
+        return profile(subject, self.x, self.data.y_train, layers=self.layers, measures=MEASURED)
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""

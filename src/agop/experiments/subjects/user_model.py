@@ -22,6 +22,7 @@ from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.network import with_nc3, without_nc3
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.networks.models import as_images
+from agop.profiles.network import Network
 from agop.profiles.profile import profile
 from agop.profiles.table import Profile
 
@@ -118,7 +119,7 @@ def _profile(config: ProfileConfig, model: nn.Module, x: Tensor, data: Dataset) 
     layers = None if config.layers is None else [name.strip() for name in config.layers.split(",")]
     measures = ("nc1", "nc2", "nc3", *(("nfa",) if config.nfa else ()))
     try:
-        return profile(model, x, data.y_train, layers=layers, measures=measures, pool=config.pool)
+        return profile(Network(model, pool=config.pool), x, data.y_train, layers=layers, measures=measures)
     except (RuntimeError, ValueError) as error:
         refused = error if isinstance(error, RuntimeError) else error.__cause__
         if not isinstance(refused, RuntimeError):
