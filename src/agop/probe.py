@@ -103,6 +103,8 @@ class Probe:
         one_of("level", self.level, LEVELS)
         one_of("scale", self.scale, ("log", "linear"))
         needs = (self.needs,) if isinstance(self.needs, str | Need) else self.needs
+        if not isinstance(needs, Iterable):
+            raise bad_type("needs", "names of needs, or Need(…)", repr(needs))
         object.__setattr__(self, "needs", frozenset(Need.of(need) for need in needs))
         object.__setattr__(self, "columns", tuple(self.columns) or (self.name,))
         object.__setattr__(self, "invariant", frozenset(self.invariant))
