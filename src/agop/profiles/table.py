@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
-from agop.probe import Probe
-from agop.probes import PROBES
+from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -29,23 +28,6 @@ _TEXTS = ["name", "stage", "kind", "follows", "measure"]
 
 _CURVE_COLUMNS = ["measure", "layer", "name", "stage", "x", "value", "spread"]
 _DROPS = ("drop_projection", "drop_nonlinearity", "share_projection")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How a column is shown: its label, what it says, its axis, where collapse lies, and at which level it was measured."""
-
-    label: str
-    meaning: str = ""
-    scale: str = "linear"
-    towards: str | float | None = None
-    level: str = "stage"
-
-    @classmethod
-    def of(cls, probe: Probe, column: str, goal: str | float | None) -> Shown:
-        """As the probe says; a column of a probe with several has its own name as label."""
-        label = probe.label if len(probe.columns) == 1 else column
-        return cls(label, probe.meaning, probe.scale, goal, probe.level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,14 +253,6 @@ def _look(entry: Any) -> Shown:
     if towards is not None and not isinstance(towards, str | float | int):
         raise ValueError("a goal that is none")
     return Shown(texts[0], texts[1], texts[2], towards, texts[3])
-
-
-def look_of(column: str) -> Shown:
-    """How a column of this name is shown: as the probe of that name says, else plainly."""
-    if column in PROBES:
-        probe = PROBES[column]
-        return Shown.of(probe, column, None if callable(probe.towards) else probe.towards)
-    return Shown(column)
 
 
 def long_table(profile: Profile) -> pd.DataFrame:

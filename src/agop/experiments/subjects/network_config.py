@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agop.experiments.configuration import MEASURING, MODEL, TRAINING, Configuration, dtype, option
-from agop.experiments.names import POOLS
 from agop.experiments.subject import SubjectKind
-from agop.networks.names import ARCHITECTURES, LOSSES, OPTIMISERS, SCHEDULES
+from agop.networks.names import ARCHITECTURES, LOSSES, OPTIMISERS, POOLS, SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)

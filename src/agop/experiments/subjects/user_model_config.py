@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agop.experiments.configuration import DATA_PANEL, MEASURING, MODEL, Configuration, option
-from agop.experiments.names import POOLS
 from agop.experiments.subject import SubjectKind
+from agop.networks.names import POOLS
 
 
 @dataclass(frozen=True, kw_only=True)
