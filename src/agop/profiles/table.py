@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,7 @@ class Profile:
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_CURVE_COLUMNS))
     shown: Mapping[str, Shown] = field(default_factory=dict)
 
-    def to_frame(self, level: Literal["stage", "layer", "subject", "long"] = "stage") -> pd.DataFrame:
+    def to_frame(self, level: str = "stage") -> pd.DataFrame:
         """A table as a copy: by layer and stage, by layer, of the whole, or "long": every number in a row of its own.
 
         The long table has the columns `level`, `layer`, `layer_from_end` (1 is the last), `name`, `stage`, `measure`, `x` (of a curve),
