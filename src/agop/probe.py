@@ -164,6 +164,12 @@ class Probe:
         if lacking:
             reasons = [evidence.lacking.get(kind, f"there is no {kind} here") for kind in lacking]
             return self.undefined("; ".join(reasons))
+        if (
+            any(need.kind == "rows" for need in self.needed)
+            and evidence.rows is not None
+            and len(evidence.rows) == 0
+        ):
+            return self.undefined("there are no samples")
         found = self.measure(evidence, **self.options)
         found = found if isinstance(found, Mapping) else {self.columns[0]: found}
         unknown = [str(column) for column in found if column not in self.columns]
