@@ -38,11 +38,11 @@ class Probe:
         Column of tables, key of the registry.
     measure
         `measure(evidence, **options)` gives a number, a `Measurement` (which may say why it is undefined), or a dict of numbers,
-        measurements and `Curve`s whose keys are `columns`.
+        measurements and curves (`Curve`) whose keys are `columns`.
     level
         "stage": once for each stage of each layer; "layer": once a layer; "subject": once, with all layers on the same samples as parts.
     needs
-        What the evidence must hold: names of `agop.evidence.NEEDS`, or `Need`s with options.
+        What the evidence must hold: names of `agop.evidence.NEEDS`, or `Need` objects with options.
     label
         What an axis or a heading shows; default: the name.
     meaning
@@ -184,7 +184,7 @@ class Probe:
 
     @property
     def needed(self) -> frozenset[Need]:
-        """The needs as `Need`s."""
+        """The needs as `Need` objects."""
         return frozenset(Need.of(need) for need in self.needs)
 
     def _value(self, column: str, value: Any, definition: str = "") -> Measurement | Curve:

@@ -43,7 +43,7 @@ def diffusion_spectral_entropy(
     r"""Entropy in bits of the spectrum of the random walk on the points, in :math:`[0, \log_2 n]`.
 
     .. math:: -\sum_i p_i \log_2 p_i, \qquad p_i = \frac{|\lambda_i|^t}{\sum_j |\lambda_j|^t}, \qquad
-              \lambda = \mathrm{eig}\big(D^{-1/2} G D^{-1/2}\big), \quad D = \mathrm{diag}(G 1),
+              \lambda = \mathrm{eig}\left(D^{-1/2} G D^{-1/2}\right), \quad D = \mathrm{diag}(G 1),
 
     a sum over all n eigenvalues. They are those of the ordinary random walk :math:`D^{-1} G`, to which the matrix is similar. (The
     authors speak of the walk on the doubly normalised kernel :math:`D^{-1/2} G D^{-1/2}`, normalised by rows once more; its spectrum
@@ -108,7 +108,7 @@ def diffusion_mutual_information(
 ) -> Measurement:
     r"""What the labels tell about the place of a point, in bits: entropy of random subsets less that of the classes.
 
-    .. math:: \sum_c \frac{n_c}{n} \Big( \tfrac1R \sum_{r=1}^{R} \mathrm{DSE}(A_{r, n_c}) - \mathrm{DSE}(Z \mid y = c) \Big),
+    .. math:: \sum_c \frac{n_c}{n} \left( \frac{1}{R} \sum_{r=1}^{R} \mathrm{DSE}(A_{r, n_c}) - \mathrm{DSE}(Z \mid y = c) \right),
 
     a mean over samples, where :math:`A_{r, m}` are the first m rows of the r-th of R random orders of all rows, drawn without
     replacement. Subsets are as large as the class they are compared with because the entropy (`diffusion_spectral_entropy`) grows with
