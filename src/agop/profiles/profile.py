@@ -87,8 +87,8 @@ def profile(
         Samples (first axis) and their labels, numbers or strings. For a network also a loader of (x, y) batches: memory does not grow
         with the number of samples. What no measure needs may be left out.
     measures
-        Names of `agop.PROBES`, and probes of one's own (`agop.Probe`). Default: those of `agop.probes.DEFAULTS` for this kind of subject; "nc1"
-        and "nc2", and for a network "nc3" (at layers with one output per class) and "nfa". The NFA costs a sweep of backward passes.
+        Names of `agop.PROBES`, and probes of one's own (`agop.Probe`). Default: those of `agop.probes.DEFAULTS` for this kind of subject;
+        "nc1" and "nc2", and for a network "nc3" (at layers with one output per class) and "nfa". The NFA costs a sweep of backward passes.
     layers
         Layers to keep: numbers from 1 in the order in which they come; for a network also names, globs, types, modules. Default: all, for
         a network every Linear, convolution, attention and recurrent layer.
