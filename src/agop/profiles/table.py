@@ -28,24 +28,57 @@ _TEXTS = ["name", "stage", "kind", "follows", "measure"]
 """The columns that hold no numbers."""
 
 _CURVE_COLUMNS = ["measure", "layer", "name", "stage", "x", "value", "spread"]
+_ARROWS = {"lower": "collapse ↓", "higher": "collapse ↑"}
 _DROPS = ("drop_projection", "drop_nonlinearity", "share_projection")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """How a column is shown: its label, what it says, its axis, where collapse lies, and at which level it was measured."""
+    """How a column is shown: its label, what it says, its axis, where collapse lies, at which level it was measured, a short heading."""
 
     label: str
     meaning: str = ""
     scale: str = "linear"
     towards: str | float | None = None
     level: str = "stage"
+    short: str = ""
+
+    @property
+    def heading(self) -> str:
+        """A heading as short as there is one."""
+        return self.short or self.label
+
+    @property
+    def arrow(self) -> str:
+        """Where collapse lies, if that is a direction, as a word with an arrow."""
+        return _ARROWS.get(self.towards, "") if isinstance(self.towards, str) else ""
+
+    @property
+    def goal(self) -> float | None:
+        """Where collapse lies, if that is a number."""
+        known = isinstance(self.towards, float | int) and np.isfinite(self.towards)
+        return float(self.towards) if known else None  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, probe: Probe, column: str, goal: str | float | None) -> Shown:
         """As the probe says; a column of a probe with several has its own name as label."""
-        label = probe.label if len(probe.columns) == 1 else column
-        return cls(label, probe.meaning, probe.scale, goal, probe.level)
+        label, short = (probe.label, probe.short) if len(probe.columns) == 1 else (column, "")
+        return cls(label, probe.meaning, probe.scale, goal, probe.level, short)
+
+    @classmethod
+    def read(cls, entry: Any) -> Shown:
+        """From what `dataclasses.asdict` made of one and a file kept; it may be anybody's.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If it is none.
+        """
+        texts = _texts([entry[name] for name in ("label", "meaning", "scale", "level")])
+        towards = entry["towards"]
+        if towards is not None and not isinstance(towards, str | float | int):
+            raise ValueError("a goal that is none")
+        return cls(texts[0], texts[1], texts[2], towards, texts[3], *_texts([entry.get("short", "")]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +236,7 @@ class Profile:
             table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
             whole, curves = (_frame(header.get(name, []), name, tensors) for name in ("whole", "curves"))
             curves = curves if len(curves.columns) else pd.DataFrame(columns=_CURVE_COLUMNS)
-            shown = {str(column): _look(entry) for column, entry in header.get("shown", {}).items()}
+            shown = {str(column): Shown.read(entry) for column, entry in header.get("shown", {}).items()}
             measures, notes = _texts(header["measures"]), _texts(header["notes"])
             _check_tables(table, layers, measures)
             if tensors:
@@ -264,19 +297,10 @@ def _texts(values: Any) -> list[str]:
     return values
 
 
-def _look(entry: Any) -> Shown:
-    """How a column is shown, from a file that may be anybody's."""
-    texts = _texts([entry[name] for name in ("label", "meaning", "scale", "level")])
-    towards = entry["towards"]
-    if towards is not None and not isinstance(towards, str | float | int):
-        raise ValueError("a goal that is none")
-    return Shown(texts[0], texts[1], texts[2], towards, texts[3])
-
-
 def look_of(column: str) -> Shown:
     """How a column of this name is shown: as the probe of that name says, else plainly."""
-    if column in PROBES:
-        probe = PROBES[column]
+    probe = PROBES.get(column)
+    if isinstance(probe, Probe):
         return Shown.of(probe, column, None if callable(probe.towards) else probe.towards)
     return Shown(column)
 
