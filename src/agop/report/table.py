@@ -9,6 +9,7 @@ from numbers import Real
 import pandas as pd
 
 from agop.report import style
+from agop.report.charts import look_in
 from agop.report.record import RunRecord
 
 _HEADINGS = {
@@ -56,8 +57,9 @@ def layer_table(records: Sequence[RunRecord]) -> tuple[list[Column], list[Row]]:
     columns = [Column("layer", "", True)]
     for name in names:
         numeric = all(pd.api.types.is_numeric_dtype(table[name]) for table in wide if name in table)
-        stage = name.split("/")[1] if "/" in name else ""
-        columns.append(Column(_heading(name), stage, numeric, not (stage or name in _ON_PAPER)))
+        column, stage = name
+        detail = not (stage or column in _ON_PAPER)
+        columns.append(Column(_heading(records, column, stage), stage, numeric, detail))
     if len(records) > 1:
         columns.insert(0, Column("run", "", False))
     rows = []
@@ -71,25 +73,28 @@ def layer_table(records: Sequence[RunRecord]) -> tuple[list[Column], list[Row]]:
 
 
 def _wide(record: RunRecord) -> pd.DataFrame:
-    """One row per layer; columns `measure/stage`, then those of the layers table."""
-    parts = []
+    """One row per layer; columns (measure, stage), then (column, "") of the layers table."""
+    parts: list[dict[tuple[str, str], pd.Series]] = []
     for measure in record.measures:
         by_stage = record.profile.pivot_table(index="layer", columns="stage", values=measure, aggfunc="mean")
-        stages = [stage for stage in style.STAGES if stage in by_stage]
-        parts.append(by_stage[stages].rename(columns={stage: f"{measure}/{stage}" for stage in stages}))
+        parts.append({(measure, stage): by_stage[stage] for stage in style.stages(by_stage)})
     if not record.layers.empty:
-        parts.append(record.layers.set_index("layer"))
-    return pd.concat(parts, axis=1) if parts else pd.DataFrame()
+        layers = record.layers.set_index("layer")
+        parts.append({(str(column), ""): layers[column] for column in layers})
+    series = {name: values for part in parts for name, values in part.items()}
+    table = pd.concat(list(series.values()), axis=1) if series else pd.DataFrame()
+    table.columns = pd.Index(list(series), tupleize_cols=False)
+    return table
 
 
-def _heading(name: str) -> str:
-    if "/" in name:
-        measure, stage = name.split("/")
-        return f"{style.measure_name(measure)} {stage}"
-    return _HEADINGS.get(name, name.replace("_", " "))
+def _heading(records: Sequence[RunRecord], column: str, stage: str) -> str:
+    if stage or any(column in record.layer_measures for record in records):
+        return f"{look_in(records, column).heading} {stage}".strip()
+    return _HEADINGS.get(column, column.replace("_", " "))
 
 
-def _cell(name: str, value: object) -> Cell:
+def _cell(column: tuple[str, str], value: object) -> Cell:
+    name = column[0]
     if isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
         if number != number:
