@@ -41,24 +41,31 @@ def of_whole(record: RunRecord) -> list[Whole]:
     """The measures of the whole subject, in words."""
     if record.whole.empty:
         return []
+    values = {str(name): float(value) for name, value in record.whole.select_dtypes("number").iloc[0].items()}
+    looks = {name: record.look(name) for name in values}
     return [
-        Whole(record.look(name).label, "undefined" if value != value else f"{value:.4g}", record.look(name).meaning)
-        for name, value in record.whole.select_dtypes("number").iloc[0].items()
+        Whole(looks[name].label, "undefined" if value != value else f"{value:.4g}", looks[name].meaning)
+        for name, value in values.items()
     ]
 
 
 def curve_drawings(record: RunRecord) -> list[Drawing]:
     """A figure for each measure that is a curve, and each stage of it: one curve a layer."""
-    found = []
-    names = ["measure", "stage"]
-    for (measure, stage), rows in record.curves.fillna({"stage": ""}).groupby(names, sort=False):
-        look = record.look(str(measure))
-        heading = " ".join(filter(None, (look.heading, str(stage))))
-        stem = style.file_stem("-".join(filter(None, ("curve", str(measure), str(stage)))))
-        found.append(
-            Drawing(stem, heading, look.meaning, lambda rows=rows, look=look, heading=heading: _curves(rows, look, heading))
+    curves = record.curves.fillna({"stage": ""})
+    pairs = dict.fromkeys(zip(curves["measure"], curves["stage"], strict=True))
+    return [
+        _curve_drawing(
+            curves[(curves["measure"] == measure) & (curves["stage"] == stage)], record, measure, stage
         )
-    return found
+        for measure, stage in pairs
+    ]
+
+
+def _curve_drawing(rows: pd.DataFrame, record: RunRecord, measure: str, stage: str) -> Drawing:
+    look = record.look(measure)
+    heading = " ".join(filter(None, (look.heading, stage)))
+    stem = style.file_stem("-".join(filter(None, ("curve", measure, stage))))
+    return Drawing(stem, heading, look.meaning, lambda: _curves(rows, look, heading))
 
 
 def _curves(rows: pd.DataFrame, look: Shown, heading: str) -> Figure:

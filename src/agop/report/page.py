@@ -81,7 +81,9 @@ def _charts(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     layers = dict.fromkeys(name for record in records for name in measured.charted_layers(record))
     result = [_measure_chart(records, name, charts.measure_chart(records, name)) for name in stages]
     result += [
-        _measure_chart(records, name, charts.layer_chart(records, name)) for name in layers if name not in stages
+        _measure_chart(records, name, charts.layer_chart(records, name))
+        for name in layers
+        if name not in stages
     ]
     accuracy = charts.accuracy_chart(records)
     if accuracy is not None:
@@ -110,5 +112,6 @@ def _series(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     ]
     marks = style.SPLITS | stages
     return [
-        {"name": name, "colour": marks[name].colour, "symbol": marks[name].symbol} for name in [*stages, *splits]
+        {"name": name, "colour": marks[name].colour, "symbol": marks[name].symbol}
+        for name in [*stages, *splits]
     ]

@@ -31,7 +31,7 @@ def mantissas(low: float, high: float) -> tuple[float, ...]:
 
 
 def linear_within(values: Iterable[float]) -> float | None:
-    """The power of ten within which an axis of these values is linear, if it is logarithmic beyond; None if all are positive or none is anything.
+    """The power of ten within which an axis is linear if it is logarithmic beyond; None if all its values are positive, or none is defined.
 
     >>> linear_within([0.0, 0.03, -2.0]), linear_within([0.5, 4.0]), linear_within([0.0, float("nan")])
     (0.01, None, None)
