@@ -45,7 +45,8 @@ def with_asked(layers: pd.DataFrame, profile: Profile, asked: Sequence[str] | No
         if column in profile.layers
     ]
     measured = profile.layers.set_index("layer")[columns]
-    return layers.join(measured, on="layer", rsuffix=" (measure)")
+    taken = {column: f"{column} (measure)" for column in columns if column in layers}
+    return layers.join(measured.rename(columns=taken), on="layer")
 
 
 def without_classifiers(stages: pd.DataFrame) -> pd.DataFrame:
