@@ -240,7 +240,7 @@ def drawn(figure):
 def test_a_log_axis_masks_nothing(values):
     axes, heights = drawn(figures.stage_curves(frame(values), "m", title="", look=Shown("M", scale="log")))
     assert axes.get_yscale() == "symlog"
-    assert axes.get_ylabel() == "M (log scale, linear about 0)"
+    assert axes.get_ylabel() == "M\n(log scale, linear about 0)"
     assert np.isfinite(heights).all()
     assert len({tick.label1.get_text() for tick in axes.yaxis.get_major_ticks()}) >= 3
 

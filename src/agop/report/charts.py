@@ -47,7 +47,7 @@ def look_in(records: Sequence[RunRecord], measure: str) -> Shown:
 
 def _axis(figure: go.Figure, look: Shown) -> None:
     """Scale, title and goal as the measure asks; plotly knows no axis that is linear about zero: report.js draws that one."""
-    _layout(figure, style.axis_title(look))
+    _layout(figure, _plain(style.axis_title(look)))
     values = [float(value) for trace in figure.data for value in trace.y]
     within = linear_within(values) if look.scale == "log" else None
     if within is not None:

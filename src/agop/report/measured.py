@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from agop.profiles.table import Shown
 from agop.report import style
@@ -79,4 +80,6 @@ def _curves(rows: pd.DataFrame, look: Shown, heading: str) -> Figure:
         rows, "x", "value", "series", title=heading, subtitle=look.meaning + told, labels=("", ""), log=""
     )
     draw_axis(figure.axes[0], look, rows["value"])
+    if (rows["x"] % 1 == 0).all():
+        figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

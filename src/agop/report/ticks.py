@@ -71,7 +71,7 @@ def _label_about_zero(ax: Axes, values: Sequence[float], within: float) -> str:
     ax.yaxis.set_major_locator(FixedLocator(powers_about_zero(values, within)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _text(value)))
     ax.yaxis.set_minor_locator(NullLocator())
-    return " (log scale, linear about 0)"
+    return "\n(log scale, linear about 0)"
 
 
 def powers_about_zero(values: Sequence[float], within: float) -> list[float]:

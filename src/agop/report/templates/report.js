@@ -62,7 +62,7 @@
     const below = side(-Math.min(0, ...values)).reverse(), above = side(Math.max(0, ...values));
     layout.yaxis.tickvals = [...below.map((p) => -height(10 ** p)), 0, ...above.map((p) => height(10 ** p))];
     layout.yaxis.ticktext = [...below.map((p) => "−" + word(p)), "0", ...above.map(word)];
-    layout.yaxis.title.text += " (log scale, linear about 0)";
+    layout.yaxis.title.text += "<br>(log scale, linear about 0)";
     (layout.shapes || []).forEach((line) => { line.y0 = line.y1 = height(line.y0); });
     return traces.map((trace) => ({ ...trace, customdata: trace.y, y: trace.y.map(height),
       hovertemplate: trace.hovertemplate.replace("%{y:", "%{customdata:") }));
