@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
-from agop.probes import PROBES
+from agop.probes import DEFAULTS, PROBES
 
-PAGE = Path(__file__).parents[2] / "docs" / "measures.md"
-DIRECTIONS = {"lower": "→ lower", "higher": "→ higher", None: ""}
-
-
-def rows():
-    """The table of every probe, a line a probe."""
-    return [_row(name, PROBES[name]) for name in PROBES.own]
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "measures.md").read_text(encoding="utf-8")
 
 
-def _row(name, probe):
-    towards = probe.towards
-    goal = "of the data" if callable(towards) else DIRECTIONS.get(towards, f"→ {towards}")
-    needs = ", ".join(sorted({need.kind for need in probe.needed}))
-    cells = [f"`{name}`", probe.label, probe.level, needs, probe.scale, goal, probe.meaning]
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+def test_the_page_as_it_is_built_has_a_row_for_every_probe():
+    spec = importlib.util.spec_from_file_location("probe_table", DOCS / "probe_table.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert '"probe_table",' in (DOCS / "conf.py").read_text(encoding="utf-8")
+    source = [PAGE]
+    made.fill(None, "measures", source)
+    assert made.PLACE in PAGE
+    assert made.PLACE not in source[0]
+    rows = re.findall(r"^\| `(\w+)` \|[^`]*\| (stage|layer|subject) \|", source[0], re.MULTILINE)
+    assert rows == [(name, PROBES[name].level) for name in PROBES.own]
+    assert {line.replace(r"\|", "").count("|") for line in made.table().splitlines()} == {8}
 
 
-def test_the_page_has_the_table_of_the_registry():
-    assert "\n".join(rows()) in PAGE.read_text(encoding="utf-8")
-
-
-def test_the_table_of_calls_has_every_measure_of_classes_with_its_range():
-    text = PAGE.read_text(encoding="utf-8")
-    named = [name for name, line in PROBES.lines.items() if "probes.classes" in line] or list(PROBES.own)
-    for name in named:
-        (line,) = re.findall(rf"^\| `{name}` \| `.*$", text, re.MULTILINE)
+def test_the_table_of_calls_has_every_measure_of_features_with_its_range():
+    for name in DEFAULTS["features"]:
+        (line,) = re.findall(rf"^\| `{name}` \| `.*$", PAGE, re.MULTILINE)
         assert f"| {PROBES[name].range} |" in line
