@@ -33,6 +33,7 @@ def test_docstring_examples(name):
         "docs/start.md",
         "docs/layer_agops.md",
         "docs/network_profiles.md",
+        "docs/probes.md",
         "docs/estimators.md",
     ],
 )

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
         nc5,
     )
 
+    # more probes
+    from agop.probes.dropout import dropout_penalty
+    from agop.probes.redundancy import Redundancy, redundancy
+
     # estimators
     from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
     from agop.machines import (
@@ -72,6 +76,8 @@ _NAMES = {
         "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
         "nc1 nc2 nc3 nc4 nc5"
     ),
+    "probes.dropout": "dropout_penalty",
+    "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": (
         "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
@@ -85,7 +91,7 @@ _NAMES = {
     "view": "LayerView",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}
-_ROOMS = frozenset(_NAMES) | {
+_ROOMS = frozenset(home.partition(".")[0] for home in _NAMES) | {
     "datasets", "experiments", "integrations", "linalg", "networks", "report"
 }  # fmt: skip
 __all__ = sorted(_HOMES)

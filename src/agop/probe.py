@@ -107,6 +107,8 @@ class Probe:
         one_of("level", self.level, LEVELS)
         one_of("scale", self.scale, ("log", "linear"))
         needs = (self.needs,) if isinstance(self.needs, str | Need) else self.needs
+        if not isinstance(needs, Iterable):
+            raise bad_type("needs", "names of needs, or Need(…)", repr(needs))
         object.__setattr__(self, "needs", frozenset(Need.of(need) for need in needs))
         object.__setattr__(self, "columns", tuple(self.columns) or (self.name,))
         object.__setattr__(self, "invariant", frozenset(self.invariant))
@@ -167,6 +169,12 @@ class Probe:
         if lacking:
             reasons = [evidence.lacking.get(kind, f"there is no {kind} here") for kind in lacking]
             return self.undefined("; ".join(reasons))
+        if (
+            any(need.kind == "rows" for need in self.needed)
+            and evidence.rows is not None
+            and len(evidence.rows) == 0
+        ):
+            return self.undefined("there are no samples")
         found = self.measure(evidence, **self.options)
         found = found if isinstance(found, Mapping) else {self.columns[0]: found}
         unknown = [str(column) for column in found if column not in self.columns]

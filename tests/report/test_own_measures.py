@@ -20,7 +20,7 @@ from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.subjects.network_config import NetworkConfig
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.probes import PROBES
-from agop.profiles.table import Shown
+from agop.profiles.shown import Shown
 from agop.report import RunRecord, figures, style, write_comparison, write_report
 from agop.report.series import series_figure
 

@@ -306,16 +306,16 @@ def check_size(n_classes: int, d: int) -> None:
         )
 
 
-def check_labels(labels: Tensor, n_classes: int | None) -> int:
+def check_labels(labels: Tensor, n_classes: int | None, name: str = "labels") -> int:
     """The number of classes, after checking that labels are integers 0..C-1."""
     expected = "integer labels 0..C-1 of shape (n,)"
     if not isinstance(labels, Tensor):
-        raise bad_type("labels", expected, type(labels).__name__, "convert them with torch.as_tensor")
+        raise bad_type(name, expected, type(labels).__name__, "convert them with torch.as_tensor")
     if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-        raise bad_type("labels", expected, f"dtype {labels.dtype}", "convert them with .long()")
+        raise bad_type(name, expected, f"dtype {labels.dtype}", "convert them with .long()")
     if labels.ndim != 1:
         raise bad_value(
-            "labels",
+            name,
             expected,
             f"shape {tuple(labels.shape)}",
             "take .argmax(1) of one-hot targets, or flatten them",
@@ -325,14 +325,14 @@ def check_labels(labels: Tensor, n_classes: int | None) -> int:
     if labels.numel() == 0:
         if n_classes is None:
             raise bad_value(
-                "labels", "at least one label", "none", "pass n_classes for a batch that may be empty"
+                name, "at least one label", "none", "pass n_classes for a batch that may be empty"
             )
         return n_classes
     low, high = (int(value) for value in labels.aminmax())
     if low < 0 or (n_classes is not None and high >= n_classes):
         top = "C-1" if n_classes is None else str(n_classes - 1)
         raise bad_value(
-            "labels",
+            name,
             f"integers 0..{top}",
             f"values from {low} to {high}",
             "drop ignored samples (such as -100) and renumber",

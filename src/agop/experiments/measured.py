@@ -10,7 +10,8 @@ import pandas as pd
 from agop.probe import Probe
 from agop.probes import PROBES
 from agop.profiles.profile import chosen_probes
-from agop.profiles.table import Profile, Shown
+from agop.profiles.shown import Shown
+from agop.profiles.table import Profile
 from agop.profiles.views import source_of
 
 

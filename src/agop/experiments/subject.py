@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from agop.datasets import Dataset
     from agop.experiments.listener import Listener
-    from agop.profiles.table import Shown
+    from agop.profiles.shown import Shown
 
 C = TypeVar("C", bound=Configuration)
 Found = TypeVar("Found")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.networks.dropout import Drop, DroppedReLU, probability
 from agop.networks.names import ARCHITECTURES
 from agop.networks.streams import stream
 
@@ -21,7 +22,7 @@ SMALLEST_VGG = 32
 
 
 class HeadedNetwork(nn.Module):
-    """`head(backbone(x))`; the layers of the head are `head.0`, `head.2`, …, each but the last before a ReLU.
+    """`head(backbone(x))`; the layers of the head are `head.0`, `head.2`, …, each but the last before a ReLU, with or without dropout.
 
     Parameters
     ----------
@@ -36,7 +37,11 @@ class HeadedNetwork(nn.Module):
     init_gain
         Xavier normal initialisation of the head is scaled by this: 0.3 or less puts it in the feature-learning regime.
     seed
-        Of the initialisation; the global generators are not used.
+        Of the initialisation and of dropout; the global generators are not used.
+    dropout
+        Probability that a hidden unit of the head is dropped in training mode, [0, 1): of all hidden layers, or one for each of them, such
+        as (0, 0, 0.5) for the last of three only, where the closed form of `agop.theory.dropout` is exact. The weights are those of the
+        same seed without dropout, under the same names.
 
     Notes
     -----
@@ -53,6 +58,7 @@ class HeadedNetwork(nn.Module):
         depth: int = 5,
         init_gain: float = 1.0,
         seed: int = 0,
+        dropout: Drop = 0.0,
     ) -> None:
         super().__init__()
         _checks.integer("width", width, at_least=1)
@@ -62,6 +68,9 @@ class HeadedNetwork(nn.Module):
         generator = stream(seed, 0)
         self.backbone = backbone
         self.head = _head([features, *[width] * depth, n_classes], gain, generator)
+        for place, p in enumerate(_drops(dropout, depth)):
+            if p > 0:
+                self.head[2 * place + 1] = DroppedReLU(p, seed, place)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (n, n_classes)."""
@@ -77,12 +86,29 @@ def _head(widths: Sequence[int], gain: float, generator: torch.Generator) -> nn.
     return nn.Sequential(*parts[:-1])
 
 
+def _drops(dropout: Drop, depth: int) -> list[float]:
+    """The probability of each hidden layer."""
+    if isinstance(dropout, str) or not isinstance(dropout, Sequence):
+        return [probability("dropout", dropout)] * depth
+    if len(dropout) != depth:
+        raise _checks.bad_value("dropout", f"a probability, or {depth}, one a hidden layer", repr(dropout))
+    return [probability("dropout", p) for p in dropout]
+
+
 def mlp(
-    d: int, n_classes: int, *, width: int = 512, depth: int = 5, init_gain: float = 1.0, seed: int = 0
+    d: int,
+    n_classes: int,
+    *,
+    width: int = 512,
+    depth: int = 5,
+    init_gain: float = 1.0,
+    seed: int = 0,
+    dropout: Drop = 0.0,
 ) -> HeadedNetwork:
     """A bias-free ReLU network of `depth` hidden layers on d inputs, which may come in any shape (n, ...)."""
     _checks.integer("d", d, at_least=1)
-    return HeadedNetwork(nn.Flatten(), d, n_classes, width=width, depth=depth, init_gain=init_gain, seed=seed)
+    options: dict[str, Any] = {"width": width, "depth": depth, "init_gain": init_gain, "seed": seed}
+    return HeadedNetwork(nn.Flatten(), d, n_classes, dropout=dropout, **options)
 
 
 def resnet18(
@@ -93,6 +119,7 @@ def resnet18(
     depth: int = 5,
     init_gain: float = 1.0,
     seed: int = 0,
+    dropout: Drop = 0.0,
 ) -> HeadedNetwork:
     """ResNet-18 of torchvision up to its average pooling (512 features), and the head.
 
@@ -108,7 +135,8 @@ def resnet18(
         backbone.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         backbone.fc = nn.Identity()
     _initialise(backbone, seed)
-    return HeadedNetwork(backbone, 512, n_classes, width=width, depth=depth, init_gain=init_gain, seed=seed)
+    options: dict[str, Any] = {"width": width, "depth": depth, "init_gain": init_gain, "seed": seed}
+    return HeadedNetwork(backbone, 512, n_classes, dropout=dropout, **options)
 
 
 def vgg11(
@@ -120,6 +148,7 @@ def vgg11(
     init_gain: float = 1.0,
     seed: int = 0,
     batch_norm: bool = True,
+    dropout: Drop = 0.0,
 ) -> HeadedNetwork:
     """The convolutions of torchvision's VGG-11 (with BatchNorm unless told otherwise), average pooling to 512 features, and the head.
 
@@ -137,7 +166,8 @@ def vgg11(
         backbone.append(nn.ZeroPad2d((*broad, *tall)))
     _initialise(convolutions, seed)
     backbone.extend([convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten()])
-    return HeadedNetwork(backbone, 512, n_classes, width=width, depth=depth, init_gain=init_gain, seed=seed)
+    options: dict[str, Any] = {"width": width, "depth": depth, "init_gain": init_gain, "seed": seed}
+    return HeadedNetwork(backbone, 512, n_classes, dropout=dropout, **options)
 
 
 def build(
@@ -149,18 +179,19 @@ def build(
     depth: int = 5,
     init_gain: float = 1.0,
     seed: int = 0,
+    dropout: Drop = 0.0,
 ) -> HeadedNetwork:
     """One of `ARCHITECTURES` for points of this shape: (h, w), (c, h, w) or (h, w, c); an MLP takes any.
 
     Use `as_images` to bring points into the layout (n, c, h, w) that the convolutional ones take.
     """
     _checks.one_of("arch", architecture, ARCHITECTURES)
-    options = {"width": width, "depth": depth}
+    options: dict[str, Any] = {"width": width, "depth": depth, "init_gain": init_gain, "seed": seed}
     if architecture == "mlp":
         d = int(torch.Size(shape).numel())
-        return mlp(d, n_classes, init_gain=init_gain, seed=seed, **options)
+        return mlp(d, n_classes, dropout=dropout, **options)
     make = resnet18 if architecture == "resnet18" else vgg11
-    return make(image_layout(shape), n_classes, init_gain=init_gain, seed=seed, **options)
+    return make(image_layout(shape), n_classes, dropout=dropout, **options)
 
 
 def image_layout(shape: Sequence[int]) -> tuple[int, int, int]:

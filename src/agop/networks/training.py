@@ -1,8 +1,8 @@
 """Training of a classifier, epoch by epoch: one optimiser for the whole run, and it continues where it was cut off.
 
 A run that was cut off and continued gives the same weights, bit for bit, as one that was not: the order of the
-samples comes from (seed, epoch) and the learning rate from the epoch, so that weights and the optimiser's buffers
-are all there is to save.
+samples and the masks of the package's own dropout come from (seed, epoch) and the learning rate from the epoch, so
+that weights and the optimiser's buffers are all there is to save.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.networks.dropout import restart_dropout
 from agop.networks.names import LOSSES, OPTIMISERS, SCHEDULES
 from agop.networks.streams import stream
 
@@ -139,6 +140,7 @@ def train(
         rate = training.rate(number)
         for group in optimiser.param_groups:
             group["lr"] = rate
+        restart_dropout(model, training.seed, number)
         order = order_of(training.seed, number, len(x)).to(x.device)
         total, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         for rows in _batches(order, training.batch_size):

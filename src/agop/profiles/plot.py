@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agop import _checks
-from agop.profiles.table import Profile, Shown
+from agop.profiles.shown import Shown
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _LOOKS = {"input": ("#0067a5", "o"), "projected": ("#b84a00", "s"), "output": ("#007a5a", "^")}
 
 
-def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
-    """A figure with one measure by layer, a curve a stage if it is one of stages, and the NFA below if that was measured too.
+def plot_profile(profile: Any, measure: str | None = None) -> Figure:
+    """A figure of a `Profile`: one measure by layer, a curve a stage if it is one of stages, and the NFA below if there is one.
 
     The measure's probe says the label and the scale of the axis and where collapse lies; values that are not positive are drawn too.
     """
@@ -44,7 +44,7 @@ def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
     return figure
 
 
-def _curves(ax: Axes, profile: Profile, measure: str) -> None:
+def _curves(ax: Axes, profile: Any, measure: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     look = profile.look(measure)

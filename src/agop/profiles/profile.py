@@ -120,6 +120,8 @@ def profile(
     >>> p.layers[["name", "follows"]].values.tolist()
     [['0', 'relu'], ['2', '']]
     """
+    if options is not None and not isinstance(options, MeasureOptions):
+        raise _checks.bad_type("options", "agop.MeasureOptions(…)", type(options).__name__)
     source = source_of(subject)
     probes = chosen_probes(source, measures)
     numbers = _numbers(layers)
@@ -129,7 +131,7 @@ def profile(
         layers=None if numbers else layers,
         batch_size=batch_size,
         strict=measures is not None,
-        options=options or MeasureOptions(),
+        options=MeasureOptions() if options is None else options,
     )
     results = Results(probes)
     for evidence in source.read(data, needs_of(results.probes)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
-from agop.probe import Probe
-from agop.probes import PROBES
+from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -28,57 +27,7 @@ _TEXTS = ["name", "stage", "kind", "follows", "measure"]
 """The columns that hold no numbers."""
 
 _CURVE_COLUMNS = ["measure", "layer", "name", "stage", "x", "value", "spread"]
-_ARROWS = {"lower": "collapse ↓", "higher": "collapse ↑"}
 _DROPS = ("drop_projection", "drop_nonlinearity", "share_projection")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How a column is shown: its label, what it says, its axis, where collapse lies, at which level it was measured, a short heading."""
-
-    label: str
-    meaning: str = ""
-    scale: str = "linear"
-    towards: str | float | None = None
-    level: str = "stage"
-    short: str = ""
-
-    @property
-    def heading(self) -> str:
-        """A heading as short as there is one."""
-        return self.short or self.label
-
-    @property
-    def arrow(self) -> str:
-        """Where collapse lies, if that is a direction, as a word with an arrow."""
-        return _ARROWS.get(self.towards, "") if isinstance(self.towards, str) else ""
-
-    @property
-    def goal(self) -> float | None:
-        """Where collapse lies, if that is a number."""
-        known = isinstance(self.towards, float | int) and np.isfinite(self.towards)
-        return float(self.towards) if known else None  # type: ignore[arg-type]
-
-    @classmethod
-    def of(cls, probe: Probe, column: str, goal: str | float | None) -> Shown:
-        """As the probe says; a column of a probe with several has its own name as label."""
-        label, short = (probe.label, probe.short) if len(probe.columns) == 1 else (column, "")
-        return cls(label, probe.meaning, probe.scale, goal, probe.level, short)
-
-    @classmethod
-    def read(cls, entry: Any) -> Shown:
-        """From what `dataclasses.asdict` made of one and a file kept; it may be anybody's.
-
-        Raises
-        ------
-        ValueError, KeyError, TypeError
-            If it is none.
-        """
-        texts = _texts([entry[name] for name in ("label", "meaning", "scale", "level")])
-        towards = entry["towards"]
-        if towards is not None and not isinstance(towards, str | float | int):
-            raise ValueError("a goal that is none")
-        return cls(texts[0], texts[1], texts[2], towards, texts[3], *_texts([entry.get("short", "")]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +72,7 @@ class Profile:
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_CURVE_COLUMNS))
     shown: Mapping[str, Shown] = field(default_factory=dict)
 
-    def to_frame(self, level: Literal["stage", "layer", "subject", "long"] = "stage") -> pd.DataFrame:
+    def to_frame(self, level: str = "stage") -> pd.DataFrame:
         """A table as a copy: by layer and stage, by layer, of the whole, or "long": every number in a row of its own.
 
         The long table has the columns `level`, `layer`, `layer_from_end` (1 is the last), `name`, `stage`, `measure`, `x` (of a curve),
@@ -295,14 +244,6 @@ def _texts(values: Any) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("texts that are none")
     return values
-
-
-def look_of(column: str) -> Shown:
-    """How a column of this name is shown: as the probe of that name says, else plainly."""
-    probe = PROBES.get(column)
-    if isinstance(probe, Probe):
-        return Shown.of(probe, column, None if callable(probe.towards) else probe.towards)
-    return Shown(column)
 
 
 def long_table(profile: Profile) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from agop.profiles.table import Shown, look_of
+from agop.profiles.shown import Shown, look_of
 from agop.report import style
 from agop.report.record import RunRecord
 from agop.report.style import Mark

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from agop.experiments.files import atomic
-from agop.profiles.table import Shown, look_of
+from agop.profiles.shown import Shown, look_of
 from agop.report import style
 from agop.report.style import Mark
 from agop.report.ticks import draw_axis

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from agop.profiles.table import Shown
+from agop.profiles.shown import Shown
 from agop.report import style
 from agop.report.network_figures import DRAWN, Drawing
 from agop.report.record import RunRecord

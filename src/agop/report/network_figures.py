@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from agop.profiles.table import Shown, look_of
+from agop.profiles.shown import Shown, look_of
 from agop.report import style
 from agop.report.ticks import draw_axis, label_log_axis
 

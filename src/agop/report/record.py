@@ -17,7 +17,7 @@ from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json
 from agop.experiments.manifest import check_tables
 from agop.experiments.rundir import CONFIG, FORMAT, RESULT
-from agop.profiles.table import Shown, look_of
+from agop.profiles.shown import Shown, look_of
 
 CURVES = ("measure", "layer", "name", "stage", "x", "value", "spread")
 """The columns of `curves.csv`."""

@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
 
-from agop.profiles.table import Shown
+from agop.profiles.shown import Shown
 
 INK, MUTED, GRID, PAPER = "#1a1a1a", "#595959", "#dcdcdc", "#ffffff"
 

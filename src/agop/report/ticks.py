@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from agop.profiles.table import Shown
+from agop.profiles.shown import Shown
 from agop.report import style
 
 _ENOUGH = 3

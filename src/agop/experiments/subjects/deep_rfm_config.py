@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agop.experiments.configuration import MACHINE, MODEL, Configuration, dtype, measures, option
-from agop.experiments.names import FEATURE_MAPS, KERNELS, PRECISIONS, SOLVERS
 from agop.experiments.subject import SubjectKind
+from agop.kernels.registry import KERNELS
+from agop.machines.names import FEATURE_MAPS, PRECISIONS, SOLVERS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,10 @@ from agop.experiments.subjects.network_config import NetworkConfig
 from agop.networks.models import HeadedNetwork, as_images, build
 from agop.networks.state import load_state, save_state, save_weights
 from agop.networks.training import Epoch, Training, evaluate, train
+from agop.profiles.network import Network
 from agop.profiles.profile import profile
-from agop.profiles.table import Profile, Shown
+from agop.profiles.shown import Shown
+from agop.profiles.table import Profile
 
 MEASURED = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "nfa")
 MODEL, CHECKPOINT = Path("model.safetensors"), Path(CHECKPOINTS, "state.safetensors")
@@ -166,10 +168,8 @@ class _Run:
         return evaluate(self.model, x, y, self.config.loss)
 
     def _profile(self, model: nn.Module) -> Profile:
-        return profile(
-            model, self.x, self.data.y_train, layers=self.layers, measures=self.config.measures or MEASURED,
-            pool=self.config.pool,
-        )  # fmt: skip
+        subject, asked = Network(model, pool=self.config.pool), self.config.measures or MEASURED
+        return profile(subject, self.x, self.data.y_train, layers=self.layers, measures=asked)
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""

@@ -13,9 +13,8 @@ from agop.experiments.configuration import (
     measures,
     option,
 )
-from agop.experiments.names import POOLS
 from agop.experiments.subject import SubjectKind
-from agop.networks.names import ARCHITECTURES, LOSSES, OPTIMISERS, SCHEDULES
+from agop.networks.names import ARCHITECTURES, LOSSES, OPTIMISERS, POOLS, SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,10 @@ from agop.experiments.listener import Listener
 from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.networks.models import as_images
+from agop.profiles.network import Network
 from agop.profiles.profile import profile
-from agop.profiles.table import Profile, Shown
+from agop.profiles.shown import Shown
+from agop.profiles.table import Profile
 
 MEASURED = ("nc1", "nc2", "nc3", "nfa")
 _POSITIONS = {"mean": "averaged", "flatten": "side by side", "none": "every position a sample"}
@@ -127,7 +129,8 @@ def _points(config: ProfileConfig, model: nn.Module, data: Dataset, notes: list[
 def _profile(config: ProfileConfig, model: nn.Module, x: Tensor, data: Dataset) -> Profile:
     layers = None if config.layers is None else [name.strip() for name in config.layers.split(",")]
     try:
-        return profile(model, x, data.y_train, layers=layers, measures=_measures(config), pool=config.pool)
+        subject = Network(model, pool=config.pool)
+        return profile(subject, x, data.y_train, layers=layers, measures=_measures(config))
     except (RuntimeError, ValueError) as error:
         refused = error if isinstance(error, RuntimeError) else error.__cause__
         if not isinstance(refused, RuntimeError):

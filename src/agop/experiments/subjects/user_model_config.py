@@ -12,8 +12,8 @@ from agop.experiments.configuration import (
     measures,
     option,
 )
-from agop.experiments.names import POOLS
 from agop.experiments.subject import SubjectKind
+from agop.networks.names import POOLS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,54 @@
+"""Probes with functions of their own: hostile features, classifiers, labels and options."""
+
+from __future__ import annotations
+
+import torch
+
+import agop
+from agop.networks.models import mlp
+from agop.theory import dropout, matrix_sensing
+from tests.hostile.table import Subject, options, table_tests
+from tests.hostile.test_collapse import LABEL_CASES, LABELS, VECTOR_CASES, W, X
+
+BIAS = torch.randn(3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+CHANCES = torch.full((4,), 0.25, dtype=torch.float64)
+ENDLESS = [float("nan"), float("inf")]
+COUNT = options(0, -1, 1.5, "x", None, True, *ENDLESS)
+SHARE = options(1, 0, -1, 2, "x", None, True, *ENDLESS, 10**400, [0.5])
+WIDTHS = options([], [0], [-1], [5], [2.5], [True], ["2"], "2", 2, [4, 1, 4], [None], ENDLESS)
+SEED = options(-1, 1.5, "x", None, True, 2**70)
+
+
+def chunks(Z=X, weight=W, bias=BIAS, y=LABELS, widths=(1, 2), draws=3, **others):
+    """All numbers of a redundancy, or the measurement that says why there are none."""
+    found = agop.redundancy(Z, weight, bias, y, widths, draws, **others)
+    if found.undefined_because is not None:
+        return found.critical_width()
+    return {"accuracy": found.accuracy, "r2": found.r2, "correlation": found.residual_correlation}
+
+
+SUBJECTS = [
+    Subject("redundancy", "Z", lambda v: chunks(Z=v), X, nan=True),
+    Subject("redundancy", "Z, without class means", lambda v: chunks(Z=v, class_means="remove"), X, nan=True),
+    Subject("redundancy", "Z, held out", lambda v: chunks(Z=v, held_out=True), X, nan=True),
+    Subject("redundancy", "weight", lambda v: chunks(weight=v), W),
+    Subject("redundancy", "bias", lambda v: chunks(bias=v), BIAS, VECTOR_CASES),
+    Subject("redundancy", "y", lambda v: chunks(y=v), LABELS, LABEL_CASES),
+    Subject("redundancy", "y, without class means", lambda v: chunks(y=v, class_means="remove"), LABELS, LABEL_CASES),
+    Subject("redundancy", "widths", lambda v: chunks(widths=v), [1], WIDTHS, nan=True),
+    Subject("redundancy", "draws", lambda v: chunks(draws=v), 3, COUNT),
+    Subject("redundancy", "random_state", lambda v: chunks(random_state=v), 0, SEED),
+    Subject("redundancy", "class_means", lambda v: chunks(class_means=v), "keep", options("drop", None, True)),
+    Subject("redundancy", "held_out", lambda v: chunks(held_out=v), False, options("yes", None, 1)),
+    Subject("redundancy", "definition", lambda v: chunks(definition=v), "scaled", options("paper", None)),
+    Subject("dropout_penalty", "Z", lambda v: agop.dropout_penalty(v, W), X),
+    Subject("dropout_penalty", "weight", lambda v: agop.dropout_penalty(X, v), W),
+    Subject("expected_loss", "activations", lambda v: dropout.expected_loss(v, W, X[:, :3], 0.5), X),
+    Subject("expected_loss", "p", lambda v: dropout.expected_loss(X, W, X[:, :3], v), 0.5, SHARE),
+    Subject("least_penalty", "M", lambda v: matrix_sensing.least_penalty(v, CHANCES, CHANCES, 4), X[:4]),
+    Subject("least_penalty", "p", lambda v: matrix_sensing.least_penalty(X[:4], v, CHANCES, 4), CHANCES, VECTOR_CASES),
+    Subject("least_penalty", "factors", lambda v: matrix_sensing.least_penalty(X[:4], CHANCES, CHANCES, v), 4, COUNT),
+    Subject("mlp", "dropout", lambda v: mlp(4, 3, width=5, depth=2, dropout=v)(X.float()), 0.5, SHARE | options([0.1, 0.2])),
+]  # fmt: skip
+
+test_row = table_tests("probes", SUBJECTS)
