@@ -45,6 +45,9 @@ class Probe:
         What the evidence must hold: names of `agop.evidence.NEEDS`, or `Need` objects with options.
     label
         What an axis or a heading shows; default: the name.
+    short
+        A short heading, such as NC1, for readers who know the measure; default: the label. An axis with it shows no arrow: the meaning,
+        which stands beside it, says where collapse lies.
     meaning
         What the value says, in a few words.
     scale
@@ -82,6 +85,7 @@ class Probe:
     level: Level = "stage"
     needs: Iterable[str | Need] = ("moments",)
     label: str = ""
+    short: str = ""
     meaning: str = ""
     scale: Literal["log", "linear"] = "linear"
     towards: str | float | Callable[[Evidence], float] | None = None
@@ -126,8 +130,9 @@ class Probe:
         name = name or self.name
         columns = (name,) if len(self.columns) == 1 else self.columns
         return replace(
-            self, name=name, label=label or self.label, columns=columns, options={**self.options, **options}
-        )
+            self, name=name, label=label or self.label, short="" if label else self.short, columns=columns,
+            options={**self.options, **options},
+        )  # fmt: skip
 
     def goal(self, evidence: Evidence) -> str | float | None:
         """Where collapse lies for this evidence: "lower", "higher" or a number; None where that can't be said."""

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOOKS = {"input": ("#0067a5", "o"), "projected": ("#b84a00", "s"), "output": ("#007a5a", "^")}
-_ARROWS = {"lower": "collapse ↓", "higher": "collapse ↑"}
 
 
 def plot_profile(profile: Any, measure: str | None = None) -> Figure:
@@ -73,7 +72,6 @@ def _axis(ax: Axes, look: Shown, values: np.ndarray) -> None:
         ax.set_yscale("log")
     elif look.scale == "log" and finite.any():
         ax.set_yscale("symlog", linthresh=float(np.abs(finite[finite != 0]).min()))
-    arrow = _ARROWS.get(look.towards, "") if isinstance(look.towards, str) else ""
-    ax.set_ylabel(f"{look.label}\n{arrow}" if arrow else look.label)
-    if isinstance(look.towards, float | int):
-        ax.axhline(float(look.towards), color="#8a8a8a", linestyle=":", linewidth=1)
+    ax.set_ylabel(f"{look.label}\n{look.arrow}" if look.arrow else look.label)
+    if look.goal is not None:
+        ax.axhline(look.goal, color="#8a8a8a", linestyle=":", linewidth=1)

@@ -160,7 +160,10 @@ def chosen_probes(source: Source, measures: Sequence[str | Probe] | None) -> lis
 
 
 def _named(source: Source, name: Any) -> Probe:
-    usable = [key for key, probe in PROBES.items() if {need.kind for need in probe.needed} <= source.offers]
+    probes = {
+        key: probe for key, probe in PROBES.items() if isinstance(probe, Probe)
+    }  # a plug-in may be anything
+    usable = [key for key, probe in probes.items() if {need.kind for need in probe.needed} <= source.offers]
     return PROBES[_checks.one_of("measures", name, usable)]
 
 

@@ -185,7 +185,7 @@ class Profile:
             table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
             whole, curves = (_frame(header.get(name, []), name, tensors) for name in ("whole", "curves"))
             curves = curves if len(curves.columns) else pd.DataFrame(columns=_CURVE_COLUMNS)
-            shown = {str(column): _look(entry) for column, entry in header.get("shown", {}).items()}
+            shown = {str(column): Shown.read(entry) for column, entry in header.get("shown", {}).items()}
             measures, notes = _texts(header["measures"]), _texts(header["notes"])
             _check_tables(table, layers, measures)
             if tensors:
@@ -244,15 +244,6 @@ def _texts(values: Any) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("texts that are none")
     return values
-
-
-def _look(entry: Any) -> Shown:
-    """How a column is shown, from a file that may be anybody's."""
-    texts = _texts([entry[name] for name in ("label", "meaning", "scale", "level")])
-    towards = entry["towards"]
-    if towards is not None and not isinstance(towards, str | float | int):
-        raise ValueError("a goal that is none")
-    return Shown(texts[0], texts[1], texts[2], towards, texts[3])
 
 
 def long_table(profile: Profile) -> pd.DataFrame:
