@@ -117,11 +117,11 @@ def reproduce(
     ] = None,
 ) -> int:
     """Run what is left to run, and show the verdicts."""
-    from agop.experiments.reproduce import Request
-
     if show:
         Console().print(study_table())
         return 0
+    from agop.experiments.reproduce import Request
+
     studies, numbers = _words(words or [], seeds)
     where = _where(backend, scheduler, dask)
     request = Request(
