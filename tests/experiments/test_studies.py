@@ -22,6 +22,7 @@ from agop.experiments.units import Unit
 from agop.registry import Registry
 from agop.report.drawing import plates
 from agop.report.reproduction import write_reproduction
+from tests.conformance.studies import check_study
 from tests.experiments import toy
 from tests.experiments.tiny import tiny
 
@@ -33,17 +34,7 @@ def _registered(monkeypatch):
 
 @pytest.mark.parametrize("study", list(every()), ids=lambda study: study.name)
 def test_every_study_is_complete(study):
-    for size in study.sizes:
-        claims = study.claims_of(size)
-        groups = {claim.id: claim.group for claim in claims}
-        assert any(group == "control" for group in groups.values()), "a study needs a negative control"
-        assert {groups[control] for claim in claims for control in claim.controls} <= {"control"}
-        assert {claim.part for claim in claims} <= {"", *study.parts}
-        assert all(claim.says.endswith(".") and claim.because and claim.statistic for claim in claims)
-        assert {drawing.part for drawing in study.drawings_of(size)} <= {"", *study.parts}
-        assert study.facts(size) is not None
-    assert study.question.endswith("?")
-    assert str(study.cite.year) in str(study.cite)
+    check_study(study)
 
 
 def test_listing_studies_waits_for_neither_torch_nor_matplotlib():
