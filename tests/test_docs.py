@@ -55,7 +55,9 @@ def test_lines_left_out_of_the_picture_follow_from_those_shown():
 
 def test_the_reference_has_every_public_name():
     text = (DOCS / "api.md").read_text(encoding="utf-8")
-    listed = {name.rpartition(".")[2] for name in re.findall(r"auto(?:function|class|data)::\s+([\w.]+)", text)}
+    listed = {
+        name.rpartition(".")[2] for name in re.findall(r"auto(?:function|class|data)::\s+([\w.]+)", text)
+    }
     assert not set(agop.__all__) - listed
 
 
