@@ -114,7 +114,8 @@ def test_several_studies_in_one_report(tmp_path):
     assert [outcome.status for outcome in result.outcomes].count("there") == 5
     text = write_reproduction(out).read_text(encoding="utf-8")
     top = text.index('<section id="studies"')
-    assert top < text.index('<details class="study" id="toy2024"') < text.index('id="beaglehole2024"')
+    assert top < text.index('<p class="about" id="toy2024"') < text.index('id="beaglehole2024"')
+    assert text.count('<details class="study">') == 2, "each is closed; a link into one opens it"
     for name in ("toy2024", "beaglehole2024"):
         assert f'href="#{name}"' in text
     assert "Of 9 claims of the papers" in text
