@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +22,13 @@ from agop.cli import main
 from agop.datasets import DATA
 from agop.experiments.configuration import options
 from agop.experiments.run import run
+from agop.experiments.studies import STUDIES
 from agop.experiments.subjects import SUBJECTS
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.kernels import KERNELS
 from tests.conformance.kernels import RadialConformance
 from tests.conformance.probes import check_probe
+from tests.conformance.studies import check_study
 from tests.conformance.subjects import check_subject
 from tests.oracles import kernels as oracle
 
@@ -75,11 +80,13 @@ def registered(tmp_path, monkeypatch):
     (tmp_path / "range_of_contributing.py").write_text(block("RANGE"))
     (tmp_path / "quadratic_of_contributing.py").write_text(block("RationalQuadratic"))
     (tmp_path / "principal_of_contributing.py").write_text(block("PCAConfig"))
+    (tmp_path / "study_of_contributing.py").write_text(block("STUDY"))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(PROBES._lines, "range", "range_of_contributing:RANGE")
     monkeypatch.setitem(KERNELS._lines, "rational-quadratic", "quadratic_of_contributing:RationalQuadratic")
     monkeypatch.setitem(DATA._lines, "rings", "rings_of_contributing:RINGS")
     monkeypatch.setitem(SUBJECTS._lines, "pca", "principal_of_contributing:KIND")
+    monkeypatch.setitem(STUDIES._lines, "radhakrishnan2022", "study_of_contributing:STUDY")
 
 
 def test_a_data_set_is_one_file_and_one_line(registered):
@@ -108,6 +115,36 @@ def test_a_subject_with_a_verb_is_one_file_and_one_line(registered, tmp_path, ca
     assert not run(kind, kind.config(data="rings", components=1), tmp_path / "run")
     with pytest.raises(TypeError, match="config: expected a PCAConfig, got DeepRFMConfig"):
         run("pca", SUBJECTS["deep-rfm"].config(), tmp_path / "run")
+
+
+def test_a_study_is_one_file_and_one_line(registered, tmp_path, capsys):
+    check_study(STUDIES["radhakrishnan2022"])
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit) as caught:
+        main(["reproduce", "radhakrishnan2022", "--jobs", "1", "--out", str(out)])
+    assert not caught.value.code
+    told = capsys.readouterr().out
+    assert "Of 1 claim of the paper, 1 holds; 1 of 1 controls come out negative." in told
+    tables = {path.name for path in (out / "tables" / "radhakrishnan2022" / "product").iterdir()}
+    assert tables == {"target-share.csv", "shuffled-share.csv"}
+    assert (out / "figures" / "radhakrishnan2022" / "product" / "share.svg").exists()
+    assert "Features that an RFM finds" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_study_of_the_gallery_is_that_of_contributing(registered):
+    """Its verdicts are those of the file, and nothing of it stays registered."""
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "plot_9_add_a_study.py")],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    for claim, verdict in zip(
+        STUDIES["radhakrishnan2022"].claims_of("smoke"), ("holds", "does not hold"), strict=True
+    ):
+        assert re.search(rf"^{claim.id}  {re.escape(claim.says)}  .*: {verdict}$", done.stdout, re.MULTILINE)
 
 
 def test_a_probe_is_one_file_and_one_line(registered, points):
