@@ -246,7 +246,7 @@ def test_an_axis_about_zero_draws_zeros_and_negative_values_and_hover_says_the_n
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.locator("#chart-tail .hoverlayer").get_by_text("layer 3").wait_for()
     told = page.locator("#chart-tail .hoverlayer").text_content()
-    for words in ("input : 0.00", "projected : −0.0200", "output : 500"):
+    for words in ("input : 0.00", "projected : -0.0200", "output : 500"):
         assert words in told
     page.get_by_label("output", exact=True).uncheck()
     assert [name for name, _ in traces(page, "tail")] == ["input", "projected"]
