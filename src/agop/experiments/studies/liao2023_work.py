@@ -41,7 +41,6 @@ from agop.profiles.profile import profile
 FRACTION = 0.25
 """Of the rms distance. Collapsed classes at equal distances are then farther apart than 4σ, and their affinity is below 4e-4."""
 
-LABELS = ("true", "shuffled")
 POINTS = ("train", "held out")
 RULES = ("agop", "identity")
 _TRAINING = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule", "loss", "optimiser")
@@ -66,9 +65,9 @@ def _values(
 
 
 def small_cnn(
-    image: tuple[int, int, int], n_classes: int, *, channels: int, width: int, seed: int
-) -> nn.Module:
-    """Two 3 × 3 convolutions, each before a ReLU and a max pooling by two, and a head with one hidden layer."""
+    image: tuple[int, int, int], n_classes: int, *, channels: int, seed: int, **head: Any
+) -> HeadedNetwork:
+    """Two 3 × 3 convolutions, each before a ReLU and a max pooling by two, and the head of `HeadedNetwork`."""
     generator = stream(seed, _CONVOLUTIONS)
     parts: list[nn.Module] = []
     before, after = image[0], channels
@@ -80,18 +79,17 @@ def small_cnn(
         before, after = after, 2 * after
     features = before * (image[1] // 4) * (image[2] // 4)
     backbone = nn.Sequential(*parts, nn.Flatten())
-    return HeadedNetwork(backbone, features, n_classes, width=width, depth=1, seed=seed)
+    return HeadedNetwork(backbone, features, n_classes, seed=seed, **head)
 
 
 def _network(options: dict[str, Any], data: Dataset, seed: int) -> tuple[nn.Module, bool]:
     """The untrained network of a unit, and whether it takes images."""
-    n_classes, width = len(data.class_names), options["width"]
-    arch = options["arch"]
+    n_classes, arch = len(data.class_names), options["arch"]
+    head = {name: options[name] for name in ("width", "depth", "init_gain")} | {"seed": seed}
     if arch == "cnn":
         image = image_layout(data.shape)
-        return small_cnn(image, n_classes, channels=options["channels"], width=width, seed=seed), True
-    depth = options["depth"] if arch == "mlp" else 0
-    return build(arch, data.shape, n_classes, width=width, depth=depth, seed=seed), arch != "mlp"
+        return small_cnn(image, n_classes, channels=options["channels"], **head), True
+    return build(arch, data.shape, n_classes, **head), arch != "mlp"
 
 
 def _tensors(data: Dataset, images: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -108,10 +106,12 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
     """Train with true and with shuffled labels, measure at checkpoints, and rescale what was trained with true ones."""
     options, data = dict(unit.options), _points(unit)
     rows = []
-    for labels in LABELS:
+    for labels in options["labels"]:
         model, images = _network(options, data, unit.seed)
         x, y, x_held, y_held = _tensors(data, images)
-        given = y if labels == "true" else y[torch.randperm(len(y), generator=stream(unit.seed, _SHUFFLE))]
+        given = (
+            y if labels == "true labels" else y[torch.randperm(len(y), generator=stream(unit.seed, _SHUFFLE))]
+        )
         sample = MeasureOptions(random_state=unit.seed, rows=min(options["rows"], len(x), len(x_held)))
         for epoch, accuracy in _checkpoints(model, x, given, options, unit.seed):
             known = {"labels": labels, "epoch": epoch, "accuracy": accuracy, "classes": len(data.class_names)}
@@ -120,7 +120,7 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
             own |= {f"{name}_given": others[name] for name in ("nc1", "dsmi", "dsmi_rms")}
             rows.append(known | {"points": "train"} | own)
             rows.append(known | {"points": "held out"} | _measured(model, x_held, y_held, sample))
-        if labels == "true" and options["arch"] == "mlp":
+        if labels == "true labels" and options["arch"] == "mlp":
             write_table(folder, "scales", _rescaled(model, x_held, y_held, sample, options["factors"]))
     write_table(folder, "curves", pd.DataFrame(rows))
     return list(data.notes)
