@@ -403,19 +403,13 @@ def drawings(size: str) -> Iterator[Drawing]:
 _LABELS = {TRUE: TRUE, SHUFFLED: SHUFFLED}
 
 
-_SHOWN = (
-    ("dsmi", "held out"),
-    ("dsmi_rms", "held out"),
-    ("dse", "held out"),
-    ("dse_rms", "held out"),
-    ("dse_rms", "train"),
-)
+_SHOWN = (("dsmi", "held out"), ("dse", "held out"), ("dsmi_rms", "held out"), ("dse_rms", "train"))
 _WHERE = {"held out": "held-out points", "train": "training points"}
 
 
 def _network_drawings(arch: str, suffix: str) -> Iterator[Drawing]:
     network = f"{arch.upper()}{' with squared loss' if suffix else ''}"
-    for column, points in _SHOWN:
+    for column, points in _SHOWN[-1:] if suffix else _SHOWN:
         name = column.removesuffix("_rms").upper()
         bandwidth = _RELATIVE if column.endswith("_rms") else "σ = 10"
         yield Drawing(
@@ -436,8 +430,7 @@ _DEPTH_DRAWINGS = tuple(
         labels=("layer", f"{name} (bits)"), title=f"{name} along the depth of a Deep RFM on {{data}}",
         subtitle=f"projected stage, {_WHERE[points]}, {_RELATIVE}", caption=f"{name} by layer, {_WHERE[points]}",
     )
-    for column, name in (("dse_rms", "DSE"), ("dsmi_rms", "DSMI"))
-    for points in ("train", "held out")
+    for column, name, points in (("dse_rms", "DSE", "train"), ("dse_rms", "DSE", "held out"), ("dsmi_rms", "DSMI", "train"))
 )  # fmt: skip
 
 
