@@ -35,6 +35,7 @@ def test_docstring_examples(name):
         "docs/network_profiles.md",
         "docs/probes.md",
         "docs/estimators.md",
+        "docs/papers/liao2023.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):
