@@ -12,7 +12,7 @@ from math import log2
 from typing import Any
 
 from agop.experiments.claims import FAILS, Claim
-from agop.experiments.drawing import Curve, Drawing
+from agop.experiments.drawing import Drawing
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import DataSource, Generated, Points, Unit
 
@@ -27,7 +27,8 @@ Statistic = Callable[..., Mapping[int, float]]
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
     """What a size means: training points of images, principal components where images are large, those of the interpolation peak;
-    width and epochs of the network, iterations of RFM; points and widths of students, steps of L-BFGS, test points."""
+    width and epochs of the network, iterations of RFM; points and widths of students, steps of L-BFGS, test points.
+    """
 
     points: int | None
     components: int = 50

@@ -69,7 +69,7 @@ def _start(d: int, m: int, rng: np.random.Generator) -> tuple[Rows, Values, Valu
     return W, rng.normal(size=m) / 2, rng.normal(size=m) / np.sqrt(m)
 
 
-class _Interpolated(Exception):  # noqa: N818 (it ends a search, it is no error)
+class _Interpolated(Exception):
     """The training error is at the target."""
 
 
