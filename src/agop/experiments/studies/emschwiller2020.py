@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import log2
+from math import isfinite, log2, nan
 from typing import Any
 
 from agop.experiments.claims import FAILS, Claim
@@ -102,7 +102,7 @@ def _one(rows: Any, column: str, **where: Any) -> float:
     """The value in the one row in which columns have these values; NaN if there is none."""
     for name, value in where.items():
         rows = rows[rows[name] == value]
-    return float(rows[column].iloc[0]) if len(rows) else float("nan")
+    return float(rows[column].iloc[0]) if len(rows) else nan
 
 
 def _lead(first: str, second: str) -> Statistic:
@@ -125,7 +125,8 @@ def _peak(ridge: float) -> Statistic:
 
     def of_one(rows: Any) -> float:
         at = {share: _one(rows, "test", share=share, ridge=ridge) for share in (0.5, 1.0, 4.0)}
-        return at[1.0] / max(at[0.5], at[4.0])
+        both = all(isfinite(error) for error in at.values())
+        return at[1.0] / max(at[0.5], at[4.0]) if both else nan
 
     return _per_seed(of_one)
 
@@ -144,11 +145,10 @@ def _fall(labels: str = "teacher") -> Statistic:
     """The largest over widths of the test error with the most points over that with the fewest, of students that interpolate at both."""
 
     def of_one(rows: Any) -> float:
-        rows, falls = _interpolating(rows, labels), []
         least, most = rows["points"].min(), rows["points"].max()
-        for _, own in rows.groupby("width"):
-            falls.append(_one(own, "test", points=most) / _one(own, "test", points=least))
-        return max((fall for fall in falls if fall == fall), default=float("nan"))
+        by_width = [own for _, own in _interpolating(rows, labels).groupby("width")]
+        falls = [_one(own, "test", points=most) / _one(own, "test", points=least) for own in by_width]
+        return max((fall for fall in falls if isfinite(fall)), default=nan)
 
     return _per_seed(of_one)
 
@@ -166,7 +166,7 @@ def _spread(student: str = "") -> Statistic:
     def of_one(rows: Any) -> float:
         rows = rows[rows["student"] == student] if student else rows
         rows = _interpolating(_at_most_points(rows))
-        return log2(rows["test"].max() / rows["test"].min()) if len(rows) > 1 else float("nan")
+        return log2(rows["test"].max() / rows["test"].min()) if len(rows) > 1 else nan
 
     return _per_seed(of_one)
 

@@ -57,13 +57,21 @@ class Images:
 
     @classmethod
     def of(cls, data: Dataset, seed: int) -> Images:
-        """The points scaled, in random order, the first of each class first; a fifth held out where the data set has no test points."""
-        order = _class_by_class(data.y_train, np.random.default_rng([seed, 0]))
-        X, y = data.x_train[order].astype(float), data.y_train[order]
+        """The points scaled, in random order, one of each class first, then a second one of each, and so on.
+
+        Where the data set has no test points, every fifth of a class is held out.
+        """
+        order = np.random.default_rng([seed, 0]).permutation(len(data.x_train))
+        place = pd.Series(order).groupby(data.y_train[order]).cumcount().to_numpy()
+        held_out = place % 5 == 4 if data.x_test is None else np.zeros(len(order), bool)
+        taught = order[np.argsort(place, kind="stable")]
+        taught = taught[~np.isin(taught, order[held_out])]
+        X, y = data.x_train[taught].astype(float), data.y_train[taught]
         if data.x_test is None or data.y_test is None:
-            cut = len(X) - len(X) // 5
-            return cls(X[:cut], y[:cut], X[cut:], y[cut:], data.shape).scaled()
-        return cls(X, y, data.x_test.astype(float), data.y_test, data.shape).scaled()
+            X_test, y_test = data.x_train[order[held_out]], data.y_train[order[held_out]]
+        else:
+            X_test, y_test = data.x_test, data.y_test
+        return cls(X, y, X_test.astype(float), y_test, data.shape).scaled()
 
     def scaled(self) -> Images:
         """Centred, and divided by one number so that columns have a mean variance of 1 on the training points."""
@@ -88,13 +96,6 @@ class Images:
         """With the training labels in another order."""
         y = np.random.default_rng([seed, 1]).permutation(self.y)
         return Images(self.X, y, self.X_test, self.y_test, self.sides)
-
-
-def _class_by_class(y: Labels, rng: np.random.Generator) -> Labels:
-    """A random order in which one point of each class comes first, then a second one of each, and so on."""
-    order = rng.permutation(len(y))
-    place = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
-    return order[np.argsort(place, kind="stable")]
 
 
 def images_of(unit: Unit) -> Images:
@@ -263,7 +264,7 @@ def run_peak(unit: Unit, folder: Path) -> list[str]:
     rows = [
         {**row, "share": share}
         for share in PEAK_SHARES
-        if round(share * p) <= len(few.X)
+        if _classes(few) <= round(share * p) <= len(few.X)
         for row in _by_ridge(few.first(round(share * p)), (options["peak_ridge"], options["safe_ridge"]))
     ]
     write_table(folder, "points", pd.DataFrame(rows))
