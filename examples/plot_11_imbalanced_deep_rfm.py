@@ -41,8 +41,9 @@ for depth in (1, 2, 3):
     assert abs(slope(COUNTS, theory[depth]) + depth / (depth + 1)) < 0.1
 
 # %%
-# Deep RFM on digits, tenfold imbalanced. Which digit is rare is drawn anew for every repetition, so that what a digit looks like does not
-# pass for the size of its class. As a control, the same with equal counts, set against the sizes that were not used. Means are taken about the origin, as in the theory.
+# Deep RFM on digits, tenfold imbalanced. Which digit is rare is drawn anew for every repetition, so that what a
+# digit looks like does not pass for the size of its class. As a control, the same with equal counts, set against
+# the sizes that were not used. Means are taken about the origin, as in the theory.
 
 
 def norms(counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,11 +108,12 @@ right.legend(frameon=False)
 plt.show()
 
 # %%
-# They do not. In the first layers small classes have slightly *shorter* means, the opposite of the law; in the last ones the norms are equal
-# within the spread of the control, and the mean cosine between class means is about :math:`-1/9`, that of a simplex of ten classes,
-# not 0. Deep RFM collapses imbalanced classes to the frame of balanced ones, and no class is lost. Two of its steps leave little room for
-# anything else: rows have norm 1 before each projection, and its kernel machine fits every point with hardly any ridge, however many
-# others its class has. This is one data set, one imbalance and one ridge: an observation, not a theorem.
+# They do not. In the first layers small classes have slightly *shorter* means, the opposite of the law. In the last
+# one the slope is 0.06 ± 0.04, against 0.01 ± 0.04 in the control, and the mean cosine between class means is about
+# :math:`-1/9`, that of a simplex of ten classes, not the 0 of orthogonal ones. By these two numbers Deep RFM brings
+# imbalanced classes to the frame of balanced ones, and no class is lost. Two of its steps leave little room for
+# anything else: rows have norm 1 before each projection, and its kernel machine fits every point with hardly any
+# ridge, however many others its class has. This is one data set, one imbalance and one ridge: an observation.
 
 last = {name: values[:, -1].mean() for name, values in slopes.items()}
 assert abs(last["imbalanced"]) < 0.25, "far from the theory's -0.5"
