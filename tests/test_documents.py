@@ -36,6 +36,7 @@ def test_docstring_examples(name):
         "docs/probes.md",
         "docs/estimators.md",
         "docs/papers/liao2023.md",
+        "docs/papers/emschwiller2020.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):
