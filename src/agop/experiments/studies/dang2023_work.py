@@ -33,6 +33,9 @@ from agop.profiles.network import Network
 from agop.profiles.profile import profile
 from agop.theory.deep_linear import DeepLinearCollapse, deep_linear_collapse
 
+TOLERANCE = 1e-9
+"""Of the gradient, whose rounding is about 1e-10."""
+
 MEASURES = ("nc2_orthogonal", "nc3", "weight_singular_values")
 
 
@@ -42,7 +45,8 @@ def trained(
     """A model for each number of layers."""
     return [
         train_unconstrained_features(
-            counts, n_layers=M, width=width, weight_decay=decay, feature_decay=decay, bias=bias, random_state=seed
+            counts, n_layers=M, width=width, weight_decay=decay, feature_decay=decay, bias=bias, random_state=seed,
+            tolerance=TOLERANCE,
         )
         for M in layers
     ]  # fmt: skip
@@ -159,8 +163,7 @@ def swept(
 
 
 def decay_of(beta: float, counts: Sequence[int], M: int) -> float:
-    r"""The decay, of weights and features alike, at which the last class has this β: that of
-    :math:`\beta = (N/n) M \lambda (N \lambda)^{1/M}`."""
+    r"""The decay of weights and features at which the last class has this β: from :math:`\beta = (N/n) M \lambda (N \lambda)^{1/M}`."""
     N = sum(counts)
     return float((beta * counts[-1] / (M * N ** (1 + 1 / M))) ** (M / (M + 1)))
 
