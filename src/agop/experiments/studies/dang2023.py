@@ -12,7 +12,7 @@ from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Curve, Drawing
 from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
-from agop.experiments.units import Generated, Points, Unit
+from agop.experiments.units import DataSource, Generated, Points, Unit
 
 _WORK = "agop.experiments.studies.dang2023_work"
 _MODEL = "free-features"
@@ -37,6 +37,19 @@ SWEPT: dict[str, Any] = {
 """Decays at which β of the smallest class has these values; the threshold of two layers is 1/2. Only one class is smallest: of two equal
 ones a local minimum may keep one mixture."""
 
+HEADS: dict[str, dict[str, Any]] = {
+    "imbalanced": {"counts": [100, 50, 25, 25], "other_counts": [50, 50, 50, 50], "layers": [1, 2, 3]},
+    "balanced": {"counts": [50, 50, 50, 50], "other_counts": [100, 50, 25, 25], "layers": [1, 2, 3]},
+    "kept": {"counts": [100, 50, 10, 10], "other_counts": [100, 50, 25, 25], "layers": [2], "decay": 5e-3},
+    "collapsed": {
+        "counts": [100, 50, 10, 10],
+        "other_counts": [100, 50, 25, 25],
+        "layers": [2],
+        "decay": 2e-2,
+    },
+}
+"""Networks on real points of the first four classes; β of the small classes is 0.16 in "kept" and 1.25 in "collapsed"."""
+
 FOLD = 3 * 3**0.5 / 8
 """Above this β the scalar problem of two layers has no other minimum than zero: the largest 2x / (x² + 1)², at x = 1/√3."""
 
@@ -53,6 +66,12 @@ def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
     yield Unit(
         "sweep", "model/sweep", seed, Generated(_MODEL, f"{_WORK}:swept", None, {"width": WIDTH, **SWEPT})
     )
+
+    if isinstance(data, DataSource):
+        for case, told in HEADS.items():
+            yield Unit(
+                "heads", f"head/{case}", seed, data, {"width": 32, "steps": 1500, "decay": 1e-3, **told}
+            )
 
 
 def _worst(column: str, layers: int = 3) -> Callable[..., dict[int, float]]:
@@ -220,6 +239,72 @@ CLAIMS = (
     ),
 )  # fmt: skip
 
+
+def _ratio(of: str, to: str) -> Callable[..., dict[int, float]]:
+    """The largest ratio of two distances over the numbers of layers."""
+    return per_seed(lambda rows: float((rows[of] / rows[to]).max()) if len(rows) == 3 else float("nan"))
+
+
+def _faint(*tables: Any) -> dict[int, float]:
+    """Classes below a hundredth of the largest WWᵀ that should not be, or the other way round."""
+
+    def of_one(rows: Any) -> float:
+        return float(((rows["measured"] <= 0.01 * rows["measured"].max()) != (rows["predicted"] == 0)).sum())
+
+    found = [per_seed(of_one)(table) for table in tables]
+    return {seed: sum(part.get(seed, float("nan")) for part in found) for seed in found[0]}
+
+
+_HALF = "1 is a tie; half the distance can't be read as one"
+
+REAL = (
+    Claim(
+        id="C10", group="paper", number=10, name="real points: WWᵀ is the GOF",
+        says="On unequal counts of real points WWᵀ of a network's linear end is nearer to the predicted frame than to a simplex ETF.",
+        tables=("head/imbalanced/heads",),
+        statistic="largest over M = 1, 2, 3 of the distance from the predicted frame over that from an ETF",
+        measure=_ratio("nc2_gof", "nc2_etf"), relation="<=", threshold=0.5, because=_HALF, controls=("N7", "N8"),
+    ),
+    Claim(
+        id="C11", group="paper", number=11, name="real points: WH̄ᵀ too",
+        says="So is the product of W and the class means of the features.",
+        tables=("head/imbalanced/heads",),
+        statistic="largest over M = 1, 2, 3 of the distance from the predicted frame over that from an ETF",
+        measure=_ratio("nc3_gof", "nc3_etf"), relation="<=", threshold=0.5, because=_HALF, controls=("N8",),
+    ),
+    Claim(
+        id="C12", group="paper", number=12, name="real points: minorities vanish",
+        says="Small classes of real points vanish where β is above the threshold, and stay where it is below.",
+        tables=("head/kept/classes", "head/collapsed/classes"),
+        statistic="classes of both networks below a hundredth of the largest WWᵀ, or not, against the theory", measure=_faint,
+        relation="<=", threshold=0, because="Adam in float32 leaves no exact zero; predicted values are zero or above a tenth",
+    ),
+    Claim(
+        id="B5", group="beyond", number=5, name="real points: equal counts",
+        says="On equal counts WWᵀ is nearer to an orthogonal frame than to a simplex ETF.", tables=("head/balanced/heads",),
+        statistic="largest over M = 1, 2, 3 of the distance from the orthogonal frame over that from the ETF",
+        measure=_ratio("nc2_orthogonal", "nc2_etf"), relation="<=", threshold=0.5, because=_HALF, controls=("N7",),
+    ),
+    Claim(
+        id="N7", group="control", number=7, name="real points: other counts",
+        says="On equal counts WWᵀ is nearer to the frame of unequal ones than to its own.", tables=("head/balanced/heads",),
+        statistic="largest over M = 1, 2, 3 of the distance from the frame of counts 100, 50, 25, 25 over that from its own",
+        measure=_ratio("nc2_other", "nc2_gof"), relation="<=", threshold=0.5, because=_HALF, expected=FAILS,
+    ),
+    Claim(
+        id="N8", group="control", number=8, name="real points: untrained",
+        says="Untrained, WWᵀ is nearer to the predicted frame as well.", tables=("head/imbalanced/heads",),
+        statistic="largest over M = 1, 2, 3 of the distance from the predicted frame over that from an ETF",
+        measure=_ratio("untrained_nc2_gof", "untrained_nc2_etf"), relation="<=", threshold=0.5, because=_HALF, expected=FAILS,
+    ),
+)  # fmt: skip
+
+
+def claims(size: str) -> tuple[Claim, ...]:
+    """Real points are of the sizes that have them."""
+    return CLAIMS if size == "smoke" else CLAIMS + REAL
+
+
 DRAWINGS = (
     Drawing(
         stem="singular-values", section="The closed form", table="model/imbalanced/classes", x="predicted_s", log="",
@@ -256,9 +341,15 @@ STUDY = Study(
         arxiv="2301.00437",
     ),
     question="Do linear layers over free features end where a closed form says, whatever the class counts?",
-    work={"case": f"{_WORK}:run_case", "sweep": f"{_WORK}:run_sweep"},
+    work={
+        "case": f"{_WORK}:run_case",
+        "sweep": f"{_WORK}:run_sweep",
+        "heads": "agop.experiments.studies.dang2023_heads:run_heads",
+    },
     units=units,
-    claims=CLAIMS,
+    claims=claims,
     drawings=DRAWINGS,
+    data={"small": ("digits",)},
+    replaceable=True,
     sizes=("smoke", "small"),
 )
