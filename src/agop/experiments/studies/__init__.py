@@ -13,6 +13,7 @@ STUDIES: Registry[Study] = Registry(
         "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
+        "dang2023": "agop.experiments.studies.dang2023:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""
