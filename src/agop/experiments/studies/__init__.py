@@ -11,6 +11,7 @@ STUDIES: Registry[Study] = Registry(
     "agop.studies",
     {
         "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
+        "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""
