@@ -10,6 +10,7 @@ from agop.registry import Registry
 STUDIES: Registry[Study] = Registry(
     "agop.studies",
     {
+        "arora2020": "agop.experiments.studies.arora2020:STUDY",
         "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
     },

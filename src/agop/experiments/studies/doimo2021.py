@@ -7,7 +7,7 @@ on test points, as in the paper. Widths are the powers of two that the layer can
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
@@ -162,7 +162,8 @@ CLAIMS = (
     Claim(
         id="P1", group="paper", number=1, name="few units tell the rest",
         says="In the last hidden layer of a wide trained network, a random quarter of the units determines all of them.",
-        tables=_whole("trained"), statistic="critical width (R² ≥ 0.95) over the number of units", measure=share_of("critical_width_kept"),
+        tables=_whole("trained"), statistic="critical width (R² ≥ 0.95) over the number of units",
+        measure=share_of("critical_width_kept"),
         relation="<=", threshold=0.25, because=_QUARTER, controls=("N1",),
     ),
     Claim(
@@ -189,7 +190,8 @@ CLAIMS = (
         id="P5", group="paper", number=5, name="needs interpolation",
         says="A network that does not fit its training points yet is less redundant.",
         tables=(*_whole("trained"), *_whole("early")),
-        statistic="critical width at training error zero (at most 0.005) over that after a few epochs (above it)", measure=_interpolation,
+        statistic="critical width at training error zero (at most 0.005) over that after a few epochs (above it)",
+        measure=_interpolation,
         relation="<=", threshold=0.5, because="one step of the widths that are measured", weigh_spread=False,
     ),
     Claim(
@@ -256,55 +258,61 @@ CLAIMS = (
 _WIDTH = "units in a chunk"
 
 
+DRAWINGS = (
+    Drawing(
+        stem="chunk-r2", section="Chunks of the last hidden layer", x="width", labels=(_WIDTH, "R² of all units"), log="x",
+        curves=(
+            Curve(table="networks/trained/kept", y="r2", name="trained"),
+            Curve(table="networks/trained/within", y="r2", name="trained, within classes"),
+            Curve(table="networks/shuffled/within", y="r2", name="units torn apart"),
+            Curve(table="networks/untrained/kept", y="r2", name="untrained"),
+        ),
+        title="How much of the layer a chunk of its units tells: {data}",
+        subtitle="share of the variance of all units",
+        caption="R² from random chunks: of the trained network, without class means, with units torn apart within classes, and untrained",
+    ),
+    Drawing(
+        stem="chunk-accuracy", section="Chunks of the last hidden layer", x="width", labels=(_WIDTH, "test accuracy"), log="x",
+        curves=(
+            Curve(table="networks/trained/kept", y="accuracy", name="weight decay"),
+            Curve(table="networks/plain/kept", y="accuracy", name="no weight decay"),
+            Curve(table="networks/early/kept", y="accuracy", name="stopped early"),
+            Curve(table="networks/untrained/kept", y="accuracy", name="untrained"),
+        ),
+        title="What a chunk decides on its own: {data}", subtitle="the classifier reads a chunk of the units and is not fitted again",
+        caption="Accuracy of random chunks on test points; the untrained network has a linear classifier fitted on its last hidden layer",
+    ),
+    Drawing(
+        stem="chunk-correlation", section="Chunks of the last hidden layer", x="width", labels=(_WIDTH, "mean |correlation|"),
+        log="xy",
+        curves=(
+            Curve(table="networks/trained/kept", y="residual_correlation", name="trained"),
+            Curve(table="networks/trained/within", y="residual_correlation", name="trained, within classes"),
+            Curve(table="networks/untrained/kept", y="residual_correlation", name="untrained"),
+            Curve(table="networks/trained/within", y="floor", name="independent units", marker=False),
+        ),
+        title="How correlated the rest is: {data}", subtitle="residuals of units outside the chunk",
+        caption="Mean absolute correlation of what a regression on the chunk leaves over of other units, and that of independent units",
+    ),
+    Drawing(
+        stem="excess", section="Chunks of the last hidden layer", table="networks/trained/excess", x="width",
+        curves=(Curve(y="excess", name="excess error"),),
+        labels=(_WIDTH, "excess error"), log="xy", title="What a chunk lacks to the mean of many networks: {data}",
+        subtitle="test error of chunks less that of the mean of independent networks", caption="Excess error of chunks by their width",
+    ),
+    Drawing(
+        stem="layers", section="Other layers", table="networks/trained/layers", y="critical_width", series="stage",
+        where={"layer": Pick("before last")}, labels=("layer", "critical width"), title="Critical width by layer: {data}",
+        subtitle="class means removed, linear classifier",
+        caption="Critical width, class means removed, of the three stages of every hidden layer, with a linear classifier",
+    ),
+)  # fmt: skip
+
+
 def drawings(size: str) -> tuple[Drawing, ...]:
     """Curves by the width of a chunk, up to a half of the units (all of them tell everything), and the critical width by layer."""
     chunks = {"width": tuple(2**k for k in range(2, 20) if 2**k < AMOUNTS[size].width)}
-    return (
-        Drawing(
-            stem="chunk-r2", section="Chunks of the last hidden layer", x="width", where=chunks, labels=(_WIDTH, "R² of all units"), log="x",
-            curves=(
-                Curve(table="networks/trained/kept", y="r2", name="trained"),
-                Curve(table="networks/trained/within", y="r2", name="trained, within classes"),
-                Curve(table="networks/shuffled/within", y="r2", name="units torn apart"),
-                Curve(table="networks/untrained/kept", y="r2", name="untrained"),
-            ),
-            title="How much of the layer a chunk of its units tells: {data}",
-            subtitle="share of the variance of all units",
-            caption="R² from random chunks: of the trained network, without class means, with units torn apart within classes, and untrained",
-        ),
-        Drawing(
-            stem="chunk-accuracy", section="Chunks of the last hidden layer", x="width", where=chunks, labels=(_WIDTH, "test accuracy"), log="x",
-            curves=(
-                Curve(table="networks/trained/kept", y="accuracy", name="weight decay"),
-                Curve(table="networks/plain/kept", y="accuracy", name="no weight decay"),
-                Curve(table="networks/early/kept", y="accuracy", name="stopped early"),
-                Curve(table="networks/untrained/kept", y="accuracy", name="untrained"),
-            ),
-            title="What a chunk decides on its own: {data}", subtitle="the classifier reads a chunk of the units and is not fitted again",
-            caption="Accuracy of random chunks on test points; the untrained network has a linear classifier fitted on its last hidden layer",
-        ),
-        Drawing(
-            stem="chunk-correlation", section="Chunks of the last hidden layer", x="width", where=chunks, labels=(_WIDTH, "mean |correlation|"), log="xy",
-            curves=(
-                Curve(table="networks/trained/kept", y="residual_correlation", name="trained"),
-                Curve(table="networks/trained/within", y="residual_correlation", name="trained, within classes"),
-                Curve(table="networks/untrained/kept", y="residual_correlation", name="untrained"),
-                Curve(table="networks/trained/within", y="floor", name="independent units", marker=False),
-            ),
-            title="How correlated the rest is: {data}", subtitle="residuals of units outside the chunk",
-            caption="Mean absolute correlation of what a regression on the chunk leaves over of other units, and that of independent units",
-        ),
-        Drawing(
-            stem="excess", section="Chunks of the last hidden layer", table="networks/trained/excess", x="width", where=chunks, curves=(Curve(y="excess", name="excess error"),),
-            labels=(_WIDTH, "excess error"), log="xy", title="What a chunk lacks to the mean of many networks: {data}",
-            subtitle="test error of chunks less that of the mean of independent networks", caption="Excess error of chunks by their width",
-        ),
-        Drawing(
-            stem="layers", section="Other layers", table="networks/trained/layers", y="critical_width", series="stage",
-            where={"layer": Pick("before last")}, labels=("layer", "critical width"), title="Critical width by layer: {data}", subtitle="class means removed, linear classifier",
-            caption="Critical width, class means removed, of the three stages of every hidden layer, with a linear classifier",
-        ),
-    )  # fmt: skip
+    return tuple(replace(one, where=chunks) if one.x == "width" else one for one in DRAWINGS)
 
 
 _WORK = "agop.experiments.studies.doimo2021_work"
