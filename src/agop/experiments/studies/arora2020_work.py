@@ -50,15 +50,15 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
     if unit.options["profiled"]:
         found = profile(Network(model), points.x, points.y, measures=["nc1", "nfa"])
         stages, layers = found.to_frame()[["layer", "stage", "nc1"]], found.to_frame(level="layer")
-        write_table(folder, "profile", stages.assign(**named))
-        write_table(folder, "layers", layers[["layer", "nfa"]].assign(**named))
+        write_table(folder, "profile", stages.assign(p=p, where=where))
+        write_table(folder, "layers", layers[["layer", "nfa"]].assign(p=p, where=where))
     if p > 0 and unit.options["draws"]:
         write_table(folder, "identity", pd.DataFrame([{**named, **_identity(model, points, unit)}]))
     return []
 
 
 def _whole(model: HeadedNetwork, points: mlps.Points, unit: Unit) -> dict[str, float]:
-    weight = model.head[-1].weight.detach()
+    weight = mlps.readout(model)
     rows = mlps.last_features(model, points.x)
     penalty = dropout_penalty(rows, weight)
     train, test = (_loss(model, *points.of(name), points.n_classes) for name in ("train", "test"))
@@ -95,13 +95,13 @@ def _targets(y: Int[Tensor, " n"], n_classes: int) -> Float[Tensor, "n c"]:
 
 
 def _loss(model: HeadedNetwork, x: Float[Tensor, "n d"], y: Int[Tensor, " n"], n_classes: int) -> float:
-    return loss(mlps.last_features(model, x), model.head[-1].weight.detach(), _targets(y, n_classes))
+    return loss(mlps.last_features(model, x), mlps.readout(model), _targets(y, n_classes))
 
 
 def _identity(model: HeadedNetwork, points: mlps.Points, unit: Unit) -> dict[str, float]:
     """How many standard errors the sampled loss is from closed forms, the right one and two that aren't."""
     p, draws = float(unit.options["p"]), int(unit.options["draws"])
-    rows, weight = mlps.last_features(model, points.x), model.head[-1].weight.detach()
+    rows, weight = mlps.last_features(model, points.x), mlps.readout(model)
     targets = _targets(points.y, points.n_classes)
     sampled = sampled_loss(rows, weight, targets, p, draws, unit.seed)
     right = expected_loss(rows, weight, targets, p)
@@ -167,7 +167,7 @@ def run_sensing(unit: Unit, folder: Path) -> list[str]:
     for rank, factors in unit.options["cases"]:
         M, p, q = _sensed(rank, generator)
         U, V = least_factors(M, p, q, factors)
-        even = [torch.full_like(side, 1 / len(side)) for side in (p, q)]
+        even = torch.full_like(p, 1 / len(p)), torch.full_like(q, 1 / len(q))
         rows.append(
             {
                 "rank": rank,

@@ -85,7 +85,7 @@ def share_of(column: str) -> Any:
 
 
 def _at(rows: pd.DataFrame, share: float) -> pd.Series:
-    return rows.loc[(rows["share"] - share).abs().idxmin()]
+    return rows.iloc[int((rows["share"] - share).abs().to_numpy().argmin())]
 
 
 def _fall(table: pd.DataFrame) -> dict[int, float]:

@@ -58,7 +58,7 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
         )
         for way in unit.options["ways"]
     }
-    tables = {way: curve_of(one, model.head[-1].in_features) for way, one in found.items()}
+    tables = {way: curve_of(one, rows.shape[1]) for way, one in found.items()}
     for way, table in tables.items():
         write_table(folder, way, table)
     last = next(iter(found.values()))
@@ -144,7 +144,7 @@ def _whole(found: Mapping[str, Redundancy]) -> dict[str, float]:
 def _head(unit: Unit, model: HeadedNetwork, points: mlps.Points) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of the classifier: the network's own, or a linear one where the network isn't trained."""
     if unit.options["epochs"]:
-        return model.head[-1].weight, None
+        return mlps.readout(model), None
     return linear_head(mlps.last_features(model, points.x), points.y)
 
 

@@ -73,7 +73,15 @@ def trained(points: Points, options: Mapping[str, Any], seed: int, *, dropout: A
 @torch.no_grad()
 def last_features(model: HeadedNetwork, x: Float[Tensor, "n d"]) -> Float[Tensor, "n h"]:
     """What the last linear map of the head reads."""
-    return model.head[:-1](model.backbone(x))
+    rows: Tensor = model.head[:-1](model.backbone(x))
+    return rows
+
+
+def readout(model: HeadedNetwork) -> Float[Tensor, "c h"]:
+    """The weight of that linear map, which has no bias."""
+    last = model.head[-1]
+    assert isinstance(last, torch.nn.Linear)
+    return last.weight.detach()
 
 
 @torch.no_grad()
