@@ -34,6 +34,8 @@ def test_docstring_examples(name):
         "docs/layer_agops.md",
         "docs/network_profiles.md",
         "docs/estimators.md",
+        "docs/papers/arora2020.md",
+        "docs/papers/doimo2021.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):
