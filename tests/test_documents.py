@@ -37,6 +37,8 @@ def test_docstring_examples(name):
         "docs/estimators.md",
         "docs/papers/liao2023.md",
         "docs/papers/emschwiller2020.md",
+        "docs/papers/arora2020.md",
+        "docs/papers/doimo2021.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):

@@ -383,7 +383,7 @@ def _of_evidence(
     reason = _too_little(rows, labels, head)
     if reason is not None:
         return {name: Measurement.undefined(name, "random chunks", reason) for name in _names(head)}
-    weight, bias = (e.get("weight"), e.bias) if head == "own" else _linear_head(rows, labels)
+    weight, bias = (e.get("weight"), e.bias) if head == "own" else linear_head(rows, labels)
     kept, within = (
         redundancy(
             rows, weight, bias, labels, widths, draws, random_state, class_means=means, held_out=held_out
@@ -425,7 +425,7 @@ def _names(head: str) -> tuple[str, ...]:
     return _COLUMNS if head == "own" else tuple(f"linear_{column}" for column in _COLUMNS)
 
 
-def _linear_head(
+def linear_head(
     rows: Float[Tensor, "n d"], labels: Integer[Tensor, " n"]
 ) -> tuple[Float[Tensor, "c d"], Float[Tensor, " c"]]:
     """Weight and bias of a ridge classifier on the rows, in units of their own; scores of the classes there are, others never win."""

@@ -10,10 +10,12 @@ from agop.registry import Registry
 STUDIES: Registry[Study] = Registry(
     "agop.studies",
     {
+        "arora2020": "agop.experiments.studies.arora2020:STUDY",
         "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
+        "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""
