@@ -26,7 +26,7 @@ def _products(e: Evidence, target: Any = "etf", centre: str = "none") -> Measure
     if len(m.present) == 0:
         return Measurement.undefined("nc3_frame", "frame distance", "there are no samples")
     weight = e.weight.detach().to(m.means.device).double()[m.present]
-    means = m.means[m.present] if centre == "none" else m.centred_means(centre)  # type: ignore[arg-type]
+    means = m.means[m.present] if centre == "none" else m.centred_means(centre)
     return frame_distance(weight @ means.T, _kept(target, e))
 
 
