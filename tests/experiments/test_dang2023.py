@@ -8,8 +8,10 @@ import torch
 from agop import deep_linear_collapse
 from agop.experiments.claims import FAILS, HOLDS
 from agop.experiments.reproduce import Request, reproduce
-from agop.experiments.studies import dang2023, dang2023_work
+from agop.experiments.studies import dang2023, dang2023_heads, dang2023_work
 from agop.experiments.studies.dang2023 import FOLD, STUDY
+from agop.experiments.tables import read_table
+from agop.experiments.units import DataSource, Unit
 from agop.networks.unconstrained_features import train_unconstrained_features
 from agop.report.reproduction import write_reproduction
 
@@ -25,7 +27,6 @@ def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("dang") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dang2023, "CASES", small)
-        patch.setattr(dang2023, "WIDTH", 5)
         return out, reproduce(Request(studies=("dang2023",), seeds=(0,), jobs=1), out)
 
 
@@ -84,6 +85,39 @@ def test_largest_root_is_the_closed_forms_below_the_threshold(M):
     root = dang2023_work.largest_root(0.2, M)
     assert root**M * 16 * decay == pytest.approx(float(theory.weight_gram[-1, -1]), rel=1e-9)
     assert dang2023_work.largest_root(5.0, M) == 0
+
+
+def test_heads_of_real_points_are_compared_with_every_frame(tmp_path):
+    """A few steps of a narrow network."""
+    options = {
+        "counts": [8, 4, 2],
+        "other_counts": [5, 5, 4],
+        "layers": [1, 2],
+        "width": 4,
+        "decay": 1e-3,
+        "steps": 3,
+    }
+    unit = Unit("heads", "head/tiny", 0, DataSource("digits", "abc"), options)
+    assert dang2023_heads.run_heads(unit, tmp_path) == []
+    heads, classes = read_table(tmp_path / "heads.csv"), read_table(tmp_path / "classes.csv")
+    assert heads["layers"].tolist() == [1, 2]
+    distances = heads.filter(regex="nc[23]_")
+    assert distances.shape[1] == 12
+    assert ((distances > 0) & (distances <= 2)).all(axis=None)
+    theory = deep_linear_collapse([8, 4, 2], n_layers=2, weight_decay=1e-3, feature_decay=1e-3)
+    assert classes["predicted"].tolist()[3:] == pytest.approx(theory.weight_gram.diagonal().tolist())
+    with pytest.raises(ValueError, match="points of class 1"):
+        dang2023_heads.points(DataSource("digits", "abc"), 0, [2, 10_000])
+
+
+def test_claims_about_real_points_are_of_sizes_that_have_them():
+    small, smoke = ({claim.id for claim in STUDY.claims_of(size)} for size in ("small", "smoke"))
+    assert small - smoke == {"C10", "C11", "C12", "B5", "N7", "N8"}
+    units = STUDY.units_of("small", 0, DataSource("digits", "abc"))
+    tables = {
+        f"{unit.table}/{name}" for unit in units for name in ("errors", "classes", "beside", "sweep", "heads")
+    }
+    assert {name for claim in STUDY.claims_of("small") for name in claim.tables} <= tables
 
 
 def test_fold_is_where_two_layers_lose_their_second_minimum():

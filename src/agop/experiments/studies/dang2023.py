@@ -328,6 +328,13 @@ DRAWINGS = (
         title="Minority collapse of two layers", subtitle="WWᵀ of a class of 4 among 74 samples; the threshold is β = 0.5",
         labels=("β, decay against signal", "WWᵀ"), caption="The smallest class against the decay: global minimum, largest root, trained",
     ),
+    Drawing(
+        stem="real-points", section="Real points", table="head/imbalanced/classes", x="samples", log="x",
+        curves=(Curve(y="predicted", marker=False), Curve(y="measured", name="trained", line=False, named=False)),
+        series="layers", names="M = {}", title="The linear end of a network on {data}",
+        subtitle="diagonal of WWᵀ by samples of the class: closed form (lines), trained (marks)",
+        labels=("samples of the class", "WWᵀ"), caption="The diagonal of WWᵀ of a network on real points, predicted and trained",
+    ),
 )  # fmt: skip
 
 STUDY = Study(
