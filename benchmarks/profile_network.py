@@ -53,15 +53,15 @@ def forward(model, loader) -> None:
 
 
 def profiled(batches: int, pool: str, side: int = 64) -> None:
-    agop.profile(network(), Images(batches, BATCH, side), measures=["nc1"], pool=pool)
+    agop.profile(agop.Network(network(), pool=pool), Images(batches, BATCH, side), measures=["nc1"])
 
 
 def main() -> None:
     model, loader = network(), Images(2)
     calls = {
         "forward": lambda: forward(model, loader),
-        "mean": lambda: agop.profile(model, loader, measures=["nc1"], pool="mean"),
-        "flatten": lambda: agop.profile(model, loader, measures=["nc1"], pool="flatten"),
+        "mean": lambda: agop.profile(agop.Network(model, pool="mean"), loader, measures=["nc1"]),
+        "flatten": lambda: agop.profile(agop.Network(model, pool="flatten"), loader, measures=["nc1"]),
     }
     times: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(REPEATS + 1):

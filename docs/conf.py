@@ -14,6 +14,7 @@ release = version = _version("agop")
 
 extensions = [
     "mathml",
+    "probe_table",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

@@ -14,10 +14,11 @@ PICTURE = Path(__file__).parent / "house.svg"
 ROOMS = {
     "cli": "one thin file a verb",
     "report": "figures, the page",
-    "experiments": "runs, claims, verdicts",
+    "experiments": "runs, studies, verdicts",
     "datasets": "named data, .npz",
     "theory": "closed forms",
-    "profiles": "views to one table",
+    "profiles": "one loop, one table",
+    "probes": "what is measured",
     "integrations": "torchmetrics, Lightning",
     "networks": "architectures, training",
     "collapse": "NC1 to NC5",

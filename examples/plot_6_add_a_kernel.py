@@ -88,8 +88,8 @@ for axis in axes:
 plt.show()
 
 # %%
-# To bring it into the package: the class in ``src/agop/kernels``, its name in ``KERNELS`` of
-# ``src/agop/machines/_inputs.py``, its textbook formula as one line in ``tests/oracles/kernels.py``, and
+# To bring it into the package: the class in ``src/agop/kernels``, its line in ``KERNELS`` of
+# ``src/agop/kernels/registry.py``, its textbook formula as one line in ``tests/oracles/kernels.py``, and
 # three lines of test that inherit everything a kernel must satisfy. They run on this very class:
 #
 # .. code-block:: python

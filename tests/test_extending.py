@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +17,18 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 import agop
+from agop import PROBES
 from agop.cli import main
-from agop.collapse import MEASURES, Measure
 from agop.datasets import DATA
+from agop.experiments.configuration import options
 from agop.experiments.run import run
+from agop.experiments.studies import STUDIES
 from agop.experiments.subjects import SUBJECTS
+from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
+from agop.kernels import KERNELS
 from tests.conformance.kernels import RadialConformance
-from tests.conformance.measures import MeasureConformance
+from tests.conformance.probes import check_probe
+from tests.conformance.studies import check_study
 from tests.conformance.subjects import check_subject
 from tests.oracles import kernels as oracle
 
@@ -39,7 +47,7 @@ def definitions(example):
 
 
 Matern = definitions("plot_6_add_a_kernel.py")["Matern"]
-margin_ratio = definitions("plot_7_add_a_measure.py")["margin_ratio"]
+margin_ratio = definitions("plot_7_add_a_probe.py")["margin_ratio"]
 mlp_views = definitions("plot_8_add_a_subject.py")["mlp_views"]
 
 
@@ -69,10 +77,16 @@ def block(word):
 def registered(tmp_path, monkeypatch):
     """The files of CONTRIBUTING, each with its registry line."""
     (tmp_path / "rings_of_contributing.py").write_text(block("RINGS"))
+    (tmp_path / "range_of_contributing.py").write_text(block("RANGE"))
+    (tmp_path / "quadratic_of_contributing.py").write_text(block("RationalQuadratic"))
     (tmp_path / "principal_of_contributing.py").write_text(block("PCAConfig"))
+    (tmp_path / "study_of_contributing.py").write_text(block("STUDY"))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(PROBES._lines, "range", "range_of_contributing:RANGE")
+    monkeypatch.setitem(KERNELS._lines, "rational-quadratic", "quadratic_of_contributing:RationalQuadratic")
     monkeypatch.setitem(DATA._lines, "rings", "rings_of_contributing:RINGS")
     monkeypatch.setitem(SUBJECTS._lines, "pca", "principal_of_contributing:KIND")
+    monkeypatch.setitem(STUDIES._lines, "radhakrishnan2022", "study_of_contributing:STUDY")
 
 
 def test_a_data_set_is_one_file_and_one_line(registered):
@@ -103,36 +117,84 @@ def test_a_subject_with_a_verb_is_one_file_and_one_line(registered, tmp_path, ca
         run("pca", SUBJECTS["deep-rfm"].config(), tmp_path / "run")
 
 
-def entry(function):
-    tree = ast.parse((EXAMPLES / "plot_7_add_a_measure.py").read_text(encoding="utf-8"))
-    (call,) = (
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Measure"
+def test_a_study_is_one_file_and_one_line(registered, tmp_path, capsys):
+    check_study(STUDIES["radhakrishnan2022"])
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit) as caught:
+        main(["reproduce", "radhakrishnan2022", "--jobs", "1", "--out", str(out)])
+    assert not caught.value.code
+    told = capsys.readouterr().out
+    assert "Of 1 claim of the paper, 1 holds; 1 of 1 controls come out negative." in told
+    tables = {path.name for path in (out / "tables" / "radhakrishnan2022" / "product").iterdir()}
+    assert tables == {"target-share.csv", "shuffled-share.csv"}
+    assert (out / "figures" / "radhakrishnan2022" / "product" / "share.svg").exists()
+    assert "Features that an RFM finds" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_study_of_the_gallery_is_that_of_contributing(registered):
+    """Its verdicts are those of the file, and nothing of it stays registered."""
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "plot_9_add_a_study.py")],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
-    return eval(ast.unparse(call), {"Measure": Measure, "margin_ratio": function})
+    assert done.returncode == 0, done.stderr
+    for claim, verdict in zip(
+        STUDIES["radhakrishnan2022"].claims_of("smoke"), ("holds", "does not hold"), strict=True
+    ):
+        assert re.search(rf"^{claim.id}  {re.escape(claim.says)}  .*: {verdict}$", done.stdout, re.MULTILINE)
 
 
-class TestMarginRatio(MeasureConformance):
-    measure = entry(margin_ratio)
-
-    def test_a_case_by_hand(self):
-        x = torch.tensor([[-1.0, 0], [1, 0], [9, 0], [11, 0]])
-        assert margin_ratio(agop.ClassMoments.of(x, torch.tensor([0, 0, 1, 1]))) == pytest.approx(1 / 5)
-
-
-@pytest.mark.parametrize("name", ["nc1", "nc2", "cdnv", "equinorm", "equiangularity", "simplex_angle"])
-def test_the_measures_of_the_package_pass_too(name):
-    suite = type("Suite", (MeasureConformance,), {"measure": MEASURES[name]})()
-    suite.test_the_entry_is_complete()
-    suite.test_it_measures_a_defined_number_under_its_name()
-    suite.test_rotation_relabelling_order_and_batches_do_not_matter()
-    suite.test_scale_does_not_matter_and_single_precision_agrees()
+def test_a_probe_is_one_file_and_one_line(registered, points):
+    check_probe(PROBES["range"])
+    X, y = points
+    table = agop.profile(nn.Linear(6, 3).double(), X, y, measures=["nc1", "range"]).to_frame()
+    assert table["range"].iloc[0] == pytest.approx(float((X.amax(0) - X.amin(0)).mean()))
 
 
-def test_a_measure_of_ones_own_is_measured_in_networks_and_machines(monkeypatch, points):
-    monkeypatch.setitem(MEASURES, "margin_ratio", entry(margin_ratio))
+def test_a_kernel_is_one_file_and_one_line(registered, points, tmp_path):
+    X, y = points
+    model = agop.RFMClassifier(kernel="rational-quadratic", bandwidth=3.0, n_iter=1).fit(X, y)
+    assert model.score(X, y) > 0.9
+    model.save(tmp_path / "model.safetensors")
+    assert (
+        agop.RFMClassifier.load(tmp_path / "model.safetensors").predict(X.numpy()) == model.predict(X)
+    ).all()
+    assert "rational-quadratic" in [
+        name for entry, about in options(DeepRFMConfig) if entry.name == "kernel" for name in about.choices
+    ]
+
+
+def test_a_subject_is_anything_with_views(points):
+    names = {}
+    exec(block("class Halving"), names)
+    X, y = points
+    check_subject(lambda: names["Halving"]().views(X), X, y)
+    assert agop.profile(names["Halving"](), X, y).layers["name"].tolist() == ["half 1", "half 2", "half 3"]
+
+
+def example_probe():
+    tree = ast.parse((EXAMPLES / "plot_7_add_a_probe.py").read_text(encoding="utf-8"))
+    (call,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "agop.Probe"
+    )
+    return eval(ast.unparse(call), {"agop": agop, "margin_ratio": margin_ratio})
+
+
+def test_the_probe_of_the_example():
+    check_probe(example_probe())
+    x = torch.tensor([[-1.0, 0], [1, 0], [9, 0], [11, 0]])
+    assert margin_ratio(agop.ClassMoments.of(x, torch.tensor([0, 0, 1, 1]))) == pytest.approx(1 / 5)
+
+
+def test_a_probe_of_ones_own_is_measured_in_networks_and_machines(points):
     X, y = points
     for subject in (nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double(), machine(X, y)):
-        table = agop.profile(subject, X, y, measures=["margin_ratio"]).to_frame()
+        table = agop.profile(subject, X, y, measures=[example_probe()]).to_frame()
         assert (table["margin_ratio"] > 0).all()
 
 
@@ -151,7 +213,7 @@ def test_subjects(points, generator):
     model = machine(X, y)
     check_subject(lambda: model.views(X), X, y)
     network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
-    check_subject(lambda: agop.network_views(network, X), X, y)
+    check_subject(lambda: agop.Network(network).views(X), X, y)
     mlp = MLPClassifier((8, 7), solver="lbfgs", max_iter=500, random_state=0).fit(X.numpy(), y.numpy())
     check_subject(lambda: mlp_views(mlp, X.numpy()), X, y)
     logits = mlp.predict_proba(X.numpy()).argmax(1)

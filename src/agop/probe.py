@@ -38,13 +38,16 @@ class Probe:
         Column of tables, key of the registry.
     measure
         `measure(evidence, **options)` gives a number, a `Measurement` (which may say why it is undefined), or a dict of numbers,
-        measurements and `Curve`s whose keys are `columns`.
+        measurements and curves (`Curve`) whose keys are `columns`.
     level
         "stage": once for each stage of each layer; "layer": once a layer; "subject": once, with all layers on the same samples as parts.
     needs
-        What the evidence must hold: names of `agop.evidence.NEEDS`, or `Need`s with options.
+        What the evidence must hold: names of `agop.evidence.NEEDS`, or `Need` objects with options.
     label
         What an axis or a heading shows; default: the name.
+    short
+        A short heading, such as NC1, for readers who know the measure; default: the label. An axis with it shows no arrow: the meaning,
+        which stands beside it, says where collapse lies.
     meaning
         What the value says, in a few words.
     scale
@@ -82,6 +85,7 @@ class Probe:
     level: Level = "stage"
     needs: Iterable[str | Need] = ("moments",)
     label: str = ""
+    short: str = ""
     meaning: str = ""
     scale: Literal["log", "linear"] = "linear"
     towards: str | float | Callable[[Evidence], float] | None = None
@@ -103,6 +107,8 @@ class Probe:
         one_of("level", self.level, LEVELS)
         one_of("scale", self.scale, ("log", "linear"))
         needs = (self.needs,) if isinstance(self.needs, str | Need) else self.needs
+        if not isinstance(needs, Iterable):
+            raise bad_type("needs", "names of needs, or Need(…)", repr(needs))
         object.__setattr__(self, "needs", frozenset(Need.of(need) for need in needs))
         object.__setattr__(self, "columns", tuple(self.columns) or (self.name,))
         object.__setattr__(self, "invariant", frozenset(self.invariant))
@@ -124,8 +130,9 @@ class Probe:
         name = name or self.name
         columns = (name,) if len(self.columns) == 1 else self.columns
         return replace(
-            self, name=name, label=label or self.label, columns=columns, options={**self.options, **options}
-        )
+            self, name=name, label=label or self.label, short="" if label else self.short, columns=columns,
+            options={**self.options, **options},
+        )  # fmt: skip
 
     def goal(self, evidence: Evidence) -> str | float | None:
         """Where collapse lies for this evidence: "lower", "higher" or a number; None where that can't be said."""
@@ -162,6 +169,12 @@ class Probe:
         if lacking:
             reasons = [evidence.lacking.get(kind, f"there is no {kind} here") for kind in lacking]
             return self.undefined("; ".join(reasons))
+        if (
+            any(need.kind == "rows" for need in self.needed)
+            and evidence.rows is not None
+            and len(evidence.rows) == 0
+        ):
+            return self.undefined("there are no samples")
         found = self.measure(evidence, **self.options)
         found = found if isinstance(found, Mapping) else {self.columns[0]: found}
         unknown = [str(column) for column in found if column not in self.columns]
@@ -176,7 +189,7 @@ class Probe:
 
     @property
     def needed(self) -> frozenset[Need]:
-        """The needs as `Need`s."""
+        """The needs as `Need` objects."""
         return frozenset(Need.of(need) for need in self.needs)
 
     def _value(self, column: str, value: Any, definition: str = "") -> Measurement | Curve:

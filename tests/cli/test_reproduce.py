@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from agop.cli import main
@@ -7,6 +12,7 @@ from agop.cli.reproduce import _studies, _where, _words
 from agop.experiments.studies import every
 from agop.experiments.studies.beaglehole2024 import AMOUNTS, theory
 from tests.experiments.tiny import TINY
+from tests.test_extending import block
 
 
 def code(*arguments):
@@ -133,3 +139,66 @@ def test_wrong_usage_is_one_sentence(tmp_path, arguments, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "Traceback" not in error
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A package as it lies in site-packages, with one study that works and one that is broken."""
+    place = tmp_path_factory.mktemp("site")
+    info = place / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[agop.studies]\nbroken2024 = their_bug:STUDY\nradhakrishnan2022 = their_study:STUDY\n"
+    )
+    (place / "their_bug.py").write_text("1 / 0\n")
+    (place / "their_study.py").write_text(block("radhakrishnan2022"))
+    return place
+
+
+def process(site, program, *words, **environment):
+    """What a program that sees the package prints and says."""
+    paths = os.pathsep.join([str(site), str(Path(__file__).parents[2] / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=site,
+        env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "160"} | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+MAIN = "from agop.cli import main; main()"
+BROKEN = "the plug-in 'broken2024' of theirs (entry point agop.studies) can't be loaded (ZeroDivisionError"
+
+
+def test_a_broken_study_of_another_package_is_named_and_costs_nothing_else(site):
+    told, errors = process(site, MAIN, "reproduce", "--list")
+    assert "agop reproduce radhakrishnan2022 --preset smoke" in told
+    assert "beaglehole2024" in told
+    assert "broken2024" not in told
+    assert BROKEN in errors
+    assert "Traceback" not in errors
+    chosen = "from agop.experiments.planning import choices; print(*(c.study.name for c in choices(('all',), 'smoke')))"
+    told, errors = process(site, chosen)
+    assert {"beaglehole2024", "radhakrishnan2022"} <= set(told.split())
+    assert BROKEN in errors
+    for line, offered in (
+        ("agop reproduce radh", "radhakrishnan2022"),
+        ("agop reproduce beag", "beaglehole2024"),
+    ):
+        words = {"_AGOP_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "2"}
+        told, errors = process(site, MAIN, **words)
+        assert told.split() == [offered]
+        assert not errors
+
+
+def test_the_list_and_its_completion_wait_for_nothing_heavy(site):
+    heavy = (
+        "import sys; print('HEAVY', *sorted({'torch', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    listed = (
+        f"from agop.cli import main\ntry:\n    main(['reproduce', '--list'])\nexcept SystemExit:\n    {heavy}"
+    )
+    assert process(site, listed)[0].split("HEAVY")[1].split() == []
+    completed = f"from agop.cli.reproduce import _studies; print(*_studies('radhakrishnan2022:')); {heavy}"
+    assert process(site, completed)[0].split("HEAVY")[1].split() == []

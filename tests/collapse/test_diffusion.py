@@ -43,6 +43,42 @@ def test_median_is_that_over_pairs_and_said_to_be_a_deviation():
     assert diffusion_spectral_entropy(Z).definition == "bits, sigma=10, t=1"
 
 
+@pytest.mark.parametrize(
+    ("sigma", "scale"), [("median", oracle.median_distance), ("rms", oracle.rms_distance)]
+)
+@pytest.mark.parametrize("fraction", [1, 0.25])
+def test_relative_bandwidths_are_a_part_of_a_distance(sigma, scale, fraction):
+    Z, y = points(), torch.arange(24) % 3
+    width = fraction * scale(Z)
+    found = diffusion_spectral_entropy(Z, sigma, fraction=fraction)
+    assert found.details["sigma"] == pytest.approx(width, rel=IDENTITY)
+    assert found == pytest.approx(oracle.entropy(Z, width), rel=IDENTITY)
+    assert f"{sigma} (not the paper's)" in found.definition
+    for factor in (1e-6, 7.0, 1e9):
+        assert diffusion_spectral_entropy(factor * Z + 3, sigma, fraction=fraction) == pytest.approx(
+            found, abs=1e-8
+        )
+    information = diffusion_mutual_information(Z, y, sigma, fraction=fraction)
+    assert information == pytest.approx(diffusion_mutual_information(Z, y, width), abs=IDENTITY)
+
+
+@pytest.mark.parametrize("k", [2, 3, 10])
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 4.0])
+def test_equidistant_collapsed_classes_have_the_closed_form(k, ratio):
+    """Of classes that collapsed to the vertices of a simplex `ratio` bandwidths apart."""
+    Z = 7 * torch.eye(k, dtype=torch.float64).repeat(6, 1)
+    expected = oracle.entropy_of_equidistant_classes(k, math.exp(-(ratio**2) / 2))
+    assert diffusion_spectral_entropy(Z, 7 * math.sqrt(2) / ratio) == pytest.approx(expected, abs=1e-8)
+
+
+def test_collapse_is_seen_at_a_quarter_of_the_rms_distance_and_not_at_the_median():
+    Z = torch.eye(10, dtype=torch.float64).repeat(6, 1)
+    assert diffusion_spectral_entropy(Z, "rms", fraction=0.25) == pytest.approx(math.log2(10), abs=1e-2)
+    assert diffusion_spectral_entropy(Z, "median") == pytest.approx(
+        oracle.entropy_of_equidistant_classes(10, math.exp(-0.5)), abs=1e-8
+    )
+
+
 @pytest.mark.parametrize("sigma", [10.0, "median"])
 def test_information_is_that_by_loops(sigma):
     Z, y = points(), torch.tensor([0] * 12 + [1] * 7 + [2] * 4 + [3])
@@ -243,6 +279,8 @@ def test_data_and_the_global_generator_are_left_alone():
         ({"sigma": 0.0}, "sigma: .*> 0.*median"),
         ({"sigma": -1.0}, "sigma"),
         ({"sigma": math.nan}, "sigma"),
+        ({"fraction": 0.25}, "fraction: .*number"),
+        ({"fraction": 0, "sigma": "rms"}, "fraction: .*> 0"),
         ({"t": 0}, "t: expected"),
         ({"max_points": 0}, "max_points: .*None"),
         ({"random_state": -1}, "random_state"),

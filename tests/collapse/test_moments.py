@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agop import ClassMoments, collapse_report, nc1
-from agop.collapse import MEASURES, _accumulate
+from agop.collapse import _accumulate
 from agop.collapse.moments import check_labels
+from agop.probes import DEFAULTS
 from tests.oracles import collapse as oracle
 from tests.tolerances import IDENTITY, MERGE, relative_error
 
@@ -155,7 +156,7 @@ def test_inputs_stay_as_they_are(blobs, dtype):
     x, weight = x.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_()
     before, weight_before = x.detach().clone(), weight.detach().clone()
     report = collapse_report(x, y.to(torch.uint8), weight=weight, bias=weight[:, 0], ood=x, scatter="full")
-    assert len(report.measurements) == len(MEASURES)
+    assert len(report.measurements) == len(DEFAULTS["features"])
     assert torch.equal(x.detach(), before)
     assert torch.equal(weight.detach(), weight_before)
     m = report.moments

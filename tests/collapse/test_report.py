@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import agop
-from agop import ClassMoments, Measurement, collapse_report, nc1, nc4
-from agop.collapse import INPUTS, MEASURES, measures_for
+from agop import ClassMoments, Measurement, Probe, collapse_report, nc1, nc4
+from agop.probes import DEFAULTS
 from tests.oracles import collapse as oracle
 
 
@@ -30,51 +30,33 @@ def inputs(blobs, generator):
     }
 
 
-def moments_only(measure):
-    return measure.needs == {"moments"}
-
-
-def test_registry_lines_are_complete():
-    for name, measure in MEASURES.items():
-        assert measure.name == name
-        assert measure.needs <= set(INPUTS)
-        assert "moments" in measure.needs
-        assert measure.direction in ("lower", "higher", "to 1")
-        assert all((measure.label, measure.range, measure.formula, measure.source))
-    assert {"nc1", "nc2", "cdnv", "trace_within_share", "trace_between_share"} <= {
-        name for name, measure in MEASURES.items() if moments_only(measure)
-    }
-    assert measures_for({"moments"}) == [m for m in MEASURES.values() if moments_only(m)]
-
-
-@pytest.mark.parametrize("name", MEASURES)
-def test_every_measure_inherits_these(name, inputs):
-    """Named, finite on data, NaN with a reason without any, the same in float32, clear when inputs lack."""
-    measure = MEASURES[name]
-    x, y = inputs["features"], inputs["labels"]
-    logits = x @ inputs["weight"].T + inputs["bias"]
-    given = {**inputs, "logits": logits, "ood": inputs["ood"].mean(0)}
-    m = ClassMoments.of(x, y, scatter="full")
-    value = measure(m, **given)
-    assert isinstance(value, Measurement)
-    assert value.name == name
-    assert math.isfinite(value)
-    assert value.defined
-    low = {key: v.float() if v.is_floating_point() else v for key, v in given.items()}
-    single = measure(ClassMoments.of(x.float(), y, scatter="full"), **low)
-    assert single == pytest.approx(value, rel=1e-4)
-    empty = ClassMoments.empty(5, 12, scatter="full")
-    nothing = measure(empty, **{**given, "features": x[:0], "labels": y[:0], "logits": logits[:0]})
+@pytest.mark.parametrize("name", DEFAULTS["features"])
+def test_every_measure_of_a_report_inherits_these(name, inputs):
+    """Finite on data, NaN with a reason without any, the same in float32."""
+    whole = collapse_report(**inputs, scatter="full", measures=[name])[name]
+    assert isinstance(whole, Measurement)
+    assert whole.name == name
+    assert math.isfinite(whole)
+    low = {key: v.float() if v.is_floating_point() else v for key, v in inputs.items()}
+    assert collapse_report(**low, scatter="full", measures=[name])[name] == pytest.approx(whole, rel=1e-4)
+    none = {**inputs, "features": inputs["features"][:0], "labels": inputs["labels"][:0]}
+    nothing = collapse_report(**none, scatter="full", measures=[name])[name]
     assert math.isnan(nothing)
     assert nothing.undefined_because
-    if measure.needs - {"moments", "scatter"}:
-        with pytest.raises(ValueError, match=name):
-            measure(m)
+
+
+def test_probes_of_ones_own_and_of_rows_are_in_a_report(inputs):
+    own = Probe(name="spread", measure=lambda e: e.rows.std(), needs="rows", towards="lower", formula="std h")
+    report = collapse_report(inputs["features"], inputs["labels"], measures=["nc1", "dse", own])
+    assert list(report.measurements) == ["nc1", "dse", "spread"]
+    assert float(report["spread"]) == pytest.approx(float(inputs["features"].std()))
+    assert "std h" in str(report)
+    assert f"→ {math.log2(5):.4g}" in str(report)
 
 
 def test_report_has_everything(inputs):
     report = collapse_report(**inputs, scatter="full")
-    assert list(report.measurements) == list(MEASURES)
+    assert list(report.measurements) == list(DEFAULTS["features"])
     m = ClassMoments.of(inputs["features"], inputs["labels"])
     assert report["nc1"] == pytest.approx(nc1(m), rel=1e-12)
     assert report["nc1_pinv"] == pytest.approx(

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from agop.experiments import names
 from agop.experiments.configuration import MODEL, Configuration, option
 from agop.experiments.run import run
 from agop.experiments.rundir import identity
@@ -17,8 +16,6 @@ from agop.experiments.subjects import SUBJECTS
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.subjects.network_config import NetworkConfig
 from agop.experiments.subjects.user_model_config import ProfileConfig
-from agop.machines import _inputs, feature_maps, rfm, solver
-from agop.profiles import pooling
 from agop.ranks import Ranks, sharing
 
 
@@ -65,7 +62,8 @@ def test_bad_options_name_themselves(option):
 
 
 CONFIGURATIONS = (
-    "agop.experiments.configuration", "agop.experiments.subject", "agop.experiments.subjects", "agop.networks.names",
+    "agop.experiments.configuration", "agop.experiments.subject", "agop.experiments.subjects", "agop.networks.names", "agop.machines.names",
+    "agop.kernels.registry", "agop.probes", "agop.datasets.registry", "agop.experiments.studies",
     *(line.partition(":")[0] for line in SUBJECTS.lines.values()),
 )  # fmt: skip
 
@@ -76,14 +74,6 @@ def test_configurations_are_imported_without_torch_and_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not done.stdout.strip()
-
-
-def test_names_that_options_choose_from_are_those_of_the_rooms_that_mean_them():
-    assert set(names.KERNELS) == set(_inputs.KERNELS)
-    assert set(names.FEATURE_MAPS) == set(feature_maps.FEATURE_MAPS)
-    assert names.SOLVERS == solver.SOLVERS
-    assert names.PRECISIONS == rfm.PRECISIONS
-    assert names.POOLS == pooling.POOLS
 
 
 def test_every_line_of_the_registry_is_a_kind_of_that_name():

@@ -14,7 +14,7 @@ from agop.experiments import run as runs
 from agop.experiments.listener import Listener
 from agop.experiments.subjects.deep_rfm import CHECKPOINT, MODEL
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
-from agop.experiments.units import read_table
+from agop.experiments.tables import read_table
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.profiles.profile import profile
 

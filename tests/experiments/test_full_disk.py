@@ -83,7 +83,7 @@ def test_a_directory_that_can_not_be_written_is_told_before_the_first_layer(
     for verb in (
         ["deep-rfm", "--data", str(file)],
         ["network", "--data", str(file)],
-        ["reproduce", "theory"],
+        ["reproduce", "beaglehole2024:theory"],
     ):
         with pytest.raises(SystemExit) as caught:
             main([*verb, "--out", str(tmp_path / verb[0])])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from agop.experiments.units import Unit
 from agop.registry import Registry
 from agop.report.drawing import plates
 from agop.report.reproduction import write_reproduction
+from tests.conformance.studies import check_study
 from tests.experiments import toy
 from tests.experiments.tiny import tiny
 
@@ -32,17 +34,7 @@ def _registered(monkeypatch):
 
 @pytest.mark.parametrize("study", list(every()), ids=lambda study: study.name)
 def test_every_study_is_complete(study):
-    for size in study.sizes:
-        claims = study.claims_of(size)
-        groups = {claim.id: claim.group for claim in claims}
-        assert any(group == "control" for group in groups.values()), "a study needs a negative control"
-        assert {groups[control] for claim in claims for control in claim.controls} <= {"control"}
-        assert {claim.part for claim in claims} <= {"", *study.parts}
-        assert all(claim.says.endswith(".") and claim.because and claim.statistic for claim in claims)
-        assert {drawing.part for drawing in study.drawings_of(size)} <= {"", *study.parts}
-        assert study.facts(size) is not None
-    assert study.question.endswith("?")
-    assert str(study.cite.year) in str(study.cite)
+    check_study(study)
 
 
 def test_listing_studies_waits_for_neither_torch_nor_matplotlib():
@@ -50,7 +42,7 @@ def test_listing_studies_waits_for_neither_torch_nor_matplotlib():
         "import sys; from agop.experiments.studies import STUDIES, every; names = list(STUDIES)\n"
         "assert not {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules), 'names'\n"
         "assert [s.name for s in every() if s.name in STUDIES.own] == list(STUDIES.own)\n"
-        "assert not {'torch', 'matplotlib'} & set(sys.modules), 'studies'\n"
+        "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'studies'\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -122,7 +114,8 @@ def test_several_studies_in_one_report(tmp_path):
     assert [outcome.status for outcome in result.outcomes].count("there") == 5
     text = write_reproduction(out).read_text(encoding="utf-8")
     top = text.index('<section id="studies"')
-    assert top < text.index('<details class="study" id="toy2024"') < text.index('id="beaglehole2024"')
+    assert top < text.index('<p class="about" id="toy2024"') < text.index('id="beaglehole2024"')
+    assert text.count('<details class="study">') == 2, "each is closed; a link into one opens it"
     for name in ("toy2024", "beaglehole2024"):
         assert f'href="#{name}"' in text
     assert "Of 9 claims of the papers" in text
@@ -170,15 +163,9 @@ def test_parts_are_filtered_and_units_shared_by_data_sets_run_once(monkeypatch):
 
 
 def test_a_broken_plug_in_costs_nothing_else(monkeypatch):
-    class Point:
-        name, group, value, dist = "broken2024", "agop.studies", "nowhere:STUDY", None
-
-        def load(self):
-            raise ImportError("no module named nowhere")
-
+    point = EntryPoint("broken2024", "nowhere_at_all:STUDY", "agop.studies")
     registry: Registry[Study] = Registry("agop.studies", {"toy2024": "tests.experiments.toy:STUDY"})
-    monkeypatch.setattr("agop.registry.entry_points", lambda group: [Point()])
-    monkeypatch.setattr("agop.registry.EntryPoint", Point)
+    monkeypatch.setattr("agop.registry.entry_points", lambda group: [point])
     monkeypatch.setattr("agop.experiments.studies.STUDIES", registry)
     with pytest.warns(RuntimeWarning, match="broken2024"):
         assert [study.name for study in every()] == ["toy2024"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 import agop
@@ -34,6 +36,30 @@ SUBJECTS_CASES = {
 }
 
 
+PROBE_NEEDS = options("magic", ["magic"], [3], 3, None)
+PROBE_CASES = options(3, None, "x") | {
+    "raises": lambda good: lambda e: 1 / 0,
+    "a text": lambda good: lambda e: "x",
+    "nothing": lambda good: lambda e: None,
+    "NaN": lambda good: lambda e: float("nan"),
+    "a vector": lambda good: lambda e: [1.0, 2.0],
+}
+
+
+def own(needs="moments", measure=lambda e: e.moments.n):
+    return agop.Probe(name="own", needs=needs, measure=measure)
+
+
+def kept(**options):
+    return table(NET, POINTS, Y, measures=["dse"], options=agop.MeasureOptions(**options))
+
+
+def old(x, y, **more):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return table(NET, x, y, **more)
+
+
 def table(subject, x, y, **more):
     profile = agop.profile(subject, x, y, **more)
     return [profile.table["layer"].tolist(), str(profile)]
@@ -53,10 +79,18 @@ SUBJECTS = [
     Subject("profile", "layers of a Deep RFM", lambda v: table(DEEP, POINTS, Y, layers=v), None, LAYERS),
     Subject("profile", "measures", lambda v: table(NET, POINTS, Y, measures=v), None, MEASURES),
     Subject("profile", "measures of views", lambda v: table(VIEWS, None, Y, measures=v), None, MEASURES),
-    Subject("profile", "pool", lambda v: table(NET, POINTS, Y, pool=v), "mean", options("max", None, 3)),
-    Subject("profile", "nonlinearity", lambda v: table(NET, POINTS, Y, nonlinearity=v), None, NONLINEARITIES),
-    Subject("profile", "power", lambda v: table(NET, POINTS, Y, power=v), 0.5, options("x", None, float("nan"), True, 0, -1, 1e300)),
-    Subject("profile", "outputs", lambda v: table(NET, POINTS, Y, outputs=v), "auto", options("all", 0, -1, 1.5, [9], [])),
+    Subject("profile", "power", lambda v: old(POINTS, Y, power=v), 0.5, options("x", None, float("nan"), True, 0, -1, 1e300)),
+    Subject("profile", "options", lambda v: table(NET, POINTS, Y, options=v), None, options(3, "x", {}, True)),
+    Subject("Network", "model", lambda v: table(agop.Network(v), POINTS, Y), NET, MODELS),
+    Subject("Network", "pool", lambda v: table(agop.Network(NET, pool=v), POINTS, Y), "mean", options("max", None, 3)),
+    Subject("Network", "nonlinearity", lambda v: table(agop.Network(NET, nonlinearity=v), POINTS, Y), None, NONLINEARITIES),
+    Subject("Network", "outputs", lambda v: table(agop.Network(NET, outputs=v), POINTS, Y), "auto", options("all", 0, -1, 1.5, [9], [])),
+    Subject("MeasureOptions", "rows", lambda v: kept(rows=v), 5, options("x", 0, -1, 1.5, True, 10**12)),
+    Subject("MeasureOptions", "random_state", lambda v: kept(random_state=v), 0, options("x", -1, 1.5, True, None)),
+    Subject("MeasureOptions", "max_memory", lambda v: kept(max_memory=v), "1GB", options("x", 0, -1, 1.5, True, "1", 1, None)),
+    Subject("Need", "kind", lambda v: agop.Need(v).kind, "rows", options("magic", 3, None)),
+    Subject("Probe", "needs", lambda v: table(NET, POINTS, Y, measures=[own(needs=v)]), "moments", PROBE_NEEDS),
+    Subject("Probe", "measure", lambda v: table(NET, POINTS, Y, measures=[own(measure=v)]), len, PROBE_CASES),
     Subject("profile", "batch_size", lambda v: table(NET, POINTS, Y, batch_size=v), None, options(0, -1, 1.5, "x", True, 10**30)),
     Subject("network_views", "model", lambda v: of_views(agop.network_views(v, POINTS)), NET, MODELS),
     Subject("network_views", "X", lambda v: of_views(agop.network_views(NET, v)), POINTS),

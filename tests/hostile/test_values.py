@@ -30,6 +30,29 @@ def metric(features, labels, classes=3):
 
 MODEST_LABELS = {name: case for name, case in LABEL_CASES.items() if name != "gaps"}
 NAMES = options(["magic"], ["nc4"], [], [None], "moments", None, 3)
+COUNTS = options([], [0, 1], [-1, 2], [1.5, 2], ["a"], 3, None, "x", [1], [10**9, 1])
+DECAYS = options(
+    0,
+    -1,
+    "x",
+    None,
+    True,
+    float("nan"),
+    float("inf"),
+    [1e-3],
+    [1e-3, 1e-2],
+    [1e-3, 0],
+    [1e-3] * 3,
+    1e300,
+    1e-300,
+)
+
+
+def linear(**more):
+    options = {"counts": [4, 2], "n_layers": 2, "weight_decay": 1e-3, "feature_decay": 1e-3, **more}
+    return agop.deep_linear_collapse(options.pop("counts"), **options)
+
+
 SUBJECTS = [
     Subject("Laplace", "bandwidth", lambda v: Laplace(v)(POINTS), 1.0, REAL),
     Subject("Laplace", "exponent", lambda v: Laplace(1.0, v)(POINTS), 1.0, REAL | options(2, 2.1)),
@@ -39,7 +62,6 @@ SUBJECTS = [
     Subject("nc1", "definition", lambda v: agop.nc1(M, v), "trace", options("magic", None, 3)),
     Subject("nc2", "target", lambda v: agop.nc2(M, v), "etf", options("magic", None, torch.eye(2), torch.full((3, 3), float("nan")))),
     Subject("nc1", "weighting", lambda v: agop.nc1(M, weighting=v), "class", options("magic", None)),
-    Subject("measures_for", "available", lambda v: [m.name for m in collapse.measures_for(v)], ["moments"], NAMES),
     Subject("collapse_report", "measures", lambda v: agop.collapse_report(X, LABELS, measures=v).to_dict(), None, NAMES),
     Subject("collapse_report", "n_classes", lambda v: agop.collapse_report(X, LABELS, n_classes=v).to_dict(), 3, COUNT),
     Subject("ClassMoments.empty", "n_classes", lambda v: collapse.ClassMoments.empty(v, 2).means, 3, options(0, -1, 1.5, "x", None, True)),
@@ -47,6 +69,11 @@ SUBJECTS = [
     Subject("gram_nc1", "labels", lambda v: gram_collapse.gram_nc1(GRAM, v), LABELS, LABEL_CASES),
     Subject("gram_nc2", "G", lambda v: gram_collapse.gram_nc2(v, LABELS), GRAM),
     Subject("gram_nc2", "labels", lambda v: gram_collapse.gram_nc2(GRAM, v), LABELS, LABEL_CASES),
+    Subject("deep_linear_collapse", "counts", lambda v: linear(counts=v).weight_gram, [4, 2], COUNTS),
+    Subject("deep_linear_collapse", "n_layers", lambda v: linear(n_layers=v).weight_gram, 2, options(0, -1, 1.5, "x", None, True, 10**4)),
+    Subject("deep_linear_collapse", "weight_decay", lambda v: linear(weight_decay=v).weight_gram, 1e-3, DECAYS),
+    Subject("deep_linear_collapse", "feature_decay", lambda v: linear(feature_decay=v).weight_gram, 1e-3, DECAYS),
+    Subject("deep_linear_collapse", "width", lambda v: linear(width=v).weight_gram, 2, options(0, -1, 1.5, "x", True, 10**9)),
     Subject("one_hot", "labels", lambda v: kernel_learning.one_hot(v), LABELS, MODEST_LABELS),
     Subject("collapsed_kernel", "labels", lambda v: kernel_learning.collapsed_kernel(v), LABELS, MODEST_LABELS),
     Subject("NeuralCollapse", "features", lambda v: metric(v, LABELS), X, nan=True),
@@ -54,11 +81,12 @@ SUBJECTS = [
 ]  # fmt: skip
 
 RECORDS = {
-    "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "Measure", "MemoryEstimate", "Dataset",
-    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Redundancy",
+    "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
+    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
+    "Evidence",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
-CONSTANTS = {"INPUTS", "MEASURES", "DEFAULT_ROOT"}
+CONSTANTS = {"PROBES", "DATA", "DEFAULT_ROOT"}
 ELSEWHERE = {"launched"}
 """Needs processes of its own: every bad launch is in tests/test_launch.py."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")

@@ -340,6 +340,17 @@ def test_profile_reads_its_view(digits):
     assert table.loc["output", "nc1"] < table.loc["input", "nc1"]
 
 
+@pytest.mark.parametrize("degree", [1, 2])
+def test_profile_takes_the_fitted_estimator_itself(digits, degree):
+    X, y = digits
+    model = agop.PolynomialClassifier(degree).fit(X, y)
+    whole, views = agop.profile(model, X, y), agop.profile(model.views(X), X, y)
+    pd.testing.assert_frame_equal(whole.to_frame(), views.to_frame())
+    assert whole.to_frame()["stage"].tolist() == ["input", "projected", "output"]
+    names = agop.profile(model, X, np.array([f"digit {label}" for label in y])).to_frame()
+    pd.testing.assert_frame_equal(names, whole.to_frame())
+
+
 def test_the_best_ridge_is_chosen_on_validation_samples():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(150, 8))

@@ -8,7 +8,7 @@ from torch import nn
 
 import agop
 from agop.networks.models import as_images, build, image_layout, mlp, resnet18, vgg11
-from agop.profiles.ansatz import split
+from agop.profiles.projection import split
 
 
 def test_an_mlp_is_bias_free_and_scaled_xavier():

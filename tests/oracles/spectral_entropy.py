@@ -40,3 +40,15 @@ def median_distance(Z):
     """The lower median over pairs i < j."""
     pairs = [float((Z[i] - Z[j]).norm()) for i in range(len(Z)) for j in range(i)]
     return sorted(pairs)[(len(pairs) - 1) // 2]
+
+
+def rms_distance(Z):
+    """The root of the mean squared distance over pairs i < j."""
+    pairs = [float((Z[i] - Z[j]).norm()) ** 2 for i in range(len(Z)) for j in range(i)]
+    return math.sqrt(sum(pairs) / len(pairs))
+
+
+def entropy_of_equidistant_classes(k, q):
+    """Of k balanced classes, each one point, between any two of which the affinity is q: the walk has k eigenvalues that are not 0."""
+    values = [1.0] + [(1 - q) / (1 + (k - 1) * q)] * (k - 1)
+    return -sum(v / sum(values) * math.log2(v / sum(values)) for v in values)

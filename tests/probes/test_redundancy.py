@@ -312,7 +312,7 @@ def test_the_probes_give_what_they_declare(probe):
 def test_the_probes_say_why_there_is_nothing(probe):
     Z, weight, bias, y = layer()
     for rows, labels, says in [
-        (Z[:0], y[:0], "0 samples"),
+        (Z[:0], y[:0], "no samples"),
         (Z[:1], y[:1], "1 samples"),
         (torch.ones_like(Z), y, "no unit varies"),
     ]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import agop
+from agop import Network
 from tests.oracles import profiles as slow
 from tests.profiles.test_network_stages import mlp, value
 
@@ -120,7 +121,7 @@ def test_of_a_tuple_the_first_tensor_is_taken_and_that_is_said(points):
     p = agop.profile(net, x, y)
     assert p.layers["nfa"].tolist() == agop.profile(plain, x, y).layers["nfa"].tolist()
     assert any("first tensor" in note for note in p.notes)
-    assert not any("first tensor" in note for note in agop.profile(net, x, y, output=0).notes)
+    assert not any("first tensor" in note for note in agop.profile(Network(net, output=0), x, y).notes)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -238,17 +239,17 @@ def test_what_follows_can_be_said(points):
     swish = Custom(lambda m, x: x * torch.sigmoid(x))
     net = Custom(lambda m, x: m.b(m.act(m.a(x))), a=linear(6, 8), act=swish, b=linear(8, 4))
     expected = slow.nc1(F.silu(net.a(x)).detach(), y)
-    by_module = agop.profile(net, x, y, measures=["nc1"], nonlinearity={"a": "act"})
-    by_function = agop.profile(net, x, y, measures=["nc1"], nonlinearity={"a": F.silu})
-    nothing = agop.profile(net, x, y, measures=["nc1"], nonlinearity={"a": None})
+    by_module = agop.profile(Network(net, nonlinearity={"a": "act"}), x, y, measures=["nc1"])
+    by_function = agop.profile(Network(net, nonlinearity={"a": F.silu}), x, y, measures=["nc1"])
+    nothing = agop.profile(Network(net, nonlinearity={"a": None}), x, y, measures=["nc1"])
     assert value(by_module, 1, "output", "nc1") == pytest.approx(expected, rel=1e-6)
     assert value(by_function, 1, "output", "nc1") == pytest.approx(expected, rel=1e-6)
     assert by_module.layers["follows"][0] == "act"
     assert value(nothing, 1, "output", "nc1") == pytest.approx(slow.nc1(net.a(x).detach(), y), rel=1e-6)
     with pytest.raises(ValueError, match="nonlinearity: expected for layer 'a' the name of a module"):
-        agop.profile(net, x, y, nonlinearity={"a": "missing"})
+        agop.profile(Network(net, nonlinearity={"a": "missing"}), x, y)
     with pytest.raises(ValueError, match="nonlinearity"):
-        agop.profile(net, x, y, nonlinearity={"nowhere": None})
+        agop.profile(Network(net, nonlinearity={"nowhere": None}), x, y)
 
 
 def test_layers_that_are_never_called_are_left_out_with_a_note(points):
@@ -274,7 +275,7 @@ def test_a_transformer_has_tokens_pooled_and_attention_without_a_projection(gene
     attention = p.table[p.table["name"] == "encoder.self_attn"]
     assert attention["stage"].tolist() == ["input", "output"]
     assert value(p, 1, "input", "nc1") == pytest.approx(slow.nc1(x.mean(1), y), rel=1e-4)
-    each = agop.profile(net, x, y, pool="none", measures=["nc1"])
+    each = agop.profile(Network(net, pool="none"), x, y, measures=["nc1"])
     assert value(each, 1, "input", "nc1") == pytest.approx(
         slow.nc1(x.flatten(0, 1), y.repeat_interleave(5)), rel=1e-4
     )
@@ -371,6 +372,6 @@ def test_many_outputs_are_combined_at_random_and_that_is_said(points):
     net = nn.Sequential(linear(6, 8), nn.Tanh(), linear(8, 100))
     p = agop.profile(net, x, y)
     assert any("32 random combinations of the 100 outputs" in note for note in p.notes)
-    exact = agop.profile(net, x, y, outputs=None)
+    exact = agop.profile(Network(net, outputs=None), x, y)
     assert not any("random" in note for note in exact.notes)
     assert p.layers["nfa"].tolist() == pytest.approx(exact.layers["nfa"].tolist(), abs=0.1)

@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import agop
-from agop.profiles import network_views, pooling
-from agop.profiles.ansatz import layer_nfa, split
+from agop.gradients.ansatz import nfa_of_weight
+from agop.profiles import pooling
+from agop.profiles.projection import split
 from tests.oracles import profiles as slow
 from tests.tolerances import IDENTITY, MERGE, SINGLE
 
@@ -78,7 +79,7 @@ def test_a_convolution_has_the_stages_of_its_patches(images, name, pool):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         conv = CONVOLUTIONS[name]().double()
-    p = agop.profile(nn.Sequential(conv, nn.Tanh()), x, y, measures=["nc1"], pool=pool)
+    p = agop.profile(agop.Network(nn.Sequential(conv, nn.Tanh()), pool=pool), x, y, measures=["nc1"])
 
     patches = slow.patches(x, conv)
     _, projected = slow.linear_stages(patches, conv.weight.flatten(1))
@@ -172,7 +173,7 @@ def test_nc3_takes_the_rows_of_the_labels_that_there_are(points):
 def test_nfa_is_that_of_the_layer_agops(points, images):
     x, y = points
     net = mlp(7, 20, 4, 3)
-    p = agop.profile(net, x, y, power=0.7)
+    p = agop.profile(net, x, y, measures=[agop.PROBES["nfa"].with_(power=0.7)])
     agops = agop.layer_agops(net, x)
     expected = [agop.nfa(agop.nfm(net.get_submodule(n)), agops[n], power=0.7) for n in p.layers["name"]]
     assert p.layers["nfa"].tolist() == pytest.approx(expected, abs=1e-9)
@@ -199,14 +200,16 @@ def test_the_nfa_in_the_row_space_is_the_nfa(generator, k, d):
     weight = torch.randn(k, d, generator=generator, dtype=torch.float64)
     delta = torch.randn(k, k, generator=generator, dtype=torch.float64)
     gradients = weight.T @ (delta @ delta.T) @ weight
-    assert layer_nfa(weight, gradients, 0.5) == pytest.approx(
+    assert nfa_of_weight(weight, gradients, power=0.5) == pytest.approx(
         agop.nfa(weight.T @ weight, gradients), abs=1e-9
     )
-    assert layer_nfa(weight, weight.T @ weight, 1.0) == pytest.approx(1.0, abs=1e-9)
+    assert nfa_of_weight(weight, weight.T @ weight, power=1.0) == pytest.approx(1.0, abs=1e-9)
 
 
 def test_the_nfa_of_a_zero_layer_is_undefined():
-    assert layer_nfa(torch.zeros(2, 5), torch.zeros(5, 5)) != layer_nfa(torch.zeros(2, 5), torch.zeros(5, 5))
+    assert nfa_of_weight(torch.zeros(2, 5), torch.zeros(5, 5)) != nfa_of_weight(
+        torch.zeros(2, 5), torch.zeros(5, 5)
+    )
 
 
 def test_the_split_recomposes_the_layer(generator):
@@ -255,7 +258,7 @@ def test_deep_collapse_is_measured_to_its_end(generator):
 
 @pytest.mark.parametrize("wide", [100, 20_000], ids=["float64", "own precision"])
 def test_streaming_moments_are_class_moments(generator, wide):
-    from agop.profiles.moments import StreamingMoments
+    from agop.collapse.streaming import StreamingMoments
 
     x = torch.randn(50, wide, generator=generator) + 100
     y = torch.randint(0, 4, (50,), generator=generator)
@@ -279,8 +282,8 @@ def test_views_hold_the_rows_that_a_profile_measures(images, pool):
             nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Conv2d(6, 9, 2), nn.Tanh(), nn.Flatten(), nn.Linear(270, 300),
             nn.ReLU(), nn.Linear(300, 3),
         ).double()  # fmt: skip
-    p = agop.profile(net, x, y, pool=pool, measures=["nc1", "nfa"])
-    views = list(network_views(net, x, pool=pool, batch_size=7))
+    p = agop.profile(agop.Network(net, pool=pool), x, y, measures=["nc1", "nfa"])
+    views = list(agop.Network(net, pool=pool).views(x, batch_size=7))
     assert [view.name for view in views] == p.layers["name"].tolist()
     for number, view in enumerate(views, start=1):
         for stage, rows in view.stages().items():
@@ -295,7 +298,7 @@ def test_the_projected_rows_of_a_view_are_those_of_the_decomposed_weights(points
     x, _ = points
     net = mlp(7, 5, 9, 3)
     h = x
-    for view, part in zip(network_views(net, x), net[::2], strict=True):
+    for view, part in zip(agop.Network(net).views(x), net[::2], strict=True):
         _, projected = slow.linear_stages(h, part.weight.detach())
         torch.testing.assert_close(view.projected.abs(), projected.abs())
         torch.testing.assert_close(view.projected @ view.projected.T, projected @ projected.T)

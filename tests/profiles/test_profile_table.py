@@ -82,7 +82,7 @@ def test_a_deep_rfm_and_its_views_have_one_profile(generator):
 
 
 def test_other_subjects_are_refused():
-    with pytest.raises(TypeError, match="subject: expected a torch module, a fitted Deep RFM"):
+    with pytest.raises(TypeError, match="subject: expected a torch module, an object with views"):
         agop.profile(3, torch.ones(4, 2), [0, 1, 0, 1])
     with pytest.raises(ValueError, match="subject: expected at least one layer"):
         agop.profile([], torch.ones(4, 2), [0, 1, 0, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import pandas as pd
 import pytest
 
 from agop.report import RunRecord, write_comparison
@@ -228,3 +229,24 @@ def test_without_scripts_the_numbers_are_there(browser, make_run):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(report_of(make_run()).as_uri())
     assert page.locator("#table tbody tr").count() == 6
+
+
+def test_an_axis_about_zero_draws_zeros_and_negative_values_and_hover_says_the_numbers(opened, make_run):
+    look = {"label": "tail", "meaning": "", "scale": "log", "towards": 0.0, "level": "stage", "short": ""}
+    folder = make_run(measures={"tail": look}, with_gram=False)
+    table = pd.read_csv(folder / "profile.csv")
+    table["tail"] = table["stage"].map({"input": 0.0, "projected": -0.02, "output": 500.0})
+    table.to_csv(folder / "profile.csv", index=False)
+    page = opened(report_of(folder))
+    heights = page.evaluate("document.getElementById('chart-tail').data.map(trace => trace.y[0])")
+    assert heights == pytest.approx([0, -1.30103, 5.69897], abs=1e-4)
+    assert page.locator("#chart-tail .ytick text").all_text_contents()[:3] == ["−0.01", "0", "0.01"]
+    page.locator("#chart-tail").scroll_into_view_if_needed()
+    box = page.locator("#chart-tail .nsewdrag").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("#chart-tail .hoverlayer").get_by_text("layer 3").wait_for()
+    told = page.locator("#chart-tail .hoverlayer").text_content()
+    for words in ("input : 0.00", "projected : -0.0200", "output : 500"):
+        assert words in told
+    page.get_by_label("output", exact=True).uncheck()
+    assert [name for name, _ in traces(page, "tail")] == ["input", "projected"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from agop.experiments.configuration import Configuration, Option, options, spelling
+from agop.experiments.configuration import Configuration, Names, Option, options, spelling
 
 
 def parameters(configuration: type[Configuration]) -> list[Parameter]:
@@ -36,7 +36,8 @@ def _declared(entry: Field[Any], kind: Any, about: Option) -> tuple[Any, Any]:
         autocompletion=_completion(about),
         rich_help_panel=about.panel,
     )
-    return Annotated[kind, declared], Parameter.empty if required else entry.default
+    taken = list[str] | None if kind == Names else kind
+    return Annotated[taken, declared], Parameter.empty if required else entry.default
 
 
 def _flags(entry: Field[Any]) -> tuple[str, ...]:

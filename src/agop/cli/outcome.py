@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from agop.report import RunRecord
 
 
-def show(place: Path, worked: bool, console: Console, table: Callable[[RunRecord], Table]) -> None:
+def show(place: Path, worked: bool, console: Console, table: Callable[[RunRecord], RenderableType]) -> None:
     """Write the page if there is none, and print the table, the notes and the headline of a finished run."""
     from agop.report import RunRecord, write_report
     from agop.report.write import PAGE

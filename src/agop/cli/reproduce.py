@@ -17,7 +17,7 @@ from agop.cli import options
 
 if TYPE_CHECKING:
     from agop.experiments.claims import Verdict
-    from agop.experiments.reproduce import Reproduction, Request
+    from agop.experiments.reproduce import Request
 
 HELP = """Run the computations of papers, decide their claims, and write figures and a report.
 
@@ -117,11 +117,11 @@ def reproduce(
     ] = None,
 ) -> int:
     """Run what is left to run, and show the verdicts."""
-    from agop.experiments.reproduce import Request
-
     if show:
         Console().print(study_table())
         return 0
+    from agop.experiments.reproduce import Request
+
     studies, numbers = _words(words or [], seeds)
     where = _where(backend, scheduler, dask)
     request = Request(
@@ -219,7 +219,11 @@ def _run(request: Request, out: Path, console: Console) -> int:
     if not failed and (result.worked or not page.exists()):
         with console.status("drawing figures and writing the report"):
             write_reproduction(out)
-    console.print(verdict_table(result))
+    studies = list(dict.fromkeys(verdict.study for verdict in result.verdicts))
+    for study in studies:
+        if len(studies) > 1:
+            console.print(f"\n{study}", style="bold", highlight=False, markup=False)
+        console.print(verdict_table([verdict for verdict in result.verdicts if verdict.study == study]))
     for note in result.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     for outcome in failed:
@@ -230,32 +234,24 @@ def _run(request: Request, out: Path, console: Console) -> int:
     return 1 if failed else 0
 
 
-def verdict_table(result: Reproduction) -> Table:
-    """Claim, number, threshold and verdict, a row per claim and data set; (!) marks a verdict against expectation."""
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """Of one study: claim, number, threshold and verdict, a row per claim and data set; (!) marks a verdict against expectation."""
     from agop.report.reproduction import number
 
-    keys = {
-        "study": [verdict.study for verdict in result.verdicts],
-        "data": [verdict.data for verdict in result.verdicts],
-    }
-    several = {name: values for name, values in keys.items() if len(set(values)) > 1}
+    several = len({verdict.data for verdict in verdicts}) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in [
-        *(["study"] if "study" in several else []),
-        "claim",
-        *(["data"] if "data" in several else []),
-        "about",
-    ]:
-        table.add_column(heading, no_wrap=True)
+    table.add_column("claim", no_wrap=True)
+    if several:
+        table.add_column("data")
+    table.add_column("about")
     table.add_column("number", justify="right", no_wrap=True)
     table.add_column("threshold", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for verdict in result.verdicts:
+    for verdict in verdicts:
         claim = verdict.claim
         cells = [
-            *([verdict.study] if "study" in several else []),
             claim.id,
-            *([verdict.data] if "data" in several else []),
+            *([verdict.data] if several else []),
             claim.name,
             _number(verdict, number(None, None)),
         ]

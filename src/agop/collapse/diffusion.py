@@ -24,7 +24,9 @@ from torch import Tensor
 from agop._checks import bad_type, bad_value, floating, integer, real, same_length
 from agop.collapse.measurement import Measurement
 
-Bandwidth = float | int | Literal["median"]
+Bandwidth = float | int | Literal["median", "rms"]
+RELATIVE = ("median", "rms")
+"""Bandwidths that follow the scale of the points."""
 
 _NO_MEDIAN = (
     "the median distance is 0, because at least half of the pairs of points coincide; pass a number as sigma"
@@ -37,13 +39,14 @@ def diffusion_spectral_entropy(
     sigma: Bandwidth = 10.0,
     t: float | int = 1,
     *,
+    fraction: float | int = 1,
     max_points: int | None = 1000,
     random_state: int | torch.Generator = 0,
 ) -> Measurement:
     r"""Entropy in bits of the spectrum of the random walk on the points, in :math:`[0, \log_2 n]`.
 
     .. math:: -\sum_i p_i \log_2 p_i, \qquad p_i = \frac{|\lambda_i|^t}{\sum_j |\lambda_j|^t}, \qquad
-              \lambda = \mathrm{eig}\big(D^{-1/2} G D^{-1/2}\big), \quad D = \mathrm{diag}(G 1),
+              \lambda = \mathrm{eig}\left(D^{-1/2} G D^{-1/2}\right), \quad D = \mathrm{diag}(G 1),
 
     a sum over all n eigenvalues. They are those of the ordinary random walk :math:`D^{-1} G`, to which the matrix is similar. (The
     authors speak of the walk on the doubly normalised kernel :math:`D^{-1/2} G D^{-1/2}`, normalised by rows once more; its spectrum
@@ -58,11 +61,16 @@ def diffusion_spectral_entropy(
     Z
         Finite, n >= 1, d >= 1.
     sigma
-        σ > 0 in the units of Z. A fixed σ, the authors' 10, makes layers of different scale incomparable. ``"median"``: the (lower)
-        median distance over pairs of points that are measured, *not* in the paper; the definition on the result says so. The σ that was
-        used is in ``details``.
+        σ > 0 in the units of Z. A fixed σ, the authors' 10, makes layers of different scale incomparable. Two that follow the scale are
+        *not* in the paper, and the definition on the result says so: ``"median"``, the (lower) median distance over pairs of points that
+        are measured, and ``"rms"``, the root of their mean squared distance. The σ that was used is in ``details``.
     t
         Steps of the walk, > 0: more steps leave fewer directions.
+    fraction
+        > 0: σ is that part of the median or of the rms distance. With all of it, classes that collapsed are neighbours of each other: of
+        C balanced classes at equal distances the median is that distance, and the entropy is not :math:`\log_2 C` but that of the
+        eigenvalues 1 and, C − 1 times, :math:`(1 - q) / (1 + (C - 1) q)` with :math:`q = e^{-1/2}`. A quarter of the rms distance
+        tells them apart (:math:`q < 4 \cdot 10^{-4}`). Must be 1 where σ is a number.
     max_points
         A random subsample of so many rows where there are more (``details["of"]``); None takes all. n² numbers, n³ operations.
     random_state
@@ -72,12 +80,13 @@ def diffusion_spectral_entropy(
     -------
     Measurement
         Undefined for ``"median"`` where at least half of the pairs, but not all points, coincide. If all coincide it is 0 for every σ.
+        ``"rms"`` is always defined.
 
     Raises
     ------
     ValueError, TypeError
-        If Z is not a finite (n, d) floating tensor with entries, σ or t is not > 0, or `max_points` is below 1 or more than fit into
-        memory.
+        If Z is not a finite (n, d) floating tensor with entries, σ, t or `fraction` is not > 0, a fraction is asked of a number, or
+        `max_points` is below 1 or more than fit into memory.
 
     Examples
     --------
@@ -87,8 +96,10 @@ def diffusion_spectral_entropy(
     dse[bits, sigma=10, t=1] = 2.32193
     >>> diffusion_spectral_entropy(centres.repeat(20, 1), "median").details["sigma"]  # doctest: +ELLIPSIS
     1414.21...
+    >>> diffusion_spectral_entropy(centres.repeat(20, 1) / 1e6, "rms", fraction=0.25)  # doctest: +ELLIPSIS
+    dse[bits, sigma=0.25 rms (not the paper's), t=1] = 2.321...
     """
-    walk = _Walk.on(Z, sigma, t, max_points, _generator(random_state))
+    walk = _Walk.on(Z, sigma, t, fraction, max_points, _generator(random_state))
     if walk.undefined_because is not None:
         return Measurement.undefined("dse", walk.definition, walk.undefined_because, walk.details)
     details = {**walk.details, "ceiling": math.log2(walk.n)}
@@ -102,13 +113,14 @@ def diffusion_mutual_information(
     sigma: Bandwidth = 10.0,
     t: float | int = 1,
     *,
+    fraction: float | int = 1,
     max_points: int | None = 1000,
     random_state: int | torch.Generator = 0,
     draws: int = 5,
 ) -> Measurement:
     r"""What the labels tell about the place of a point, in bits: entropy of random subsets less that of the classes.
 
-    .. math:: \sum_c \frac{n_c}{n} \Big( \tfrac1R \sum_{r=1}^{R} \mathrm{DSE}(A_{r, n_c}) - \mathrm{DSE}(Z \mid y = c) \Big),
+    .. math:: \sum_c \frac{n_c}{n} \left( \frac{1}{R} \sum_{r=1}^{R} \mathrm{DSE}(A_{r, n_c}) - \mathrm{DSE}(Z \mid y = c) \right),
 
     a mean over samples, where :math:`A_{r, m}` are the first m rows of the r-th of R random orders of all rows, drawn without
     replacement. Subsets are as large as the class they are compared with because the entropy (`diffusion_spectral_entropy`) grows with
@@ -120,7 +132,7 @@ def diffusion_mutual_information(
 
     Parameters
     ----------
-    Z, sigma, t, max_points
+    Z, sigma, t, fraction, max_points
         As in `diffusion_spectral_entropy`; one σ and one subsample serve all classes and subsets.
     y
         Integers of any kind: they need not start at 0 nor follow each other, and may be negative.
@@ -153,7 +165,7 @@ def diffusion_mutual_information(
     generator = _generator(random_state)
     floating("Z", Z, ndim=2, finite=False)
     same_length("Z", len(Z), "y", len(y))
-    walk = _Walk.on(Z, sigma, t, max_points, generator)
+    walk = _Walk.on(Z, sigma, t, fraction, max_points, generator)
     classes, position, counts = y[walk.rows].unique(return_inverse=True, return_counts=True)
     details = {**walk.details, "draws": draws, "classes": len(classes)}
     if bool((counts == 1).any()):
@@ -199,6 +211,7 @@ class _Walk:
         Z: Float[Tensor, "n d"],
         sigma: Bandwidth,
         t: float | int,
+        fraction: float | int,
         max_points: int | None,
         generator: torch.Generator,
     ) -> _Walk:
@@ -206,13 +219,12 @@ class _Walk:
         if Z.numel() == 0:
             raise bad_value("Z", "at least one row and one column", f"shape {tuple(Z.shape)}")
         sigma, t = _checked_bandwidth(sigma), real("t", t, above=0)
+        fraction = _checked_fraction(fraction, sigma)
         rows = _subsample(len(Z), max_points, generator)
         distances, scale = _distances(Z.detach()[rows.to(Z.device)])
-        width = sigma
-        if width == "median":  # the lower of the middle two; 0 without pairs
-            width = float(distances.median()) * scale if len(rows) > 1 else 0.0
+        width = sigma if isinstance(sigma, float) else fraction * scale * _typical(distances, sigma)
         spread = bool((distances > 0).any())
-        name = "median (not the paper's)" if sigma == "median" else f"{sigma:g}"
+        name = f"{sigma:g}" if isinstance(sigma, float) else f"{_times(fraction)}{sigma} (not the paper's)"
         details: dict[str, Any] = {"sigma": width, "t": t, "points": len(rows)}
         if len(rows) < len(Z):
             details["of"] = len(Z)
@@ -257,6 +269,17 @@ def _distances(Z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " pairs"], float]
     return torch.nn.functional.pdist(Z / scale), scale
 
 
+def _typical(distances: Float[Tensor, " pairs"], which: Literal["median", "rms"]) -> float:
+    """The lower median of the distances, or the root of their mean square; 0 without pairs."""
+    if len(distances) == 0:
+        return 0.0
+    return float(distances.median() if which == "median" else distances.square().mean().sqrt())
+
+
+def _times(fraction: float) -> str:
+    return "" if fraction == 1 else f"{fraction:g} "
+
+
 def _affinities(distances: Float[Tensor, " pairs"], n: int, width: float) -> Float[Tensor, "n n"]:
     """The Gaussian kernel."""
     values = (distances / max(width, torch.finfo(torch.float64).tiny)).square_().div_(-2).exp_()
@@ -294,12 +317,21 @@ def _generator(random_state: int | torch.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _checked_bandwidth(sigma: Bandwidth) -> float | Literal["median"]:
+def _checked_bandwidth(sigma: Bandwidth) -> float | Literal["median", "rms"]:
     if isinstance(sigma, str):
-        if sigma == "median":
-            return "median"
-        raise bad_value("sigma", "a finite number > 0 or 'median'", repr(sigma))
+        if sigma in RELATIVE:
+            return sigma
+        raise bad_value("sigma", "a finite number > 0, 'median' or 'rms'", repr(sigma))
     return real("sigma", sigma, above=0, remedy="or pass 'median'")
+
+
+def _checked_fraction(fraction: float | int, sigma: float | str) -> float:
+    fraction = real("fraction", fraction, above=0)
+    if fraction != 1 and not isinstance(sigma, str):
+        raise bad_value(
+            "fraction", "1 where sigma is a number", f"{fraction:g}", "pass sigma='median' or 'rms'"
+        )
+    return fraction
 
 
 def _checked_labels(y: Integer[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -5,9 +5,9 @@ Names are imported on first use: which data sets there are is known without NumP
 
 from __future__ import annotations
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from agop._lazy import on_first_use
 from agop.datasets.registry import DATA
 from agop.datasets.source import Source
 
@@ -24,10 +24,4 @@ _HOMES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> object:
-    """Import a name of this room when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'agop.datasets' has no attribute {name!r}")
-    value = getattr(_import_module(f"agop.datasets.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -20,7 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pandas import DataFrame as Table
+    from pandas import Series as Column
+else:  # a list of studies doesn't wait for pandas
+    Table = Column = Any
 
 Tables = Mapping[str, Any]
 """Data frames by name, such as "deep-rfm/relu/profile", with columns `data`, `seed` and `n` (training points) besides the unit's own."""

@@ -12,11 +12,15 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from agop._checks import integer, one_of, real
+from agop._checks import bad_type, integer, one_of, real
 from agop.datasets.registry import DATA
+from agop.probes import PROBES
 
 if TYPE_CHECKING:
     from agop.datasets import Dataset
+
+Names = tuple[str, ...] | None
+"""Type of an option that takes several names: with commas, or given again and again."""
 
 DATA_PANEL, MODEL, TRAINING, MEASURING, MACHINE = "Data", "Model", "Training", "Measuring", "Machine"
 """Panels of the help; any other word makes a panel of its own."""
@@ -77,7 +81,9 @@ class Option:
         if value is None and kind not in (str, int, float, bool):
             return
         if self.choices:
-            one_of(name, value, self.choices)
+            choices = list(self.choices)
+            for entry in value if kind == Names else (value,):
+                one_of(name, entry, choices)
         elif kind in (int, int | None):
             integer(name, value, at_least=self.at_least)
         elif kind in (float, float | None):
@@ -87,6 +93,13 @@ class Option:
 def option(default: Any = MISSING, help: str = "", panel: str = "Options", **more: Any) -> Any:
     """A field of a configuration that is an option of its verb; without a default it must be given. For `more` see `Option`."""
     return field(default=default, metadata={"option": Option(help=help, panel=panel, **more)})
+
+
+def measures(shown: str) -> Any:
+    """The option of what is measured, for the subjects that `agop.profile` measures."""
+    return option(
+        None, "Names of agop.PROBES, with commas, instead of the default.", MEASURING, choices=PROBES, shown=shown, since="0.2.0"
+    )  # fmt: skip
 
 
 def dtype() -> Any:
@@ -117,11 +130,13 @@ class Configuration:
         """Check every option by what its field says, before anything is loaded."""
         kinds = get_type_hints(type(self))
         for entry, about in options(type(self)):
+            if kinds[entry.name] == Names:
+                object.__setattr__(self, entry.name, _names(entry.name, getattr(self, entry.name)))
             about.check(entry.name, kinds[entry.name], getattr(self, entry.name))
 
     def identity(self) -> dict[str, Any]:
         """The options that decide the numbers."""
-        values = asdict(self)
+        values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
         return {entry.name: values[entry.name] for entry in fields(self) if self._decides(entry)}
 
     def _decides(self, entry: Field[Any]) -> bool:
@@ -176,4 +191,15 @@ def _spelled(entry: Field[Any], value: Any) -> str:
     yes, no = spelling(entry)
     if isinstance(value, bool):
         return yes if value else no
-    return "" if value is None else f"{yes} {shlex.quote(str(value))}"
+    word = ",".join(value) if isinstance(value, list) else str(value)
+    return "" if value is None else f"{yes} {shlex.quote(word)}"
+
+
+def _names(name: str, value: Any) -> Names:
+    """Each name once, in order, from a text with commas or a list of such; None for none at all."""
+    if value is None or (isinstance(value, list | tuple) and not value):
+        return None
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise bad_type(name, "names", repr(value))
+    return tuple(dict.fromkeys(part.strip() for word in words for part in word.split(",")))

@@ -13,6 +13,8 @@ def projected_falls(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
     >>> projected_falls(p, pd.DataFrame({"test_accuracy": [0.97, 0.98]})).removeprefix("NC1 of the projected stage ")
     'falls 400× over 2 layers, at every layer, from 0.8 to 0.002; test accuracy 0.980.'
     """
+    if "nc1" not in profile:
+        return f"{profile['layer'].nunique()} layers were measured{_accuracy(layers)}."
     rows = profile[profile["stage"] == "projected"].sort_values("layer")
     values = rows["nc1"].to_numpy(dtype=float)
     accuracy = _accuracy(layers)

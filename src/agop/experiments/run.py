@@ -3,7 +3,8 @@
 config.json   options, data, versions, machine          (first)
 checkpoint/   from what the run continues                (while it is unfinished)
 NAME.csv      the tables; profile.csv has a row per layer and stage
-result.json   headline, facts, notes                     (last)
+whole.csv, curves.csv   measures of the whole subject, and those that are curves, if there are any
+result.json   headline, facts, notes, how measures are shown   (last)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,7 @@ def _finish(place: RunDirectory, task: Task[Any, Any], findings: Findings, began
             "facts": {"Data": task.data.source, **findings.facts, "Time": time_spent},
             "notes": [*place.notes, *task.data.notes, *findings.notes],
             "seconds": seconds,
+            "measures": {column: asdict(look) for column, look in findings.shown.items()},
         }
     )
     shutil.rmtree(place.path / CHECKPOINTS, ignore_errors=True)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 
-Statistic = Callable[[pd.DataFrame], dict[int, float]]
+from agop.experiments.claims import Column, Table
+
+Statistic = Callable[[Table], dict[int, float]]
 
 
-def per_seed(of_one: Callable[[pd.DataFrame], float]) -> Statistic:
+def per_seed(of_one: Callable[[Table], float]) -> Statistic:
     """Apply a function of one seed's rows to every seed."""
     return lambda table: {int(str(seed)): float(of_one(rows)) for seed, rows in table.groupby("seed")}
 
 
-def curve(rows: pd.DataFrame, measure: str, stage: str, points: str = "train") -> pd.Series:
+def curve(rows: Table, measure: str, stage: str, points: str = "train") -> Column:
     """A measure by layer."""
     chosen = rows[(rows["stage"] == stage) & (rows["points"] == points)]
     return chosen.set_index("layer")[measure].sort_index()
@@ -30,7 +31,7 @@ def fall_per_layer(
 ) -> Statistic:
     """The factor per layer: exp of the least-squares slope of ln(measure) against the layer."""
 
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         values = curve(rows, measure, stage, points)
         if second_half:
             values = values.iloc[len(values) // 2 :]
@@ -39,7 +40,7 @@ def fall_per_layer(
     return per_seed(of_one)
 
 
-def _exp_slope(values: pd.Series) -> float:
+def _exp_slope(values: Column) -> float:
     numbers = values.to_numpy(float)
     if len(numbers) < 3 or not (numbers > 0).all():
         return float("nan")
@@ -49,7 +50,7 @@ def _exp_slope(values: pd.Series) -> float:
 def straightness(measure: str = "nc1", stage: str = "projected") -> Statistic:
     """R² of the straight line through ln(measure) against the layer; 1 is exactly geometric, 0 no trend."""
 
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         values = curve(rows, measure, stage)
         if len(values) < 3 or not (values > 0).all():
             return float("nan")
@@ -61,7 +62,7 @@ def straightness(measure: str = "nc1", stage: str = "projected") -> Statistic:
 def last_over_first(measure: str, stage: str = "projected", points: str = "train") -> Statistic:
     """The value in the last layer over that in the first."""
 
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         values = curve(rows, measure, stage, points)
         return (
             float(values.iloc[-1] / values.iloc[0])
@@ -82,7 +83,7 @@ def worst_projection(measure: str = "nc1") -> Statistic:
 def given_back(measure: str = "nc1") -> Statistic:
     """Median over layers of ln(output / projected) / ln(input / projected): the share of the drop that the feature map undoes."""
 
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         before, between, after = (np.log(curve(rows, measure, s)) for s in ("input", "projected", "output"))
         return float(np.median((after - between) / (before - between)))
 
@@ -92,7 +93,7 @@ def given_back(measure: str = "nc1") -> Statistic:
 def share_of_fall(points: str = "test", measure: str = "nc1") -> Statistic:
     """Decades that the measure falls on held-out points, over the decades it falls on training points (first to last layer)."""
 
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         if not (rows["points"] == points).any():
             return float("nan")
         falls = []
@@ -114,7 +115,7 @@ def median_factor(of: str, from_: str) -> Statistic:
     return per_seed(lambda rows: float(np.exp(np.median(np.abs(np.log(rows[of] / rows[from_]))))))
 
 
-def between_runs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+def between_runs(first: Table, second: Table) -> Table:
     """NC1 of the projected stage of two profiles side by side: columns seed, layer, first, second."""
     keys = ["seed", "layer"]
     parts = []

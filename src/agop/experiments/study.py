@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from agop._checks import bad_value
 from agop.experiments.claims import GROUPS, Claim
 from agop.experiments.drawing import Drawing
 from agop.experiments.sizes import SIZES
@@ -89,8 +90,6 @@ class Study:
         unknown = [size for size in (*self.sizes, *self.data) if size not in SIZES]
         if self.name and set(self.name) <= _NAME and not unknown:
             return
-        from agop._checks import bad_value  # brings torch along, which a list of studies must not wait for
-
         if unknown:
             raise bad_value("sizes", f"some of {', '.join(SIZES)}", repr(unknown[0]))
         raise bad_value("name", "lower-case letters, digits, - and _", repr(self.name), "rename the study")
@@ -100,8 +99,6 @@ class Study:
         found = []
         for unit in self.units(size, seed, data):
             if unit.kind not in self.work:
-                from agop._checks import bad_value
-
                 raise bad_value("kind", f"one of the study's work ({', '.join(self.work)})", repr(unit.kind))
             if not parts or unit.part in parts:
                 found.append(replace(unit, study=self.name, work=self.work[unit.kind]))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from agop.datasets import Dataset
     from agop.experiments.listener import Listener
+    from agop.profiles.shown import Shown
 
 C = TypeVar("C", bound=Configuration)
 Found = TypeVar("Found")
@@ -45,6 +46,8 @@ class Findings:
         By name of the file without ".csv"; "profile" has a row per layer and stage.
     notes
         What a reader must know, such as fallbacks that were taken.
+    shown
+        How columns of the tables are shown; it is written down, so that the page can be made without the probes that measured them.
 
     """
 
@@ -53,6 +56,7 @@ class Findings:
     facts: Mapping[str, str]
     tables: Mapping[str, pd.DataFrame]
     notes: Sequence[str] = field(default=())
+    shown: Mapping[str, Shown] = field(default_factory=dict)
 
 
 class Task(ABC, Generic[C, Found]):

@@ -119,7 +119,9 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     }
     parts = [f"{count} {words[word][count != 1]}" for word, count in counts if count]
     sentence = (
-        f"Of {len(paper)} claims of the {papers}, {', '.join(parts)}" if paper else "No claim of the paper"
+        f"Of {len(paper)} claim{'s' * (len(paper) != 1)} of the {papers}, {', '.join(parts)}"
+        if paper
+        else "No claim of the paper"
     )
     negative = sum(v.verdict == FAILS for v in controls)
     return sentence + (f"; {negative} of {len(controls)} controls come out negative." if controls else ".")

@@ -1,8 +1,25 @@
-"""Kernels: values, gradients and the closed-form AGOP of a kernel machine."""
+"""Kernels: values, gradients and the closed-form AGOP of a kernel machine. Names are imported on first use."""
 
-from agop.kernels.base import Kernel
-from agop.kernels.gaussian import Gaussian
-from agop.kernels.laplace import Laplace
-from agop.kernels.relu import ReLUNNGP, ReLUNTK
+from __future__ import annotations
 
-__all__ = ["Gaussian", "Kernel", "Laplace", "ReLUNNGP", "ReLUNTK"]
+from typing import TYPE_CHECKING
+
+from agop._lazy import on_first_use
+from agop.kernels.registry import KERNELS
+
+if TYPE_CHECKING:
+    from agop.kernels.base import Kernel
+    from agop.kernels.gaussian import Gaussian
+    from agop.kernels.laplace import Laplace
+    from agop.kernels.relu import ReLUNNGP, ReLUNTK
+
+__all__ = ["KERNELS", "Gaussian", "Kernel", "Laplace", "ReLUNNGP", "ReLUNTK"]
+
+_HOMES = {
+    "Kernel": "base",
+    "Gaussian": "gaussian",
+    "Laplace": "laplace",
+    "ReLUNNGP": "relu",
+    "ReLUNTK": "relu",
+}
+__getattr__ = on_first_use(__name__, _HOMES)

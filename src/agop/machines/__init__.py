@@ -1,9 +1,16 @@
-"""Machines as scikit-learn estimators: RFM and Deep RFM, which learn features, and polynomial ridge regression."""
+"""Kernel machines that learn features, and polynomials: scikit-learn estimators. Names are imported on first use."""
 
-from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
-from agop.machines.memory import MemoryEstimate, estimate_memory
-from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
-from agop.machines.rfm import RFMClassifier, RFMRegressor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agop._lazy import on_first_use
+
+if TYPE_CHECKING:
+    from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
+    from agop.machines.memory import MemoryEstimate, estimate_memory
+    from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
+    from agop.machines.rfm import RFMClassifier, RFMRegressor
 
 __all__ = [
     "DeepRFMClassifier",
@@ -15,3 +22,15 @@ __all__ = [
     "RFMRegressor",
     "estimate_memory",
 ]
+
+_HOMES = {
+    "DeepRFMClassifier": "deep_rfm",
+    "DeepRFMRegressor": "deep_rfm",
+    "MemoryEstimate": "memory",
+    "estimate_memory": "memory",
+    "PolynomialClassifier": "polynomial",
+    "PolynomialRegressor": "polynomial",
+    "RFMClassifier": "rfm",
+    "RFMRegressor": "rfm",
+}
+__getattr__ = on_first_use(__name__, _HOMES)

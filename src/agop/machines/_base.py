@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
-from agop.machines import _inputs
+from agop.machines import _inputs, persistence
 from agop.machines._inputs import Place
 from agop.machines.progress import Bar, ProgressHook
 from agop.machines.samples import Samples
@@ -240,9 +240,7 @@ class KernelEstimator(BaseEstimator):
         OSError
             If the system can't write; a file of that name stays as it was.
         """
-        from agop.machines.persistence import save
-
-        save(self, path, centers)
+        persistence.save(self, path, centers)
 
     @classmethod
     def load(cls: type[E], path: str | Path, *, device: Any = None) -> E:
@@ -251,9 +249,7 @@ class KernelEstimator(BaseEstimator):
         Nothing in the file is executed. A file that is damaged, of another class or of another format version raises `ValueError` with
         one sentence.
         """
-        from agop.machines.persistence import load
-
-        estimator = load(path, device=device)
+        estimator = persistence.load(path, device=device)
         if not isinstance(estimator, cls):
             raise _checks.bad_value("path", f"a saved {cls.__name__}", f"a saved {type(estimator).__name__}")
         return estimator

@@ -18,9 +18,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 
 from agop import _checks
+from agop.kernels import named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import row_basis
-from agop.machines import _inputs
 from agop.machines._base import Callback, KernelEstimator
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
@@ -28,8 +28,8 @@ from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
 from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
+from agop.machines.names import PRECISIONS
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
-from agop.machines.rfm import PRECISIONS
 from agop.machines.samples import Samples
 from agop.machines.solver import Solver
 from agop.ranks import current
@@ -145,7 +145,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         start = time.perf_counter()
         zero_rows = int((samples.X.norm(dim=1) == 0).sum())
         X = unit_rows(samples.X)
-        kernel = _inputs.make_kernel(self.kernel, self.bandwidth, X)
+        kernel = named.make_kernel(self.kernel, self.bandwidth, X)
         basis = row_basis(X) if X.device.type != "mps" else None
         basis = None if basis is None else current().from_main(basis)
         fit = fit_kernel_machine(
@@ -203,7 +203,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             generator=generator,
             bandwidth=self.feature_bandwidth,
             exponent=getattr(kernel, "exponent", 1.0),
-            kernel=_inputs.kernel_name(kernel),
+            kernel=named.kernel_name(kernel),
         )
         return placed(drawn, X)
 
@@ -221,7 +221,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         centers = self.X_fit_
         for layer in self.layers_:
             centers, X = unit_rows(centers), unit_rows(X)
-            kernel = _inputs.make_kernel(self.kernel, self.bandwidth, centers)
+            kernel = named.make_kernel(self.kernel, self.bandwidth, centers)
             yield KernelMachine(kernel, centers, layer.coefficients, self.precision).predict(X)
             centers, X = (layer.features(layer.project(rows)) for rows in (centers, X))
 

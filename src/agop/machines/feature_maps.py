@@ -16,9 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-
-FEATURE_MAPS = ("relu", "fourier", "fourier-laplace", "fourier-gaussian", "fourier-laplace-l1", "identity")
-"""Names of the built-in maps; "fourier" takes the law that belongs to the kernel of the machine."""
+from agop.machines.names import FEATURE_MAPS
 
 
 @runtime_checkable

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
-from agop.kernels import Kernel
-from agop.machines import _inputs
-from agop.machines._base import KernelEstimator
+from agop.kernels import Kernel, named
 from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring import OTHERWISE, Damaged, restored
 
@@ -28,7 +26,7 @@ FORMAT_VERSION = 1
 _KIND, _REMEDY = "estimator", "save the estimator again"
 
 
-def save(estimator: KernelEstimator, path: str | Path, centers: str | None = None) -> None:
+def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
     """Write a fitted estimator; a file of that name is replaced only when the new one is complete."""
     from sklearn.utils.validation import check_is_fitted
 
@@ -71,7 +69,7 @@ def load(path: str | Path, *, device: Any = None) -> Any:
         raise _store.unreadable(Path(path), _KIND, error, _REMEDY) from None
 
 
-def _is_text(name: str, estimator: KernelEstimator) -> bool:
+def _is_text(name: str, estimator: Any) -> bool:
     fitted = name.endswith("_") or name == "_n_features_out"
     return fitted and name not in OTHERWISE and name not in estimator.get_params(deep=False)
 
@@ -92,7 +90,7 @@ def _text(name: str, value: Any) -> Any:
 def _plain(name: str, value: Any) -> Any:
     """A constructor argument as JSON."""
     if isinstance(value, Kernel):
-        return {"kernel": _inputs.kernel_name(value), **vars(value)}
+        return {"kernel": named.kernel_name(value), **vars(value)}
     if isinstance(value, torch.device | torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, np.generic):

@@ -306,7 +306,7 @@ def _within_range(agop: Float[Tensor, "d d"], polynomial: Polynomial) -> Float[T
 _PARAMETERS = r"""
     .. math:: f_o(x) = t_o + b_o \cdot z + z^T A_o z, \qquad z = (x - a)/s,
 
-    minimises :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \sum_o \big(\|b_o\|^2 + \sum_{j \le k} \theta_{ojk}^2\big)`, where
+    minimises :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \sum_o \left(\|b_o\|^2 + \sum_{j \le k} \theta_{ojk}^2\right)`, where
     :math:`\theta_{ojk}` is the coefficient of the monomial :math:`z_j z_k` (so :math:`A_{jj} = \theta_{jj}` and
     :math:`A_{jk} = \theta_{jk}/2`). The constants t are not penalised: a number added to y is added to f. Degree one is linear ridge
     regression.
@@ -368,7 +368,7 @@ _PARAMETERS = r"""
 
     Notes
     -----
-    :math:`\mathrm{AGOP} = D^{-1} \sum_o \big[b_o b_o^T + 2 b_o (A_o m)^T + 2 (A_o m) b_o^T + 4 A_o S A_o\big] D^{-1}` with the weighted
+    :math:`\mathrm{AGOP} = D^{-1} \sum_o \left[b_o b_o^T + 2 b_o (A_o m)^T + 2 (A_o m) b_o^T + 4 A_o S A_o\right] D^{-1}` with the weighted
     moments :math:`m = E z`, :math:`S = E z z^T` and D = diag(s): exact, :math:`4 c d^3` operations.
     Source: Emschwiller, Gamarnik, Kızıldağ, Zadik 2020 (arXiv 2003.10523).
 """

@@ -10,25 +10,20 @@ from typing import Any, TypeVar
 import numpy as np
 import psutil
 import torch
+from sklearn.base import is_classifier
 from torch import Tensor
 
 from agop.kernels import Kernel
-from agop.machines import _inputs
-from agop.machines._sides import KernelClassifier
-from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
+from agop.kernels.registry import KERNELS
+from agop.machines.chain import Chain
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
 from agop.machines.kernel_ridge import KernelMachine
-from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
+from agop.machines.names import ESTIMATORS, PRECISIONS
 from agop.machines.polynomial_features import DEGREES, PAIRS, Coordinates, Monomials
 from agop.machines.polynomial_ridge import Polynomial
-from agop.machines.rfm import PRECISIONS, Chain, RFMClassifier, RFMRegressor
 
-_POLYNOMIALS = (PolynomialRegressor, PolynomialClassifier)
-_ESTIMATORS = {
-    cls.__name__: cls
-    for cls in (RFMRegressor, RFMClassifier, DeepRFMRegressor, DeepRFMClassifier, *_POLYNOMIALS)
-}
+_POLYNOMIALS = ("PolynomialRegressor", "PolynomialClassifier")
 _MAPS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "ReLUFeatures": (ReLUFeatures, ("weight",)),
     "FourierFeatures": (FourierFeatures, ("frequencies", "phases")),
@@ -64,12 +59,12 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
         If header and tensors don't make an estimator; other exceptions of arithmetic and types may come, too.
     """
     name = _of_type(header, "class", str)
-    if name not in _ESTIMATORS:
+    if name not in ESTIMATORS:
         raise Damaged(f"class {name!r} is none of agop's estimators")
-    estimator = _constructed(_ESTIMATORS[name], _of_type(header, "parameters", dict))
+    estimator = _constructed(ESTIMATORS[name], _of_type(header, "parameters", dict))
     _set_fitted(estimator, _of_type(header, "fitted", dict))
     estimator.device_ = str(device)
-    dtype = torch.float64 if isinstance(estimator, _POLYNOMIALS) else _dtype(estimator)
+    dtype = torch.float64 if type(estimator).__name__ in _POLYNOMIALS else _dtype(estimator)
     points = "training_points" if "maps" in header else "centers"
     if "centers_exponent" in header:
         tensors[points] = _widened(tensors[points], _of_type(header, "centers_exponent", int), dtype)
@@ -77,7 +72,7 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
         if value.dtype != dtype or not bool(torch.isfinite(value).all()):
             raise Damaged(f"tensor {key!r} is not made of finite numbers in {str(dtype)[6:]}")
     tensors = {key: value.to(device) for key, value in tensors.items()}
-    if isinstance(estimator, _POLYNOMIALS):
+    if type(estimator).__name__ in _POLYNOMIALS:
         _restore_polynomial(estimator, _of_type(header, "monomials", dict), tensors)
     elif "maps" in header:
         kernel = _kernel(_of_type(header, "kernel", dict))
@@ -100,7 +95,7 @@ def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
 def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     """The estimator with its constructor's arguments; `fit` checks their values, as it does for everybody's."""
     known = inspect.signature(cls).parameters
-    lists = ("ridge", "shape") if cls in _POLYNOMIALS else ("bandwidth",)
+    lists = ("ridge", "shape") if cls.__name__ in _POLYNOMIALS else ("bandwidth",)
     for name, value in parameters.items():
         if name not in known:
             raise Damaged(f"{cls.__name__} has no parameter {name!r}")
@@ -122,9 +117,9 @@ def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
 def _kernel(value: dict[str, Any]) -> Kernel:
     arguments = dict(value)
     name = arguments.pop("kernel", None)
-    if not isinstance(name, str) or name not in _inputs.KERNELS:
-        raise Damaged(f"the kernel is none of {', '.join(_inputs.KERNELS)}")
-    return _inputs.KERNELS[name](**arguments)
+    if not isinstance(name, str) or name not in KERNELS:
+        raise Damaged(f"the kernel is none of {', '.join(KERNELS)}")
+    return KERNELS[name](**arguments)
 
 
 def _set_fitted(estimator: Any, values: dict[str, Any]) -> None:
@@ -289,7 +284,7 @@ def _set_names(estimator: Any, header: dict[str, Any]) -> None:
 
 
 def _set_classes(estimator: Any, header: dict[str, Any], outputs: int) -> None:
-    if not isinstance(estimator, KernelClassifier):
+    if not is_classifier(estimator):
         if type(getattr(estimator, "_one_axis_", None)) is not bool or (
             estimator._one_axis_ and outputs != 1
         ):

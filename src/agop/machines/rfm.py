@@ -7,7 +7,6 @@ backpropagation-free machine learning models*, Science 383; the procedure as in 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,37 +15,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels import Kernel
+from agop.kernels import named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
-from agop.machines import _inputs
 from agop.machines._base import Callback, KernelEstimator
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
+from agop.machines.chain import Chain
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
+from agop.machines.names import PRECISIONS
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
 from agop.machines.solver import Solver
 from agop.ranks import current
 
-PRECISIONS = ("mixed", "native")
 SCALES = ("max", "trace", "none")
-
-
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """The recursion with one kernel as far as it got: `matrix` is the M of `iteration`, the next fit.
-
-    The fit with the last M forms no AGOP, so its iteration stays: it is done again if more iterations are wanted later.
-    `coefficients` are those of the last fit, for an iterative solver to start from.
-    """
-
-    kernel: Kernel
-    matrix: Float[Tensor, "d d"]
-    iteration: int = 0
-    history: tuple[dict[str, Any], ...] = ()
-    coefficients: Float[Tensor, "n c"] | None = None
 
 
 class _RFM(KernelEstimator):
@@ -104,7 +88,7 @@ class _RFM(KernelEstimator):
     ) -> None:
         n_iter, solver = current().together(lambda: self._check_parameters(samples))
         solver = solver.agreed(current())
-        kernels = _inputs.make_kernels(self.kernel, self.bandwidth, samples.X)
+        kernels = named.make_kernels(self.kernel, self.bandwidth, samples.X)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
                 "bandwidth",

@@ -10,9 +10,8 @@ import torch
 
 from agop import _checks
 from agop.machines.memory import MemoryEstimate, available_memory, check_fits, default_rank, human
+from agop.machines.names import SOLVERS
 from agop.ranks import Ranks
-
-SOLVERS = ("auto", "cholesky", "cg")
 
 
 @dataclass(frozen=True, kw_only=True)

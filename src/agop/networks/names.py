@@ -3,4 +3,5 @@
 ARCHITECTURES = ("mlp", "resnet18", "vgg11")
 OPTIMISERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "step")
+POOLS = ("mean", "flatten", "none")
 LOSSES = ("mse", "cross-entropy")

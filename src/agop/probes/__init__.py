@@ -36,6 +36,8 @@ PROBES: Registry[Probe] = Registry(
         "nc5": f"{_CLASSES}:NC5",
         "effective_rank": f"{_CLASSES}:EFFECTIVE_RANK",
         "means_effective_rank": f"{_CLASSES}:MEANS_EFFECTIVE_RANK",
+        "nc2_frame": "agop.probes.frames:NC2_FRAME",
+        "nc3_frame": "agop.probes.frames:NC3_FRAME",
         "dse": "agop.probes.diffusion:DSE",
         "dsmi": "agop.probes.diffusion:DSMI",
         "redundancy": "agop.probes.redundancy:REDUNDANCY",

@@ -21,6 +21,7 @@ def _has_both(e: Evidence) -> bool:
 NFA = Probe(
     name="nfa",
     label="NFA correlation",
+    short="NFA",
     measure=_nfa,
     level="layer",
     needs=("agop",),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agop import _checks
-from agop.profiles.table import Profile, Shown
+from agop.profiles.shown import Shown
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOOKS = {"input": ("#0067a5", "o"), "projected": ("#b84a00", "s"), "output": ("#007a5a", "^")}
-_ARROWS = {"lower": "collapse ↓", "higher": "collapse ↑"}
 
 
-def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
-    """A figure with one measure by layer, a curve a stage if it is one of stages, and the NFA below if that was measured too.
+def plot_profile(profile: Any, measure: str | None = None) -> Figure:
+    """A figure of a `Profile`: one measure by layer, a curve a stage if it is one of stages, and the NFA below if there is one.
 
     The measure's probe says the label and the scale of the axis and where collapse lies; values that are not positive are drawn too.
     """
@@ -45,7 +44,7 @@ def plot_profile(profile: Profile, measure: str | None = None) -> Figure:
     return figure
 
 
-def _curves(ax: Axes, profile: Profile, measure: str) -> None:
+def _curves(ax: Axes, profile: Any, measure: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     look = profile.look(measure)
@@ -73,7 +72,6 @@ def _axis(ax: Axes, look: Shown, values: np.ndarray) -> None:
         ax.set_yscale("log")
     elif look.scale == "log" and finite.any():
         ax.set_yscale("symlog", linthresh=float(np.abs(finite[finite != 0]).min()))
-    arrow = _ARROWS.get(look.towards, "") if isinstance(look.towards, str) else ""
-    ax.set_ylabel(f"{look.label}\n{arrow}" if arrow else look.label)
-    if isinstance(look.towards, float | int):
-        ax.axhline(float(look.towards), color="#8a8a8a", linestyle=":", linewidth=1)
+    ax.set_ylabel(f"{look.label}\n{look.arrow}" if look.arrow else look.label)
+    if look.goal is not None:
+        ax.axhline(look.goal, color="#8a8a8a", linestyle=":", linewidth=1)

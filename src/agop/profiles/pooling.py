@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients.reads import _CHANNELS_FIRST, reads_of
+from agop.networks.names import POOLS
 
 Pool = Literal["mean", "flatten", "none"]
-POOLS = ("mean", "flatten", "none")
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

@@ -87,8 +87,8 @@ def profile(
         Samples (first axis) and their labels, numbers or strings. For a network also a loader of (x, y) batches: memory does not grow
         with the number of samples. What no measure needs may be left out.
     measures
-        Names of `agop.PROBES`, and `agop.Probe`s of one's own. Default: those of `agop.probes.DEFAULTS` for this kind of subject; "nc1"
-        and "nc2", and for a network "nc3" (at layers with one output per class) and "nfa". The NFA costs a sweep of backward passes.
+        Names of `agop.PROBES`, and probes of one's own (`agop.Probe`). Default: those of `agop.probes.DEFAULTS` for this kind of subject;
+        "nc1" and "nc2", and for a network "nc3" (at layers with one output per class) and "nfa". The NFA costs a sweep of backward passes.
     layers
         Layers to keep: numbers from 1 in the order in which they come; for a network also names, globs, types, modules. Default: all, for
         a network every Linear, convolution, attention and recurrent layer.
@@ -120,6 +120,8 @@ def profile(
     >>> p.layers[["name", "follows"]].values.tolist()
     [['0', 'relu'], ['2', '']]
     """
+    if options is not None and not isinstance(options, MeasureOptions):
+        raise _checks.bad_type("options", "agop.MeasureOptions(…)", type(options).__name__)
     source = source_of(subject)
     probes = chosen_probes(source, measures)
     numbers = _numbers(layers)
@@ -129,7 +131,7 @@ def profile(
         layers=None if numbers else layers,
         batch_size=batch_size,
         strict=measures is not None,
-        options=options or MeasureOptions(),
+        options=MeasureOptions() if options is None else options,
     )
     results = Results(probes)
     for evidence in source.read(data, needs_of(results.probes)):
@@ -158,7 +160,10 @@ def chosen_probes(source: Source, measures: Sequence[str | Probe] | None) -> lis
 
 
 def _named(source: Source, name: Any) -> Probe:
-    usable = [key for key, probe in PROBES.items() if {need.kind for need in probe.needed} <= source.offers]
+    probes = {
+        key: probe for key, probe in PROBES.items() if isinstance(probe, Probe)
+    }  # a plug-in may be anything
+    usable = [key for key, probe in probes.items() if {need.kind for need in probe.needed} <= source.offers]
     return PROBES[_checks.one_of("measures", name, usable)]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -39,6 +39,8 @@ class CollapseReport:
         What a reader must know: classes left out, classes of one sample, more classes than an ETF fits.
     probes
         What measured them, in the same order.
+    goals
+        Where collapse lies on these samples, by name: "lower", "higher", a number, or nowhere.
 
     """
 
@@ -46,6 +48,7 @@ class CollapseReport:
     moments: ClassMoments
     notes: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
+    goals: Mapping[str, str | float | None] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Measurement:
         if name not in self.measurements:
@@ -69,7 +72,7 @@ class CollapseReport:
         """Where collapse lies, in a table."""
         if probe.name == "effective_rank" or probe.towards == "higher":
             return "→ C−1"
-        goal = probe.goal(Evidence.of(moments=self.moments))
+        goal = self.goals.get(probe.name)
         return "→ 0" if goal == "lower" else "" if goal is None else f"→ {goal:.4g}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -194,14 +197,14 @@ def collapse_report(
     moments = ClassMoments.of(features, labels, n_classes, scatter=scatter)
     evidence = _evidence(moments, features, labels, weight, bias, logits, _mean_of(ood, moments), scatter)
     probes = [_weighted(probe, weighting) for probe in _possible(evidence, measures)]
-    results = {}
+    results, goals = {}, {}
     for probe in probes:
         if any(need.kind == "decisions" for need in probe.needed):
             # block by block, the logits are never kept
             chosen = logits.argmax(1) if logits is not None else decisions(features, weight, bias)  # type: ignore[arg-type]
             evidence = replace(evidence, given={**evidence.given, Need("decisions"): chosen})
-        results[probe.name] = probe(evidence)
-    return CollapseReport(results, moments, _notes(moments), tuple(probes))
+        results[probe.name], goals[probe.name] = probe(evidence), probe.goal(evidence)
+    return CollapseReport(results, moments, _notes(moments), tuple(probes), goals)
 
 
 def _evidence(

@@ -13,7 +13,8 @@ from agop.evidence import Evidence
 from agop.probe import Curve, Probe
 from agop.probe import Results as Found
 from agop.probes import PROBES
-from agop.profiles.table import Profile, Shown
+from agop.profiles.shown import Shown
+from agop.profiles.table import Profile
 
 _CURVES = ("measure", "layer", "name", "stage", "x", "value", "spread")
 

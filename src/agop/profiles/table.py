@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
-from agop.probe import Probe
-from agop.probes import PROBES
+from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
 if TYPE_CHECKING:
@@ -29,23 +28,6 @@ _TEXTS = ["name", "stage", "kind", "follows", "measure"]
 
 _CURVE_COLUMNS = ["measure", "layer", "name", "stage", "x", "value", "spread"]
 _DROPS = ("drop_projection", "drop_nonlinearity", "share_projection")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How a column is shown: its label, what it says, its axis, where collapse lies, and at which level it was measured."""
-
-    label: str
-    meaning: str = ""
-    scale: str = "linear"
-    towards: str | float | None = None
-    level: str = "stage"
-
-    @classmethod
-    def of(cls, probe: Probe, column: str, goal: str | float | None) -> Shown:
-        """As the probe says; a column of a probe with several has its own name as label."""
-        label = probe.label if len(probe.columns) == 1 else column
-        return cls(label, probe.meaning, probe.scale, goal, probe.level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +72,7 @@ class Profile:
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_CURVE_COLUMNS))
     shown: Mapping[str, Shown] = field(default_factory=dict)
 
-    def to_frame(self, level: Literal["stage", "layer", "subject", "long"] = "stage") -> pd.DataFrame:
+    def to_frame(self, level: str = "stage") -> pd.DataFrame:
         """A table as a copy: by layer and stage, by layer, of the whole, or "long": every number in a row of its own.
 
         The long table has the columns `level`, `layer`, `layer_from_end` (1 is the last), `name`, `stage`, `measure`, `x` (of a curve),
@@ -203,7 +185,7 @@ class Profile:
             table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
             whole, curves = (_frame(header.get(name, []), name, tensors) for name in ("whole", "curves"))
             curves = curves if len(curves.columns) else pd.DataFrame(columns=_CURVE_COLUMNS)
-            shown = {str(column): _look(entry) for column, entry in header.get("shown", {}).items()}
+            shown = {str(column): Shown.read(entry) for column, entry in header.get("shown", {}).items()}
             measures, notes = _texts(header["measures"]), _texts(header["notes"])
             _check_tables(table, layers, measures)
             if tensors:
@@ -262,23 +244,6 @@ def _texts(values: Any) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("texts that are none")
     return values
-
-
-def _look(entry: Any) -> Shown:
-    """How a column is shown, from a file that may be anybody's."""
-    texts = _texts([entry[name] for name in ("label", "meaning", "scale", "level")])
-    towards = entry["towards"]
-    if towards is not None and not isinstance(towards, str | float | int):
-        raise ValueError("a goal that is none")
-    return Shown(texts[0], texts[1], texts[2], towards, texts[3])
-
-
-def look_of(column: str) -> Shown:
-    """How a column of this name is shown: as the probe of that name says, else plainly."""
-    if column in PROBES:
-        probe = PROBES[column]
-        return Shown.of(probe, column, None if callable(probe.towards) else probe.towards)
-    return Shown(column)
 
 
 def long_table(profile: Profile) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Subjects that yield their layers as `LayerView`s, or have none: a Deep RFM, anything with `.views(X)`, an iterable, a function."""
+"""Subjects that yield their layers as `LayerView` records, or have none: a Deep RFM, anything with `.views(X)`, an iterable, a function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from agop.view import LayerView
 def source_of(subject: Any) -> Source:
     """The source of evidence that a subject is, or that reads it.
 
-    In this order: something with `read`, something with `views`, a torch module, an iterable of `LayerView`s, a function.
+    In this order: something with `read`, something with `views`, a torch module, an iterable of `LayerView`, a function.
     """
     if isinstance(subject, Source):
         return subject
@@ -50,7 +50,7 @@ def _refused(subject: Any) -> TypeError:
 
 
 class Views:
-    """Layers that come as `LayerView`s: from `subject.views(X)`, or from an iterable.
+    """Layers that come as `LayerView` records: from `subject.views(X)`, or from an iterable.
 
     A subject whose class says `shards = True` is measured by the ranks of `agop.launched` together: each of them views its share of X.
     """

@@ -7,28 +7,56 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from agop.profiles.shown import Shown, look_of
 from agop.report import style
 from agop.report.record import RunRecord
 from agop.report.style import Mark
+from agop.report.ticks import linear_within
 
 
 def measure_chart(records: Sequence[RunRecord], measure: str) -> go.Figure:
-    """A measure against the layer: a curve per run and stage, logarithmic if anything is positive."""
+    """A measure against the layer, on the axis that it asks for: a curve per run and stage."""
     figure = go.Figure()
-    name = style.measure_name(measure)
-    values: list[float] = []
+    marks = style.stages(stage for record in records for stage in record.profile["stage"])
     for index, record in enumerate(records):
         if measure not in record.profile:
             continue
-        for stage, mark in style.STAGES.items():
+        for stage, mark in marks.items():
             rows = record.profile[record.profile["stage"] == stage].groupby("layer")[measure].mean().dropna()
             if len(rows):
                 figure.add_trace(_trace(rows, record, index, stage, mark, len(records), "%{y:.3g}"))
-                values += [float(value) for value in rows if value > 0]
-    _layout(figure, name)
-    if values:
-        figure.update_yaxes(type="log")  # title and ticks depend on what is shown: see report.js
+    _axis(figure, look_in(records, measure))
     return figure
+
+
+def layer_chart(records: Sequence[RunRecord], measure: str) -> go.Figure:
+    """A measure of layers against the layer, on the axis that it asks for: a curve per run."""
+    figure = go.Figure()
+    for index, record in enumerate(records):
+        if measure in record.layers:
+            rows = record.layers.groupby("layer")[measure].mean().dropna()
+            figure.add_trace(_trace(rows, record, index, "", style.LAYER, len(records), "%{y:.3g}"))
+    _axis(figure, look_in(records, measure))
+    return figure
+
+
+def look_in(records: Sequence[RunRecord], measure: str) -> Shown:
+    """How a measure is shown: as the first run says that knows it."""
+    return next((record.shown[measure] for record in records if measure in record.shown), look_of(measure))
+
+
+def _axis(figure: go.Figure, look: Shown) -> None:
+    """Scale, title and goal as the measure asks; plotly knows no axis that is linear about zero: report.js draws that one."""
+    _layout(figure, _plain(style.axis_title(look)))
+    values = [float(value) for trace in figure.data for value in trace.y]
+    within = linear_within(values) if look.scale == "log" else None
+    if within is not None:
+        figure.update_layout(meta={"linear_within": within})
+    elif look.scale == "log" and values and max(values) > 0:
+        figure.update_yaxes(type="log")  # title and ticks depend on what is shown: see report.js
+    if look.goal is not None and not (figure.layout.yaxis.type == "log" and look.goal <= 0):
+        line = {"color": style.GOAL, "dash": "dot", "width": 1}
+        figure.add_shape(type="line", xref="paper", x0=0, x1=1, y0=look.goal, y1=look.goal, line=line)
 
 
 def accuracy_chart(records: Sequence[RunRecord]) -> go.Figure | None:
@@ -49,7 +77,7 @@ def accuracy_chart(records: Sequence[RunRecord]) -> go.Figure | None:
 def _trace(
     rows: pd.Series, record: RunRecord, run: int, series: str, mark: Mark, n_runs: int, number: str
 ) -> go.Scatter:
-    label = series if n_runs == 1 else f"{record.name}: {series}"
+    label = series if n_runs == 1 else ": ".join(filter(None, (record.name, series)))
     return go.Scatter(
         x=[int(layer) for layer in rows.index],
         y=[float(value) for value in rows],

@@ -202,12 +202,12 @@ def _values(drawing: Drawing, table: pd.DataFrame) -> Iterator[tuple[_Value, pd.
     if isinstance(drawing.names, Mapping):
         order = [(value,) for value in drawing.names if (value,) in order]
     elif columns == ["stage"]:
-        order = [(stage,) for stage in style.STAGES if (stage,) in order]
+        order = [(stage,) for stage in style.stages(value for (value,) in order)]
+    looks = style.stages(value for (value,) in order) if columns == ["stage"] else {}
     seen: set[Any] = set()
     for key, seed in _keys(order, keys, table["seed"] if drawing.each_seed else None):
         mask = (keys == key) if seed is None else (keys == key) & (table["seed"] == seed)
-        look = style.STAGES.get(key[0]) if columns == ["stage"] else None
-        yield _Value(_name(drawing, key), order.index(key), look, key not in seen), mask
+        yield _Value(_name(drawing, key), order.index(key), looks.get(key[0]), key not in seen), mask
         seen.add(key)
 
 

@@ -18,30 +18,44 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from agop.experiments.files import atomic
+from agop.profiles.shown import Shown, look_of
 from agop.report import style
 from agop.report.style import Mark
-from agop.report.ticks import label_log_axis
+from agop.report.ticks import draw_axis
 
 FORMATS = ("png", "svg", "pdf")
 
 
-def stage_curves(frame: pd.DataFrame, measure: str, *, title: str) -> Figure:
-    """One measure against the layer, a curve per stage, on a logarithmic axis; undefined values are gaps."""
+def stage_curves(frame: pd.DataFrame, measure: str, *, title: str, look: Shown | None = None) -> Figure:
+    """One measure against the layer, a curve per stage, on the axis that the measure asks for; undefined values are gaps."""
+    marks = style.stages(frame["stage"])
     series = {
         stage: frame[frame["stage"] == stage].groupby("layer")[measure].agg(["mean", "std"])
-        for stage in style.STAGES
-        if (frame["stage"] == stage).any()
+        for stage in marks
     }
-    name = style.measure_name(measure)
+    figure, axes = _by_layer(series, marks, look or look_of(measure), title, frame["layer"])
     with mpl.rc_context(style.RC):
-        figure, axes = _axes(title, style.MEANINGS.get(measure, ""))
-        for stage, table in series.items():
-            _curve(axes, table, style.STAGES[stage])
-        positive = any((table["mean"] > 0).any() for table in series.values())
-        axes.set_ylabel(f"{name} (log scale)" if positive and label_log_axis(axes) else name)
-        _layer_axis(axes, frame["layer"])
-        _direct_labels(axes, {stage: table["mean"] for stage, table in series.items()}, style.STAGES)
+        _direct_labels(axes, {stage: table["mean"] for stage, table in series.items()}, marks)
     return figure
+
+
+def layer_curve(frame: pd.DataFrame, measure: str, *, title: str, look: Shown | None = None) -> Figure:
+    """A measure of layers against the layer, on the axis that it asks for."""
+    table = frame.groupby("layer")[measure].agg(["mean", "std"])
+    marks = {"": style.LAYER}
+    return _by_layer({"": table}, marks, look or look_of(measure), title, frame["layer"])[0]
+
+
+def _by_layer(
+    series: Mapping[str, pd.DataFrame], marks: Mapping[str, Mark], look: Shown, title: str, layers: pd.Series
+) -> tuple[Figure, Axes]:
+    with mpl.rc_context(style.RC):
+        figure, axes = _axes(title, look.meaning)
+        for name, table in series.items():
+            _curve(axes, table, marks[name])
+        draw_axis(axes, look, (value for table in series.values() for value in table["mean"]))
+        _layer_axis(axes, layers)
+    return figure, axes
 
 
 def accuracy_curves(layers: pd.DataFrame, *, title: str, subtitle: str = "") -> Figure:
@@ -72,7 +86,8 @@ def gram_grid(
 ) -> Figure:
     """Class-sorted Gram matrices: a row per stage, a column per layer, cosines from -1 (blue) to 1 (red)."""
     layers = sorted({layer for layer, _ in matrices})
-    stages = [stage for stage in style.STAGES if any((layer, stage) in matrices for layer in layers)]
+    marks = style.stages(stage for _, stage in matrices)
+    stages = list(marks)
     with mpl.rc_context(style.RC | {"axes.grid": False}):
         width, height = 1.75 * len(layers) + 1.9, 1.75 * len(stages) + 1.0
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -93,7 +108,7 @@ def gram_grid(
                     )
                 if row == 0:
                     axes.set_title(f"layer {layer}", loc="center", fontsize=10, fontweight="normal", pad=5)
-            grid[row, 0].set_ylabel(stage, color=style.STAGES[stage].colour, fontweight="bold")
+            grid[row, 0].set_ylabel(stage, color=marks[stage].colour, fontweight="bold")
         if image is not None:
             bar = figure.colorbar(image, ax=grid, shrink=0.5, aspect=18, pad=0.02, ticks=[-1, 0, 1])
             bar.set_label("cosine between centred points", color=style.MUTED, fontsize=9)

@@ -48,8 +48,8 @@ def cosine(value: float) -> str:
 def gram_images(gram: Gram) -> dict[int, list[GramImage]]:
     """The images by layer, stages in data-flow order."""
     images: dict[int, list[GramImage]] = {}
-    order = {stage: index for index, stage in enumerate(style.STAGES)}
-    for layer, stage in sorted(gram.matrices, key=lambda key: (key[0], order.get(key[1], len(order)))):
+    order = list(style.stages(stage for _, stage in gram.matrices))
+    for layer, stage in sorted(gram.matrices, key=lambda key: (key[0], order.index(key[1]))):
         matrix = gram.matrices[layer, stage]
         within, between = mean_cosines(matrix, gram.labels)
         images.setdefault(layer, []).append(GramImage(layer, stage, _png(matrix), within, between))

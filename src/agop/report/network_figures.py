@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from agop.profiles.shown import Shown, look_of
 from agop.report import style
-from agop.report.ticks import label_log_axis
+from agop.report.ticks import draw_axis, label_log_axis
 
 _PROJECTION, _NONLINEARITY = style.STAGES["projected"].colour, style.STAGES["output"].colour
 _TRAINED, _UNTRAINED = style.INK, "#a6a6a6"
@@ -37,8 +38,17 @@ class Drawing:
     make: Callable[[], Figure]
 
 
-def drawings(folder: Path) -> list[Drawing]:
-    """The figures that the tables in the directory of a run allow, in the order in which they tell the story."""
+DRAWN = ("nfa", "drop_projection", "drop_nonlinearity", "share_projection")
+"""Measures of layers that have a figure of their own here."""
+
+_NOT_BY_EPOCH = ("nc2", "trace_within_share", "trace_between_share")
+
+
+def drawings(folder: Path, looks: Mapping[str, Shown] | None = None) -> list[Drawing]:
+    """The figures that the tables in the directory of a run allow, in the order in which they tell the story.
+
+    `looks` says how the measures are shown.
+    """
     tables = {
         name: pd.read_csv(folder / f"{name}.csv")
         for name in (
@@ -56,22 +66,32 @@ def drawings(folder: Path) -> list[Drawing]:
         )
         found.append(Drawing("drops", "What collapses the classes", text, lambda: drops(layers, untrained)))
     if "through" in tables and tables["through"]["epoch"].nunique() > 1:
-        through = tables["through"]
-        text = "NC1 of the three stages of every layer while the network learns"
-        found.append(
-            Drawing("training-nc1", "Stages through training", text, lambda: stages_through(through))
-        )
+        found += [
+            _through_training(tables["through"], measure, (looks or {}).get(measure) or look_of(measure))
+            for measure in tables["profile"].select_dtypes("number").columns.drop("layer")
+            if measure in tables["through"] and measure not in _NOT_BY_EPOCH
+        ]
     if "nfa" in layers and layers["nfa"].notna().any():
         text = "correlation of WᵀW with the square root of the AGOP; 1 is perfect"
         by_epoch = tables.get("through_layers")
         found.append(
             Drawing("nfa", "Neural feature ansatz", text, lambda: ansatz(layers, untrained, by_epoch))
         )
-    if "through" in tables and "epochs" in tables and tables["through"]["epoch"].nunique() > 1:
+    shares = {"trace_within_share", "trace_between_share"} <= set(tables.get("through", ()))
+    if shares and "epochs" in tables and tables["through"]["epoch"].nunique() > 1:
         through, epochs = tables["through"], tables["epochs"]
         text = "variance within and between classes at the input of the last layer, the loss, the accuracy"
         found.append(Drawing("training", "Training", text, lambda: training(through, epochs)))
     return found
+
+
+def _through_training(through: pd.DataFrame, measure: str, look: Shown) -> Drawing:
+    return Drawing(
+        f"training-{style.file_stem(measure)}",
+        "Stages through training" if measure == "nc1" else f"{look.heading} through training",
+        f"{look.heading} of the {'three ' if measure == 'nc1' else ''}stages of every layer while the network learns",
+        lambda: stages_through(through, measure, look),
+    )
 
 
 def drops(layers: pd.DataFrame, untrained: pd.DataFrame | None) -> Figure:
@@ -125,8 +145,10 @@ def _layer_ticks(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_xticks(range(0, len(numbers), step), numbers[::step])
 
 
-def stages_through(through: pd.DataFrame) -> Figure:
-    """Small multiples: a panel per layer, NC1 of its stages against the epoch, all on one logarithmic axis."""
+def stages_through(through: pd.DataFrame, measure: str = "nc1", look: Shown | None = None) -> Figure:
+    """Small multiples: a panel per layer, a measure of its stages against the epoch, all on the axis that the measure asks for."""
+    look = look or look_of(measure)
+    marks = style.stages(through["stage"])
     layers = sorted(through["layer"].unique())
     shown = (
         layers
@@ -137,16 +159,16 @@ def stages_through(through: pd.DataFrame) -> Figure:
     n_rows = -(-len(shown) // columns)
     with mpl.rc_context(style.RC):
         figure = Figure(figsize=(2.5 * columns + 1.0, 2.1 * n_rows + 0.8), layout="constrained")
-        title = "NC1 of the stages of each layer while the network learns"
+        title = f"{look.heading} of the stages of each layer while the network learns"
         figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
         grid = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax, layer in zip(grid.flat, shown, strict=False):
             rows = through[through["layer"] == layer]
-            for stage, mark in style.STAGES.items():
+            for stage, mark in marks.items():
                 curve = rows[rows["stage"] == stage].sort_values("epoch")
                 ax.plot(
                     curve["epoch"],
-                    curve["nc1"],
+                    curve[measure],
                     color=mark.colour,
                     marker=mark.marker,
                     markersize=3,
@@ -156,11 +178,11 @@ def stages_through(through: pd.DataFrame) -> Figure:
             ax.grid(visible=False, axis="x")
         for ax in list(grid.flat)[len(shown) :]:
             ax.set_visible(False)
-        logarithmic = False
-        if (through["nc1"] > 0).any():
-            logarithmic = label_log_axis(grid[0, 0])
+        draw_axis(grid[0, 0], look, through[measure])
+        label = grid[0, 0].get_ylabel()
+        grid[0, 0].set_ylabel("")
         figure.supxlabel("epoch", fontsize=10)
-        figure.supylabel("NC1 (log scale)" if logarithmic else "NC1", fontsize=10)
+        figure.supylabel(label, fontsize=10)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -230,7 +252,7 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
         )
         loss.plot(epochs["number"], epochs["loss"], color=_TRAINED, linewidth=1.5)
         if epochs["loss"].max() > 10 * epochs["loss"].min() > 0:
-            label_log_axis(loss)
+            label_log_axis(loss, epochs["loss"])
         loss.set_title("training loss", fontsize=9.5, fontweight="normal", color=style.MUTED)
         tested = epochs.dropna(subset="test_accuracy")
         accuracy.plot(epochs["number"], epochs["accuracy"], color=_TRAINED, linewidth=1.5, label="training")
@@ -274,10 +296,10 @@ class Picture:
     uri: str
 
 
-def pictures(folder: Path) -> list[Picture]:
-    """The drawings of a run as images that a page can hold."""
+def pictures(drawn: Iterable[Drawing]) -> list[Picture]:
+    """Drawings as images that a page can hold."""
     found = []
-    for drawing in drawings(folder):
+    for drawing in drawn:
         stream = io.BytesIO()
         with mpl.rc_context(style.RC):
             drawing.make().savefig(stream, format="svg", metadata={"Date": None})

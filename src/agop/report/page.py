@@ -14,7 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from agop import __version__
-from agop.report import charts, citation, images, network_figures, style
+from agop.report import charts, citation, images, measured, network_figures, style
 from agop.report.record import RunRecord
 from agop.report.table import layer_table
 
@@ -69,19 +69,22 @@ def _run(index: int, record: RunRecord) -> dict[str, Any]:
         "gram": images.gram_images(gram) if gram is not None else {},
         "classes": [gram.class_names[label] for label in dict.fromkeys(gram.labels.tolist())] if gram else [],
         "gram_points": len(gram.labels) if gram else 0,
-        "pictures": network_figures.pictures(record.path),
+        "pictures": network_figures.pictures(network_figures.drawings(record.path, record.shown)),
+        "whole": measured.of_whole(record),
+        "curves": network_figures.pictures(measured.curve_drawings(record)),
     }
 
 
 def _charts(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Identifier, heading, meaning and plotly JSON of every chart."""
-    measures = list(dict.fromkeys(name for record in records for name in record.measures))
-    result = []
-    for name in measures:
-        meaning = style.MEANINGS.get(name, "")
-        result.append(
-            _chart(name, f"{style.measure_name(name)} by layer", meaning, charts.measure_chart(records, name))
-        )
+    stages = dict.fromkeys(name for record in records for name in record.measures)
+    layers = dict.fromkeys(name for record in records for name in measured.charted_layers(record))
+    result = [_measure_chart(records, name, charts.measure_chart(records, name)) for name in stages]
+    result += [
+        _measure_chart(records, name, charts.layer_chart(records, name))
+        for name in layers
+        if name not in stages
+    ]
     accuracy = charts.accuracy_chart(records)
     if accuracy is not None:
         result.append(
@@ -90,21 +93,25 @@ def _charts(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     return result
 
 
+def _measure_chart(records: Sequence[RunRecord], name: str, figure: go.Figure) -> dict[str, Any]:
+    look = charts.look_in(records, name)
+    return _chart(style.file_stem(name), f"{look.heading} by layer", look.meaning, figure)
+
+
 def _chart(name: str, heading: str, meaning: str, figure: go.Figure) -> dict[str, Any]:
     return {"id": name, "heading": heading, "meaning": meaning, "figure": json.loads(figure.to_json())}
 
 
 def _series(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """The switches: every stage and split that some run has, with its colour and symbol."""
-    stages = [
-        name for name in style.STAGES if any((record.profile["stage"] == name).any() for record in records)
-    ]
+    stages = style.stages(name for record in records for name in record.profile["stage"])
     splits = [
         name
         for name in style.SPLITS
         if any(record.layers.get(f"{name}_accuracy", _NOTHING).notna().any() for record in records)
     ]
-    marks = style.STAGES | style.SPLITS
+    marks = style.SPLITS | stages
     return [
-        {"name": name, "colour": marks[name].colour, "symbol": marks[name].symbol} for name in stages + splits
+        {"name": name, "colour": marks[name].colour, "symbol": marks[name].symbol}
+        for name in [*stages, *splits]
     ]

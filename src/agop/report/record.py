@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json
 from agop.experiments.manifest import check_tables
 from agop.experiments.rundir import CONFIG, FORMAT, RESULT
-from agop.view import STAGES
+from agop.profiles.shown import Shown, look_of
+
+CURVES = ("measure", "layer", "name", "stage", "x", "value", "spread")
+"""The columns of `curves.csv`."""
 
 _REMEDY = "run it again elsewhere"
 _MOST_GRAM_BYTES = 256 * 2**20
@@ -42,8 +45,12 @@ class RunRecord:
         One row per layer and stage, a column per measure.
     layers
         One row per layer: `train_accuracy`, `test_accuracy` and what else there is by layer; may be empty.
-    measures
-        The measures that are defined somewhere, as columns of `profile`.
+    whole
+        One row, a column for each measure of the whole subject; may be empty.
+    curves
+        Measures that are no single number: `measure`, `layer` (0: the whole), `name`, `stage`, `x`, `value`, `spread`; may be empty.
+    shown
+        How the columns of all these are shown, as the run wrote it down: what measured them need not be there any more.
 
     """
 
@@ -57,6 +64,9 @@ class RunRecord:
     profile: pd.DataFrame
     layers: pd.DataFrame
     gram: Gram | None
+    whole: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shown: Mapping[str, Shown] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunRecord:
@@ -89,10 +99,6 @@ class RunRecord:
         check_tables(folder, result, _REMEDY)
         for name in ("versions", "machine"):
             _of_type(config, name, dict, CONFIG)
-        profile = _table(folder / "profile.csv", ("layer", "stage"))
-        layers = (
-            _table(folder / "layers.csv", ("layer",)) if (folder / "layers.csv").exists() else pd.DataFrame()
-        )
         return cls(
             path=folder,
             name=folder.resolve().name,
@@ -101,9 +107,12 @@ class RunRecord:
             headline=str(result.get("headline", "")),
             facts={str(k): str(v) for k, v in _of_type(result, "facts", dict, RESULT).items()},
             notes=tuple(str(note) for note in _of_type(result, "notes", list, RESULT)),
-            profile=profile,
-            layers=layers,
+            profile=_table(folder / "profile.csv", ("layer", "stage")),
+            layers=_table_if_there(folder / "layers.csv", ("layer",)),
             gram=_gram(folder / "gram.npz"),
+            whole=_readable(folder / "whole.csv", ()),
+            curves=_readable(folder / "curves.csv", CURVES),
+            shown=_shown(result),
         )
 
     @property
@@ -111,6 +120,16 @@ class RunRecord:
         """Columns of the profile that hold a measure with at least one value."""
         numbers = self.profile.select_dtypes("number").columns.drop("layer")
         return tuple(str(name) for name in numbers if self.profile[name].notna().any())
+
+    @property
+    def layer_measures(self) -> tuple[str, ...]:
+        """Columns of the layers that the run calls measures and that have a value."""
+        numbers = self.layers.select_dtypes("number").columns
+        return tuple(str(name) for name in numbers if name in self.shown and self.layers[name].notna().any())
+
+    def look(self, column: str) -> Shown:
+        """How a column is shown: as the run says, else as the probe of that name."""
+        return self.shown.get(column) or look_of(column)
 
 
 def _is_run(folder: Path) -> bool:
@@ -128,23 +147,49 @@ def _of_type(content: Mapping[str, Any], name: str, kind: type, file: str) -> An
 
 
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
-    """A table with one row per layer (and stage), numbered by integers."""
+    """A table with one row per layer (and stage), numbered by integers; stages may have any names."""
+    table = _read(path, needed)
+    if table.empty:
+        raise bad_value(
+            "run", f"rows with {' and '.join(needed)} in {path.name}", f"no rows in {str(path)!r}", _REMEDY
+        )
+    numbered = table["layer"].dtype.kind == "i" and not table.duplicated(list(needed)).any()
+    if not numbered or table[list(needed)].isna().any(axis=None):
+        expected = f"one row for each {' and '.join(needed)} in {path.name}"
+        raise bad_value("run", expected, f"other rows in {str(path)!r}", _REMEDY)
+    return table
+
+
+def _table_if_there(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    return _table(path, needed) if path.exists() else pd.DataFrame()
+
+
+def _readable(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    return _read(path, needed) if path.exists() else pd.DataFrame(columns=list(needed))
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    """A table with certain columns."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={"stage": str, "name": str, "measure": str}, keep_default_na=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", _REMEDY) from None
     missing = [name for name in needed if name not in table]
-    if missing or table.empty:
-        got = f"none of {', '.join(missing)}" if missing else "no rows"
-        raise bad_value(
-            "run", f"rows with {' and '.join(needed)} in {path.name}", f"{got} in {str(path)!r}", _REMEDY
-        )
-    numbered = table["layer"].dtype.kind == "i" and not table.duplicated(list(needed)).any()
-    if not numbered or not set(table.get("stage", ())) <= set(STAGES):
-        expected = f"one row for each {' and '.join(needed)} in {path.name}"
-        raise bad_value("run", expected, f"other rows in {str(path)!r}", _REMEDY)
+    if missing:
+        expected, got = f"rows with {' and '.join(needed)} in {path.name}", f"none of {', '.join(missing)}"
+        raise bad_value("run", expected, f"{got} in {str(path)!r}", _REMEDY)
     return table
+
+
+def _shown(result: Mapping[str, Any]) -> dict[str, Shown]:
+    """How the measures are shown; a run of 0.1.0 says nothing of that."""
+    entries = _of_type(result, "measures", dict, RESULT)
+    try:
+        return {str(column): Shown.read(entry) for column, entry in entries.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise bad_value("run", f"measures in {RESULT} as a run writes them", reason, _REMEDY) from None
 
 
 def _gram(path: Path) -> Gram | None:
@@ -157,7 +202,7 @@ def _gram(path: Path) -> Gram | None:
         for name, matrix in arrays.items():
             layer, slash, stage = name.partition("/")
             if slash:
-                if matrix.shape != (len(labels), len(labels)) or stage not in STAGES:
+                if matrix.shape != (len(labels), len(labels)):
                     raise ValueError(f"{name[:40]!r} is no Gram matrix of {len(labels)} points")
                 matrices[int(layer), stage] = matrix.astype(np.float32)
         if labels.ndim != 1 or not ((labels >= 0) & (labels < len(names))).all():

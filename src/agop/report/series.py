@@ -15,7 +15,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from agop.report import figures, style
 from agop.report.style import Mark
-from agop.report.ticks import label_log_axis
+from agop.report.ticks import label_log_axis, linear_within
 
 COLOURS = ("#b84a00", "#0067a5", "#007a5a", "#8f3f71", "#8a6d00", "#595959", "#1a1a1a")
 MARKERS = ("s", "o", "^", "D", "v", "P", "X")
@@ -65,10 +65,11 @@ def series_figure(
     tables = {name: frame[frame[series] == name].groupby(x)[y].agg(["mean", "std"]) for name in names}
     with mpl.rc_context(style.RC):
         figure, axes = figures._axes(title, subtitle)
+        values = [float(value) for table in tables.values() for value in table["mean"]]
+        positive = linear_within(values) is None
         for name, table in tables.items():
-            _curve(axes, table, marks[name], log="y" in log)
-        positive = "y" in log and any((table["mean"] > 0).any() for table in tables.values())
-        axes.set_ylabel(labels[1] + (" (log scale)" if positive and label_log_axis(axes) else ""))
+            _curve(axes, table, marks[name], log="y" in log and positive)
+        axes.set_ylabel(labels[1] + (label_log_axis(axes, values) if "y" in log else ""))
         axes.set_xlabel(labels[0])
         if labels[0] == "layer":
             figures._layer_axis(axes, frame[x])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
+
+from agop.profiles.shown import Shown
 
 INK, MUTED, GRID, PAPER = "#1a1a1a", "#595959", "#dcdcdc", "#ffffff"
 
@@ -30,6 +34,21 @@ STAGES = {
 }
 """The three stages of a layer."""
 
+_FURTHER = (
+    Mark("#8a6d00", "D", "diamond", "solid", "-"),
+    Mark("#6a3d9a", "v", "triangle-down", "solid", "-"),
+    Mark("#a3223c", "P", "cross", "solid", "-"),
+    Mark("#00677f", "X", "x", "solid", "-"),
+    Mark("#4d5a00", "p", "pentagon", "solid", "-"),
+)
+"""Stages of other names, in the order in which they come."""
+
+LAYER = Mark(INK, "D", "diamond", "solid", "-")
+"""What a layer has one value of."""
+
+GOAL = "#8a8a8a"
+"""The thin line where collapse lies."""
+
 SPLITS = {
     "train": Mark("#595959", "o", "circle", "dot", ":"),
     "test": Mark("#8f3f71", "D", "diamond", "solid", "-"),
@@ -38,21 +57,6 @@ SPLITS = {
 
 RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """How runs differ when several share a chart: stages keep their colours."""
-
-MEASURES = {"nc1": "NC1", "nc2": "NC2", "nc3": "NC3", "nc4": "NC4", "nc5": "NC5", "nfa": "NFA"} | {
-    "trace_within_share": "tr Σ_W / tr Σ_T",
-    "trace_between_share": "tr Σ_B / tr Σ_T",
-}
-"""Measures by column name."""
-
-MEANINGS = {
-    "nc1": "spread within classes over spread between classes; 0 is full collapse",
-    "nc2": "distance of the class means from a simplex ETF; 0 is an exact one",
-    "trace_within_share": "share of the variance that is within classes; 0 is full collapse",
-    "trace_between_share": "share of the variance that is between classes; 1 is full collapse",
-    "nfa": "correlation of the layer's feature matrix with its AGOP; 1 is perfect",
-}
-"""What a measure says, in a few words."""
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -89,6 +93,27 @@ def gram_colours() -> ListedColormap:
     return ListedColormap(mpl.colormaps["RdBu_r"](np.linspace(0, 1, 41)))
 
 
-def measure_name(column: str) -> str:
-    """The name of a measure as a reader knows it."""
-    return MEASURES.get(column, column)
+def stages(names: Iterable[str]) -> dict[str, Mark]:
+    """The looks of these stages: the three of a layer first, then the others, each with a mark of its own while there are any.
+
+    >>> list(stages(["gate", "output", "input"]))
+    ['input', 'output', 'gate']
+    """
+    present = dict.fromkeys(names)
+    others = [name for name in present if name not in STAGES]
+    known = {name: mark for name, mark in STAGES.items() if name in present}
+    return known | {name: _FURTHER[index % len(_FURTHER)] for index, name in enumerate(others)}
+
+
+def axis_title(look: Shown) -> str:
+    """What an axis says: the short heading of a measure, or its label with an arrow to where collapse lies."""
+    return look.heading if look.short or not look.arrow else f"{look.label}, {look.arrow}"
+
+
+def file_stem(name: str) -> str:
+    """A measure's name as the name of a file or an anchor.
+
+    >>> file_stem("nc1"), file_stem("a/b c")
+    ('nc1', 'a-b-c')
+    """
+    return re.sub(r"[^\w.]+", "-", name)

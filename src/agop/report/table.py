@@ -9,6 +9,7 @@ from numbers import Real
 import pandas as pd
 
 from agop.report import style
+from agop.report.charts import look_in
 from agop.report.record import RunRecord
 
 _HEADINGS = {
@@ -51,45 +52,47 @@ class Row:
 def layer_table(records: Sequence[RunRecord]) -> tuple[list[Column], list[Row]]:
     """Columns (run if there are several, layer, measures by stage, what the runs say by layer) and rows."""
     wide = [_wide(record) for record in records]
-    names = list(dict.fromkeys(name for table in wide for name in table.columns))
-    names = [name for name in names if any(name in table and table[name].notna().any() for table in wide)]
+    names = list(dict.fromkeys(name for columns in wide for name in columns))
+    names = [name for name in names if any(name in there and there[name].notna().any() for there in wide)]
     columns = [Column("layer", "", True)]
     for name in names:
-        numeric = all(pd.api.types.is_numeric_dtype(table[name]) for table in wide if name in table)
-        stage = name.split("/")[1] if "/" in name else ""
-        columns.append(Column(_heading(name), stage, numeric, not (stage or name in _ON_PAPER)))
+        numeric = all(pd.api.types.is_numeric_dtype(there[name]) for there in wide if name in there)
+        column, stage = name
+        detail = not (stage or column in _ON_PAPER)
+        columns.append(Column(_heading(records, column, stage), stage, numeric, detail))
     if len(records) > 1:
         columns.insert(0, Column("run", "", False))
     rows = []
-    for index, (record, table) in enumerate(zip(records, wide, strict=True)):
-        for layer, entry in table.iterrows():
-            cells = [Cell(str(layer), float(str(layer))), *(_cell(name, entry.get(name)) for name in names)]
+    for index, (record, there) in enumerate(zip(records, wide, strict=True)):
+        for layer in sorted({int(layer) for values in there.values() for layer in values.index}):
+            values = {name: there[name].get(layer) for name in names if name in there}
+            cells = [Cell(str(layer), float(layer)), *(_cell(name, values.get(name)) for name in names)]
             if len(records) > 1:
                 cells.insert(0, Cell(record.name, None))
-            rows.append(Row(index, int(str(layer)), cells))
+            rows.append(Row(index, layer, cells))
     return columns, rows
 
 
-def _wide(record: RunRecord) -> pd.DataFrame:
-    """One row per layer; columns `measure/stage`, then those of the layers table."""
-    parts = []
+def _wide(record: RunRecord) -> dict[tuple[str, str], pd.Series]:
+    """Values by layer of every (measure, stage), then of every (column, "") of the layers table."""
+    found: dict[tuple[str, str], pd.Series] = {}
     for measure in record.measures:
         by_stage = record.profile.pivot_table(index="layer", columns="stage", values=measure, aggfunc="mean")
-        stages = [stage for stage in style.STAGES if stage in by_stage]
-        parts.append(by_stage[stages].rename(columns={stage: f"{measure}/{stage}" for stage in stages}))
+        found |= {(measure, stage): by_stage[stage] for stage in style.stages(map(str, by_stage))}
     if not record.layers.empty:
-        parts.append(record.layers.set_index("layer"))
-    return pd.concat(parts, axis=1) if parts else pd.DataFrame()
+        layers = record.layers.set_index("layer")
+        found |= {(str(column), ""): layers[column] for column in layers}
+    return found
 
 
-def _heading(name: str) -> str:
-    if "/" in name:
-        measure, stage = name.split("/")
-        return f"{style.measure_name(measure)} {stage}"
-    return _HEADINGS.get(name, name.replace("_", " "))
+def _heading(records: Sequence[RunRecord], column: str, stage: str) -> str:
+    if stage or any(column in record.layer_measures for record in records):
+        return f"{look_in(records, column).heading} {stage}".strip()
+    return _HEADINGS.get(column, column.replace("_", " "))
 
 
-def _cell(name: str, value: object) -> Cell:
+def _cell(column: tuple[str, str], value: object) -> Cell:
+    name = column[0]
     if isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
         if number != number:

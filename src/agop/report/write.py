@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agop._checks import bad_value, shown
 from agop.experiments.files import write_text
-from agop.report import figures, network_figures, style
+from agop.report import figures, measured, network_figures, style
 from agop.report.page import render
 from agop.report.record import RunRecord
 
@@ -29,8 +29,15 @@ def write_report(path: str | os.PathLike[str]) -> Path:
     folder = record.path / FIGURES
     folder.mkdir(exist_ok=True)
     for measure in record.measures:
-        title = f"{record.title}: {style.measure_name(measure)} by layer"
-        figures.save(figures.stage_curves(record.profile, measure, title=title), folder, measure)
+        look = record.look(measure)
+        title = f"{record.title}: {look.heading} by layer"
+        figure = figures.stage_curves(record.profile, measure, title=title, look=look)
+        figures.save(figure, folder, style.file_stem(measure))
+    for measure in measured.charted_layers(record):
+        look = record.look(measure)
+        title = f"{record.title}: {look.heading} by layer"
+        figure = figures.layer_curve(record.layers, measure, title=title, look=look)
+        figures.save(figure, folder, style.file_stem(measure))
     if any(f"{split}_accuracy" in record.layers for split in style.SPLITS):
         title = f"{record.title}: accuracy by layer"
         figures.save(figures.accuracy_curves(record.layers, title=title), folder, "accuracy")
@@ -40,7 +47,8 @@ def write_report(path: str | os.PathLike[str]) -> Path:
             record.gram.matrices, record.gram.labels, record.gram.class_names, title=title
         )
         figures.save(grid, folder, "gram")
-    for drawing in network_figures.drawings(record.path):
+    drawn = network_figures.drawings(record.path, record.shown)
+    for drawing in [*drawn, *measured.curve_drawings(record)]:
         figures.save(drawing.make(), folder, drawing.stem)
     write_text(record.path / PAGE, render([record]))
     return record.path / PAGE

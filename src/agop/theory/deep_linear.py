@@ -200,8 +200,8 @@ def deep_linear_collapse(
     r"""Weights and class means of a deep linear network over unconstrained features at its global minimum.
 
     .. math:: W W^T = \mathrm{diag}(\sigma_k^2), \qquad
-              \bar H \bar H^T = \mathrm{diag}\Big(\frac{\sigma_k^2}{(\sigma_k^2 + N \lambda_H)^2}\Big), \qquad
-              W \bar H^T = \mathrm{diag}\Big(\frac{\sigma_k^2}{\sigma_k^2 + N \lambda_H}\Big),
+              \bar H \bar H^T = \mathrm{diag}\left(\frac{\sigma_k^2}{(\sigma_k^2 + N \lambda_H)^2}\right), \qquad
+              W \bar H^T = \mathrm{diag}\left(\frac{\sigma_k^2}{\sigma_k^2 + N \lambda_H}\right),
 
     with :math:`\sigma_k^2 = N \lambda_H x_k^M` and :math:`x_k` the solution of the scalar problem of class k (see the head of
     `agop.theory.deep_linear`). The loss is half the sum of squares over outputs, a mean over samples; decays are halved as well. With a

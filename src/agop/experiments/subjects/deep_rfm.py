@@ -20,7 +20,7 @@ import torch
 
 from agop._checks import bad_value
 from agop.datasets import Dataset, Standardiser
-from agop.experiments import gram, headlines, points
+from agop.experiments import gram, headlines, measured, points
 from agop.experiments.files import atomic
 from agop.experiments.listener import Listener
 from agop.experiments.subject import CHECKPOINTS, Findings, Task
@@ -53,6 +53,7 @@ class DeepRFMTask(Task[DeepRFMConfig, _Fitted]):
 
     def __init__(self, config: DeepRFMConfig) -> None:
         super().__init__(config)
+        measured.check(_model(config), config.measures)
         self.n_classes = len(np.unique(self.data.y_train))
         wide = max(self.data.x_train.shape[1], config.width)
         self.needs = 2 * 4 * config.layers * wide * (config.width + 2 * wide) + 50 * 2**20
@@ -72,7 +73,7 @@ class DeepRFMTask(Task[DeepRFMConfig, _Fitted]):
         x_train = scaler(self.data.x_train, np.dtype(self.config.dtype))
         model = fit_layers(self.config, x_train, labels, folder, listener)
         listener.measuring()
-        collapse = profile(model, x_train, labels)
+        collapse = profile(model, x_train, labels, measures=self.config.measures)
         return _Fitted(model, scaler, x_train, collapse, _sharing_note(current().size, model))
 
     def findings(self, found: _Fitted, folder: Path) -> Findings:
@@ -80,7 +81,9 @@ class DeepRFMTask(Task[DeepRFMConfig, _Fitted]):
         data, model, test = self.data, found.model, self.data.x_test
         if test is not None:
             test = found.scaler(test, np.dtype(self.config.dtype))
-        layers, stages = by_layer(model, data, test), found.collapse.to_frame()
+        stages, layers = found.collapse.to_frame(), by_layer(model, data, test)
+        layers = measured.with_asked(layers, found.collapse, self.config.measures)
+        frames = {"profile": stages, "layers": layers, **measured.tables(found.collapse)}
         write_gram(model, found.x_train, data, folder)
         points.write_standardisation(found.scaler, folder)
         scaled = points.constant_note(found.scaler)
@@ -88,8 +91,9 @@ class DeepRFMTask(Task[DeepRFMConfig, _Fitted]):
             title=f"Deep RFM on {data.name}",
             headline=headlines.projected_falls(stages, layers),
             facts=_facts(self.config, data, self.n_classes),
-            tables={"profile": stages, "layers": layers},
+            tables=frames,
             notes=[*found.sharing, *scaled, *found.collapse.notes, *layer_notes(model)],
+            shown=measured.shown(found.collapse.shown, frames.values()),
         )
 
 

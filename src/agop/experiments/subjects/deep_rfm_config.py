@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agop.experiments.configuration import MACHINE, MODEL, Configuration, dtype, option
-from agop.experiments.names import FEATURE_MAPS, KERNELS, PRECISIONS, SOLVERS
+from agop.experiments.configuration import MACHINE, MODEL, Configuration, dtype, measures, option
 from agop.experiments.subject import SubjectKind
+from agop.kernels.registry import KERNELS
+from agop.machines.names import FEATURE_MAPS, PRECISIONS, SOLVERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class DeepRFMConfig(Configuration):
     kernel: str = option("laplace", "{choices}.", MODEL, choices=KERNELS)
     bandwidth: float = option(2.0, "Bandwidth of the kernel, on rows of unit norm.", MODEL, above=0)
     ridge: float = option(1e-3, "Added to the kernel's diagonal.", MODEL, at_least=0)
+    measures: tuple[str, ...] | None = measures("nc1,nc2")
     dtype: str = dtype()
     solver: str = option("auto", "cholesky, cg (iterative) or auto (by memory).", MACHINE, choices=SOLVERS)
     precision: str = option("mixed", "mixed (distances in float64) or native.", MACHINE, choices=PRECISIONS)

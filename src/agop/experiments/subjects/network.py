@@ -5,6 +5,7 @@ model.safetensors, standardisation.npz   the trained network, and the scaling of
 profile.csv, layers.csv     the trained network: by layer and stage, by layer
 untrained.csv, untrained_layers.csv      the same of a network that was not trained
 through.csv, through_layers.csv          the same at the chosen epochs, with a column `epoch`
+whole.csv, curves.csv       measures of the whole network and those that are curves, if asked for; through_*.csv by epoch
 epochs.csv                  loss, accuracy, learning rate, seconds by epoch
 """
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.datasets import Dataset, Standardiser
-from agop.experiments import headlines, points
+from agop.experiments import headlines, measured, points
 from agop.experiments.files import atomic
 from agop.experiments.listener import Listener
 from agop.experiments.subject import CHECKPOINTS, Findings, Task
@@ -31,7 +32,9 @@ from agop.experiments.subjects.network_config import NetworkConfig
 from agop.networks.models import HeadedNetwork, as_images, build
 from agop.networks.state import load_state, save_state, save_weights
 from agop.networks.training import Epoch, Training, evaluate, train
+from agop.profiles.network import Network
 from agop.profiles.profile import profile
+from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
 MEASURED = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "nfa")
@@ -47,13 +50,18 @@ class _Tables:
         self.epochs: list[dict[str, Any]] = []
         self.stages: list[pd.DataFrame] = []
         self.layers: list[pd.DataFrame] = []
+        self.more: dict[str, list[pd.DataFrame]] = {}
         self.notes: dict[str, None] = {}
+        self.shown: dict[str, Shown] = {}
 
-    def add(self, number: int, measured: Profile) -> None:
+    def add(self, number: int, found: Profile) -> None:
         """The profile after an epoch."""
-        self.stages.append(measured.table.assign(epoch=number))
-        self.layers.append(measured.layers.assign(epoch=number))
-        self.notes.update(dict.fromkeys(measured.notes))
+        self.stages.append(found.table.assign(epoch=number))
+        self.layers.append(found.layers.assign(epoch=number))
+        for name, frame in measured.tables(found).items():
+            self.more.setdefault(name, []).append(frame.assign(epoch=number))
+        self.notes.update(dict.fromkeys(found.notes))
+        self.shown |= found.shown
 
     def text(self) -> dict[str, str]:
         """As metadata of a safetensors file."""
@@ -61,17 +69,25 @@ class _Tables:
             "epochs": json.dumps(self.epochs),
             "stages": json.dumps([frame.to_dict("list") for frame in self.stages]),
             "layers": json.dumps([frame.to_dict("list") for frame in self.layers]),
+            "more": json.dumps(
+                {name: [f.to_dict("list") for f in there] for name, there in self.more.items()}
+            ),
             "notes": json.dumps(list(self.notes)),
+            "shown": json.dumps({column: asdict(look) for column, look in self.shown.items()}),
         }
 
     @classmethod
     def of(cls, text: Mapping[str, str]) -> _Tables:
-        """From what `text` gave."""
+        """From what `text` gave, also that of 0.1.0."""
         tables = cls()
         tables.epochs = json.loads(text["epochs"])
         tables.stages = [pd.DataFrame(columns) for columns in json.loads(text["stages"])]
         tables.layers = [pd.DataFrame(columns) for columns in json.loads(text["layers"])]
+        more = json.loads(text.get("more", "{}"))
+        tables.more = {name: [pd.DataFrame(columns) for columns in there] for name, there in more.items()}
         tables.notes = dict.fromkeys(json.loads(text["notes"]))
+        shown = json.loads(text.get("shown", "{}"))
+        tables.shown = {column: Shown.read(entry) for column, entry in shown.items()}
         return tables
 
 
@@ -134,19 +150,17 @@ class _Run:
             return
         if self.test is not None:
             row["test_loss"], row["test_accuracy"] = self._evaluated(*self.test)
-        measured = self._profile(self.model)
-        self.tables.add(epoch.number, measured)
+        found = self._profile(self.model)
+        self.tables.add(epoch.number, found)
         with atomic(self.folder / CHECKPOINT) as partial:
             save_state(self.model, optimiser, partial, self.tables.text())
-        nc1 = measured.table[measured.table["stage"] == "input"]["nc1"].iloc[-1]
         self.listener.measured(
             {
                 "epoch": epoch.number,
                 "loss": epoch.loss,
                 "accuracy": epoch.accuracy,
                 "test_accuracy": float("nan") if row["test_accuracy"] is None else row["test_accuracy"],
-                "nc1": float(nc1),
-                "nfa": float(measured.layers["nfa"].iloc[:-1].median()),
+                **_told(found),
             }
         )
 
@@ -154,25 +168,37 @@ class _Run:
         return evaluate(self.model, x, y, self.config.loss)
 
     def _profile(self, model: nn.Module) -> Profile:
-        return profile(
-            model, self.x, self.data.y_train, layers=self.layers, measures=MEASURED, pool=self.config.pool
-        )
+        subject, asked = Network(model, pool=self.config.pool), self.config.measures or MEASURED
+        return profile(subject, self.x, self.data.y_train, layers=self.layers, measures=asked)
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""
         tables = self.tables
         stages, layers = tables.stages[-1].drop(columns="epoch"), tables.layers[-1].drop(columns="epoch")
         frames = {
-            "profile": without_nc3(stages),
-            "layers": with_nc3(layers, stages),
+            "profile": measured.without_classifiers(stages),
+            "layers": measured.with_classifiers(layers, stages),
             "through": pd.concat(tables.stages),
             "through_layers": pd.concat(tables.layers),
             "epochs": pd.DataFrame(tables.epochs),
         }
         if self.untrained is not None:
-            frames["untrained"] = without_nc3(self.untrained.table)
-            frames["untrained_layers"] = with_nc3(self.untrained.layers, self.untrained.table)
+            stages = self.untrained.table
+            frames["untrained"] = measured.without_classifiers(stages)
+            frames["untrained_layers"] = measured.with_classifiers(self.untrained.layers, stages)
+        for name, there in tables.more.items():
+            frames |= {name: there[-1].drop(columns="epoch"), f"through_{name}": pd.concat(there)}
         return frames
+
+
+def _told(found: Profile) -> dict[str, float]:
+    """What the terminal shows of a measurement: NC1 where the last layer begins, the median NFA of the layers before; as far as asked."""
+    told = {}
+    if "nc1" in found.table:
+        told["nc1"] = float(found.table[found.table["stage"] == "input"]["nc1"].iloc[-1])
+    if "nfa" in found.layers:
+        told["nfa"] = float(found.layers["nfa"].iloc[:-1].median())
+    return told
 
 
 class NetworkTask(Task[NetworkConfig, _Run]):
@@ -182,6 +208,7 @@ class NetworkTask(Task[NetworkConfig, _Run]):
         self.device = _checks.device("device", config.device)
         super().__init__(config)
         self.model = _network(config, self.data, config.seed)
+        measured.check(self.model, config.measures)
         self.n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.needs = 20 * self.n_parameters + 50 * 2**20
 
@@ -207,6 +234,7 @@ class NetworkTask(Task[NetworkConfig, _Run]):
             facts=_facts(self.config, self.data),
             tables=frames,
             notes=[*found.tables.notes, *points.constant_note(found.scaler)],
+            shown=measured.shown(found.tables.shown, frames.values()),
         )
 
 
@@ -267,16 +295,3 @@ def _stored(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> _
 
 def _head_layers(model: HeadedNetwork) -> list[str]:
     return [f"head.{name}" for name, part in model.head.named_children() if isinstance(part, nn.Linear)]
-
-
-def without_nc3(stages: pd.DataFrame) -> pd.DataFrame:
-    """The table by layer and stage without NC3, which only the classifier has: no curve over layers."""
-    return stages.drop(columns=[name for name in stages if str(name).startswith("nc3")])
-
-
-def with_nc3(layers: pd.DataFrame, stages: pd.DataFrame) -> pd.DataFrame:
-    """The table by layer with the NC3 of the stage that the classifier reads."""
-    if "nc3" not in stages:
-        return layers
-    read = stages[stages["stage"] == "input"].set_index("layer")["nc3"]
-    return layers.join(read, on="layer") if read.notna().any() else layers

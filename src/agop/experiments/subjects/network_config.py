@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agop.experiments.configuration import MEASURING, MODEL, TRAINING, Configuration, dtype, option
-from agop.experiments.names import POOLS
+from agop.experiments.configuration import (
+    MEASURING,
+    MODEL,
+    TRAINING,
+    Configuration,
+    dtype,
+    measures,
+    option,
+)
 from agop.experiments.subject import SubjectKind
-from agop.networks.names import ARCHITECTURES, LOSSES, OPTIMISERS, SCHEDULES
+from agop.networks.names import ARCHITECTURES, LOSSES, OPTIMISERS, POOLS, SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,7 @@ class NetworkConfig(Configuration):
     measure: str = option(
         "head", "Which layers: head, or all (also the convolutions).", MEASURING, choices=("head", "all")
     )
+    measures: tuple[str, ...] | None = measures("nc1,nc2,trace_within_share,trace_between_share,nc3,nfa")
     pool: str = option("mean", "Positions of convolutions: {choices}.", MEASURING, choices=POOLS)
     untrained: bool = option(True, "Measure an untrained network beside it.", MEASURING)
     dtype: str = dtype()

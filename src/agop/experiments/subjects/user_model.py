@@ -16,15 +16,17 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.datasets import Dataset, Standardiser
-from agop.experiments import headlines, model_factory, points
+from agop.experiments import headlines, measured, model_factory, points
 from agop.experiments.listener import Listener
 from agop.experiments.subject import Findings, Task
-from agop.experiments.subjects.network import with_nc3, without_nc3
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.networks.models import as_images
+from agop.profiles.network import Network
 from agop.profiles.profile import profile
+from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
+MEASURED = ("nc1", "nc2", "nc3", "nfa")
 _POSITIONS = {"mean": "averaged", "flatten": "side by side", "none": "every position a sample"}
 
 
@@ -34,6 +36,7 @@ class _Measured:
 
     tables: dict[str, pd.DataFrame]
     notes: list[str]
+    shown: dict[str, Shown]
 
 
 class UserModelTask(Task[ProfileConfig, _Measured]):
@@ -45,6 +48,7 @@ class UserModelTask(Task[ProfileConfig, _Measured]):
         if config.weights is not None:
             model_factory.fill(self.model, config.weights, trust_pickle=config.trust_pickle)
         super().__init__(config)
+        measured.check(self.model, _measures(config))
         self.model_fingerprint = model_factory.fingerprint(self.model)
 
     @property
@@ -62,13 +66,13 @@ class UserModelTask(Task[ProfileConfig, _Measured]):
         listener.measuring()
         notes: list[str] = []
         x = _points(self.config, self.model, self.data, notes).to(self.device)
-        measured = _profile(self.config, self.model.to(self.device), x, self.data)
-        tables = _tables("profile", "layers", measured)
+        found = _profile(self.config, self.model.to(self.device), x, self.data)
+        tables = _tables("profile", "layers", found) | measured.tables(found)
         if self.config.untrained:
             twin = _twin(self.config, self.model.cpu(), notes)
             untrained = _profile(self.config, twin.to(self.device), x, self.data)
             tables |= _tables("untrained", "untrained_layers", untrained)
-        return _Measured(tables, [*notes, *measured.notes])
+        return _Measured(tables, [*notes, *found.notes], measured.shown(found.shown, tables.values()))
 
     def findings(self, found: _Measured, folder: Path) -> Findings:
         """The tables."""
@@ -78,11 +82,19 @@ class UserModelTask(Task[ProfileConfig, _Measured]):
             facts=_facts(self.config, self.data),
             tables=found.tables,
             notes=found.notes,
+            shown=found.shown,
         )
 
 
-def _tables(stages: str, layers: str, measured: Profile) -> dict[str, pd.DataFrame]:
-    return {stages: without_nc3(measured.table), layers: with_nc3(measured.layers, measured.table)}
+def _tables(stages: str, layers: str, found: Profile) -> dict[str, pd.DataFrame]:
+    by_layer = measured.with_classifiers(found.layers, found.table)
+    return {stages: measured.without_classifiers(found.table), layers: by_layer}
+
+
+def _measures(config: ProfileConfig) -> tuple[str, ...]:
+    """What was asked for, without the NFA if its AGOPs are not wanted."""
+    asked = config.measures or MEASURED
+    return asked if config.nfa else tuple(name for name in asked if name != "nfa")
 
 
 def _facts(config: ProfileConfig, data: Dataset) -> dict[str, str]:
@@ -116,9 +128,9 @@ def _points(config: ProfileConfig, model: nn.Module, data: Dataset, notes: list[
 
 def _profile(config: ProfileConfig, model: nn.Module, x: Tensor, data: Dataset) -> Profile:
     layers = None if config.layers is None else [name.strip() for name in config.layers.split(",")]
-    measures = ("nc1", "nc2", "nc3", *(("nfa",) if config.nfa else ()))
     try:
-        return profile(model, x, data.y_train, layers=layers, measures=measures, pool=config.pool)
+        subject = Network(model, pool=config.pool)
+        return profile(subject, x, data.y_train, layers=layers, measures=_measures(config))
     except (RuntimeError, ValueError) as error:
         refused = error if isinstance(error, RuntimeError) else error.__cause__
         if not isinstance(refused, RuntimeError):

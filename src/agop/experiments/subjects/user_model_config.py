@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agop.experiments.configuration import DATA_PANEL, MEASURING, MODEL, Configuration, option
-from agop.experiments.names import POOLS
+from agop.experiments.configuration import (
+    DATA_PANEL,
+    MEASURING,
+    MODEL,
+    Configuration,
+    measures,
+    option,
+)
 from agop.experiments.subject import SubjectKind
+from agop.networks.names import POOLS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +32,7 @@ class ProfileConfig(Configuration):
     )  # fmt: skip
     standardise: bool = option(True, "Each feature, with the training points.", DATA_PANEL)
     layers: str | None = option(None, "Names or globs, with commas.", MEASURING, shown="all")
+    measures: tuple[str, ...] | None = measures("nc1,nc2,nc3,nfa")
     pool: str = option("mean", "Positions of convolutions and tokens: {choices}.", MEASURING, choices=POOLS)
     nfa: bool = option(True, "Also AGOPs, which cost a backward pass per output.", MEASURING)
     untrained: bool = option(True, "Measure an untrained copy beside it.", MEASURING)

@@ -15,7 +15,7 @@
     const first = bound("first", -Infinity), last = bound("last", Infinity);
     return {
       run: (index) => !severalRuns || runs.has(String(index)),
-      series: (name) => series.has(name),
+      series: (name) => name === "" || series.has(name),
       layer: (layer) => layer >= first && layer <= last,
     };
   };
@@ -47,8 +47,29 @@
     return { type: "linear", minor: {} };
   };
 
+  // An axis that is logarithmic on both sides of zero and linear about it: heights are transformed, ticks and hover say the numbers.
+  const aboutZero = (traces, layout) => {
+    const unit = layout.meta.linear_within;
+    const height = (v) => (Math.abs(v) <= unit ? v / unit : Math.sign(v) * (1 + Math.log10(Math.abs(v) / unit)));
+    const values = traces.flatMap((trace) => trace.y);
+    const side = (extreme) => {
+      if (!(extreme > 0)) return [];
+      const first = Math.round(Math.log10(unit)), last = Math.max(first, Math.ceil(Math.log10(extreme) - 1e-9));
+      const step = 1 + Math.floor((last - first) / 8);
+      return Array.from({ length: Math.floor((last - first) / step) + 1 }, (_, n) => first + n * step);
+    };
+    const word = (power) => (power < -3 || power > 3 ? `10<sup>${power}</sup>` : String(Number((10 ** power).toPrecision(3))));
+    const below = side(-Math.min(0, ...values)).reverse(), above = side(Math.max(0, ...values));
+    layout.yaxis.tickvals = [...below.map((p) => -height(10 ** p)), 0, ...above.map((p) => height(10 ** p))];
+    layout.yaxis.ticktext = [...below.map((p) => "−" + word(p)), "0", ...above.map(word)];
+    layout.yaxis.title.text += "<br>(log scale, linear about 0)";
+    (layout.shapes || []).forEach((line) => { line.y0 = line.y1 = height(line.y0); });
+    return traces.map((trace) => ({ ...trace, customdata: trace.y, y: trace.y.map(height),
+      hovertemplate: trace.hovertemplate.replace("%{y:", "%{customdata:") }));
+  };
+
   const draw = (chart, shown) => {
-    const traces = chart.figure.data
+    let traces = chart.figure.data
       .filter((trace) => shown.run(trace.meta.run) && shown.series(trace.meta.series))
       .map((trace) => within(trace, shown));
     const layout = structuredClone(chart.figure.layout);
@@ -58,6 +79,7 @@
       Object.assign(layout.yaxis, logTicks(traces.flatMap((trace) => trace.y)));
       if (layout.yaxis.type === "log") layout.yaxis.title.text += " (log scale)";
     }
+    if (layout.meta && layout.meta.linear_within) traces = aboutZero(traces, layout);
     const shownLayers = traces.flatMap((trace) => trace.x);
     if (shownLayers.length) {
       const first = Math.min(...shownLayers), last = Math.max(...shownLayers), span = Math.max(1, last - first);

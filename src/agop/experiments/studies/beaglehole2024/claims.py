@@ -5,10 +5,8 @@ C3 to C6 are in network_claims.py and theory_claims.py.
 
 from __future__ import annotations
 
-import pandas as pd
-
 from agop.experiments import statistics as stat
-from agop.experiments.claims import FAILS, Claim
+from agop.experiments.claims import FAILS, Claim, Table
 
 _GEOMETRIC = "the paper sees about 1/2; 3/4 is nearly half way, in logarithms, from there to no fall, and still 300-fold in 20 layers"
 _FACTOR = "factor per layer of NC1 of the projected stage (exp of the slope of ln NC1 against the layer)"
@@ -60,11 +58,11 @@ DEEP_RFM = (
 )  # fmt: skip
 
 
-def _paired(first: pd.DataFrame, second: pd.DataFrame) -> dict[int, float]:
+def _paired(first: Table, second: Table) -> dict[int, float]:
     return stat.largest_deviation("first", "second")(stat.between_runs(first, second))
 
 
-def _true_labels(table: pd.DataFrame) -> dict[int, float]:
+def _true_labels(table: Table) -> dict[int, float]:
     return stat.fall_per_layer("nc1_true")(table)
 
 

@@ -28,8 +28,8 @@ from agop._blocks import row_blocks, rows_per_block
 from agop._checks import one_of
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.kernels import Laplace
+from agop.kernels.named import make_kernel
 from agop.linalg.psd import eigh_descending, psd_power
-from agop.machines._inputs import make_kernel
 from agop.machines.deep_rfm_layer import placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map
 from agop.machines.kernel_ridge import fit_kernel_machine

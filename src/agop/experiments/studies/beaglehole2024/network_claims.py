@@ -6,41 +6,40 @@ Layers are those of the head; hidden ones are all but the last, which has no non
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from agop.experiments import statistics as stat
-from agop.experiments.claims import FAILS, Claim
+from agop.experiments.claims import FAILS, Claim, Table
 
 
-def _hidden(rows: pd.DataFrame) -> pd.DataFrame:
+def _hidden(rows: Table) -> Table:
     return rows[rows["layer"] < rows["layer"].max()]
 
 
-def _logs(rows: pd.DataFrame) -> pd.DataFrame:
+def _logs(rows: Table) -> Table:
     """Ln NC1 of hidden layers, a column per stage."""
     return _hidden(rows).pivot(index="layer", columns="stage", values="nc1").apply(np.log)
 
 
-def _fall(rows: pd.DataFrame) -> float:
+def _fall(rows: Table) -> float:
     logs = _logs(rows)
     return float(np.exp(logs["output"].iloc[-1] - logs["input"].iloc[0]))
 
 
-def _share(rows: pd.DataFrame) -> float:
+def _share(rows: Table) -> float:
     logs = _logs(rows)
     return float((logs["input"] - logs["projected"]).sum() / (logs["input"] - logs["output"]).sum())
 
 
-def _majority(rows: pd.DataFrame) -> float:
+def _majority(rows: Table) -> float:
     logs = _logs(rows)
     return float((logs["input"] - logs["projected"] > logs["projected"] - logs["output"]).mean())
 
 
-def _nfa(rows: pd.DataFrame) -> float:
+def _nfa(rows: Table) -> float:
     return float(_hidden(rows)["nfa"].median())
 
 
-def _nfa_gain(rows: pd.DataFrame) -> float:
+def _nfa_gain(rows: Table) -> float:
     by_layer = _hidden(rows).pivot(index="layer", columns="epoch", values="nfa")
     return float((by_layer[by_layer.columns.max()] - by_layer[by_layer.columns.min()]).median())
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from agop.experiments import statistics as stat
-from agop.experiments.claims import FAILS, Claim
+from agop.experiments.claims import FAILS, Claim, Table
 
 
-def _exact(table: pd.DataFrame) -> dict[int, float]:
+def _exact(table: Table) -> dict[int, float]:
     above = table[table["predicted"] > 1e-12]
     return stat.per_seed(lambda rows: float(np.max(np.abs(rows["measured"] / rows["predicted"] - 1))))(above)
 
 
-def _rate_error(table: pd.DataFrame) -> dict[int, float]:
+def _rate_error(table: Table) -> dict[int, float]:
     return stat.per_seed(lambda rows: float(np.max(np.abs(rows["measured"] / rows["closed_form"] - 1))))(
         table[table["set"] == "toy"]
     )
 
 
-def _order(table: pd.DataFrame) -> dict[int, float]:
+def _order(table: Table) -> dict[int, float]:
     """Share of pairs of shifts, among those with one λ_Φ, in which the smaller ratio has the smaller factor."""
 
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         right = total = 0
         for _, group in rows.groupby(["set", "lambda_phi"]):
             ordered = group.sort_values("ratio")
@@ -39,14 +38,14 @@ def _order(table: pd.DataFrame) -> dict[int, float]:
     return stat.per_seed(of_one)(table)
 
 
-def _direction(table: pd.DataFrame) -> dict[int, float]:
+def _direction(table: Table) -> dict[int, float]:
     return stat.per_seed(lambda rows: float(rows["distance"].max()))(
         table[(table["set"] == "toy") & (table["ratio"] <= 1)]
     )
 
 
-def _width_slope(table: pd.DataFrame) -> dict[int, float]:
-    def of_one(rows: pd.DataFrame) -> float:
+def _width_slope(table: Table) -> dict[int, float]:
+    def of_one(rows: Table) -> float:
         errors = rows[rows["layer"] > 1].groupby("width")["error"].median()
         return float(np.polyfit(np.log(errors.index.to_numpy(float)), np.log(errors.to_numpy(float)), 1)[0])
 
@@ -54,7 +53,7 @@ def _width_slope(table: pd.DataFrame) -> dict[int, float]:
 
 
 def _path(classes: str, column: str) -> Any:
-    def of_one(rows: pd.DataFrame) -> float:
+    def of_one(rows: Table) -> float:
         return float(rows[rows["classes"] == classes].sort_values("step")[column].iloc[-1])
 
     return stat.per_seed(of_one)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from agop.networks.taps import call_name, capture, named_exactly, plain_name, select_layers
+from agop.gradients.taps import call_name, capture, named_exactly, plain_name, select_layers
 
 
 class Net(nn.Module):

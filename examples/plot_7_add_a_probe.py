@@ -1,11 +1,11 @@
 r"""
-Add a measure
-=============
+Add a probe
+===========
 
-A measure of collapse is a function of class moments (counts, means, scatter), which are formed in one pass
-over any number of batches. A new one is such a function and one entry in a registry that says what it is
-called, what it needs, and where collapse lies. Profiles, reports, figures, the torchmetrics metric and the
-Lightning callback find it there.
+A probe is a measurement: a function of evidence, and a record that says what it is called, what it needs and where
+collapse lies. The evidence of a stage holds its class moments (counts, means, scatter), which are formed in one pass
+over any number of batches, or whatever else the probe asks for: rows, labels, a classifier's weight. Profiles,
+reports, figures and files take it as it is.
 
 The example is the *margin ratio*: the radius of the widest class, :math:`\max_c \sqrt{V_c}` with
 :math:`V_c = \frac{1}{n_c} \sum_{i \in c} \|h_i - \mu_c\|^2`, over half of the smallest distance between two
@@ -22,7 +22,6 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
 import agop
-from agop.collapse import MEASURES, Measure
 
 # %%
 # What is undefined says so: a measurement is a number that knows its definition, or NaN with one sentence
@@ -45,32 +44,34 @@ def margin_ratio(m: agop.ClassMoments) -> agop.Measurement:
 
 
 # %%
-# The entry: its label, what it needs beyond class moments (nothing), the end at which collapse lies, its
-# range, formula and source.
+# The probe: its label, what it needs (class moments), its axis, the end at which collapse lies, its range,
+# formula and source, and what leaves it as it is: the conformance suite checks these, and that nothing else does.
 
-MEASURES["margin_ratio"] = Measure(
+MARGIN_RATIO = agop.Probe(
     name="margin_ratio",
     label="margin ratio",
-    function=margin_ratio,
-    needs=frozenset({"moments"}),
-    direction="lower",
+    measure=lambda e: margin_ratio(e.moments),
+    needs={"moments"},
+    meaning="radius of the widest class over half of the smallest gap; below 1 the classes lie apart",
+    scale="log",
+    towards="lower",
     range="[0, ∞)",
     formula="max_c √V_c / (½ min over c ≠ c' of ‖μ_c − μ_c'‖)",
     source="this example",
-    weighted=False,
+    invariant={"order", "labels", "shift", "rotation", "scale", "batches"},
 )
 
 # %%
-# It is now measured like the others, here at every stage of a Deep RFM, and in a collapse report.
+# It is measured like the others, here at every stage of a Deep RFM, and in a collapse report.
 
 X, y = load_digits(return_X_y=True)
 X, y = StandardScaler().fit_transform(X)[:600], y[:600]
 model = agop.DeepRFMClassifier(n_layers=6, width=512, random_state=0).fit(X, y)
-profile = agop.profile(model, X, y, measures=["nc1", "margin_ratio"])
+profile = agop.profile(model, X, y, measures=["nc1", MARGIN_RATIO])
 print(profile)
 
 features = torch.as_tensor(model.transform(X))
-print(agop.collapse_report(features, torch.as_tensor(y), measures=["nc1", "cdnv", "margin_ratio"]))
+print(agop.collapse_report(features, torch.as_tensor(y), measures=["nc1", "cdnv", MARGIN_RATIO]))
 
 # %%
 # Where the curve falls below 1, balls around the class means hold their classes' average points and do not
@@ -80,11 +81,7 @@ profile.plot("margin_ratio").axes[0].axhline(1, color="0.4", linestyle="--")
 plt.show()
 
 # %%
-# To bring it into the package: the function in a module of ``src/agop/collapse``, the entry in
-# ``registry.py``, a slow version in ``tests/oracles/collapse.py`` with a case computed by hand, and a test
-# class of two lines that inherits what every measure must satisfy. It runs on this very function:
-#
-# .. code-block:: python
-#
-#    class TestMarginRatio(MeasureConformance):
-#        measure = MEASURES["margin_ratio"]
+# To bring it into the package: the probe in a file of ``src/agop/probes``, its line in ``PROBES``, and a case
+# computed by hand in a test. Being registered, it runs through everything that every probe must satisfy
+# (``tests/conformance/probes.py``). Another package registers its probes through the entry-point group
+# ``agop.probes``.

@@ -1,0 +1,24 @@
+"""Every kernel that an estimator or a verb takes by name; a new one is a file in this folder and a line here.
+
+Other packages add theirs through the entry-point group `agop.kernels`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agop.registry import Registry
+
+if TYPE_CHECKING:
+    from agop.kernels.base import Kernel
+
+KERNELS: Registry[type[Kernel]] = Registry(
+    "agop.kernels",
+    {
+        "laplace": "agop.kernels.laplace:Laplace",
+        "gaussian": "agop.kernels.gaussian:Gaussian",
+        "relu-nngp": "agop.kernels.relu:ReLUNNGP",
+        "relu-ntk": "agop.kernels.relu:ReLUNTK",
+    },
+)
+"""Classes of kernels by name."""

@@ -1,0 +1,26 @@
+"""Names of the machines' parts, known without torch: estimators, feature maps, solvers, precisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agop.registry import Registry
+
+ESTIMATORS: Registry[Any] = Registry(
+    None,
+    {
+        "RFMRegressor": "agop.machines.rfm:RFMRegressor",
+        "RFMClassifier": "agop.machines.rfm:RFMClassifier",
+        "DeepRFMRegressor": "agop.machines.deep_rfm:DeepRFMRegressor",
+        "DeepRFMClassifier": "agop.machines.deep_rfm:DeepRFMClassifier",
+        "PolynomialRegressor": "agop.machines.polynomial:PolynomialRegressor",
+        "PolynomialClassifier": "agop.machines.polynomial:PolynomialClassifier",
+    },
+)
+"""Every estimator that can be saved, by the name of its class."""
+
+FEATURE_MAPS = ("relu", "fourier", "fourier-laplace", "fourier-gaussian", "fourier-laplace-l1", "identity")
+"""Random features; "fourier" takes the law that belongs to the kernel of the machine."""
+
+SOLVERS = ("auto", "cholesky", "cg")
+PRECISIONS = ("mixed", "native")
