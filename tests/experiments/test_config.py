@@ -37,7 +37,9 @@ def test_where_files_are_and_what_the_machine_can_take_decide_nothing():
     options = asdict(DeepRFMConfig())
     moved = DeepRFMConfig(**options | {"data_root": "/elsewhere", "download": True, "max_memory": "1GB"})
     assert moved.identity() == DeepRFMConfig().identity()
-    assert set(options) - set(moved.identity()) == {"data_root", "download", "max_memory"}
+    # a field that came after 0.1.0 is left out at its default
+    assert set(options) - set(moved.identity()) == {"data_root", "download", "max_memory", "measures"}
+    assert DeepRFMConfig(measures=("nc1",)).identity() != DeepRFMConfig().identity()
 
 
 @pytest.mark.parametrize(

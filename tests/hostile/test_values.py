@@ -86,7 +86,7 @@ RECORDS = {
     "Evidence",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
-CONSTANTS = {"PROBES", "DATA", "DEFAULT_ROOT"}
+CONSTANTS = {"PROBES", "KERNELS", "DATA", "DEFAULT_ROOT"}
 ELSEWHERE = {"launched"}
 """Needs processes of its own: every bad launch is in tests/test_launch.py."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")

@@ -45,7 +45,7 @@ class Option:
     decides
         Whether the numbers depend on it; else a run continues under another value.
     since
-        The version that added it, if that is later than 0.1.0: at its default it is left out of a run's identity, so that earlier runs
+        The release that added it, if that is later than 0.1.0: at its default it is left out of a run's identity, so that earlier runs
         stay what they are.
     above, at_least, at_most
         Bounds of a number.
