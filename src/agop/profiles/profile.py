@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from agop import _checks
-from agop.evidence import Evidence
 from agop.probe import Probe, needs_of
 from agop.probes import DEFAULTS, PROBES
 from agop.profiles.data import Data, MeasureOptions, Source
@@ -177,4 +176,4 @@ def _numbers(layers: Any) -> set[int] | None:
     return {_checks.integer("layers", layer, at_least=1) for layer in chosen}
 
 
-__all__ = ["Evidence", "Profile", "profile"]
+__all__ = ["Profile", "profile"]

@@ -23,8 +23,4 @@ STUDIES: Registry[Study] = Registry(
 
 def every() -> Iterator[Study]:
     """All studies but those of plug-ins that can't be loaded, which a warning names."""
-    for name in STUDIES:
-        try:
-            yield STUDIES[name]
-        except KeyError:
-            continue
+    yield from STUDIES.loaded().values()
