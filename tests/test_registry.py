@@ -14,9 +14,11 @@ from agop.probes import PROBES as ROOM
 from agop.registry import Registry
 
 
-@pytest.fixture
-def plugin(tmp_path, monkeypatch):
-    """A package on the path that registers what it is told to."""
+@pytest.fixture(params=["standard", "backport"])
+def plugin(request, tmp_path, monkeypatch):
+    """A package on the path that registers what it is told to, found by the standard library or by the backport that dask brings."""
+    if request.param == "backport":
+        pytest.importorskip("importlib_metadata")  # from here on it answers for the whole process
 
     def install(entry_points, code=""):
         (tmp_path / "own_plugin.py").write_text(code, encoding="utf-8")

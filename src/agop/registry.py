@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from importlib.metadata import entry_points
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
+
+
+class _PlugIn(NamedTuple):
+    """An entry point of another package. (Its class may be the standard library's or that of the `importlib_metadata` backport, which
+    takes over the search of the whole process once anything imports it; only what both have is used.)
+    """
+
+    name: str
+    package: str
+    group: str
+    load: Callable[[], Any]
+
+    @classmethod
+    def of(cls, point: Any) -> _PlugIn:
+        package = point.dist.name if point.dist is not None else point.value
+        return cls(point.name, package, point.group, point.load)
+
+    def __str__(self) -> str:
+        return f"the plug-in {self.name!r} of {self.package} (entry point {self.group})"
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -39,7 +58,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __init__(self, group: str | None, lines: Mapping[str, str | T]) -> None:
         self.group = group
-        self._lines: dict[str, str | EntryPoint | T] = dict(lines)
+        self._lines: dict[str, str | _PlugIn | T] = dict(lines)
         self._own = frozenset(lines)
         self._searched = group is None
 
@@ -47,7 +66,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name not in self._lines:
             self._search()
         line = self._lines[name]
-        if isinstance(line, EntryPoint):
+        if isinstance(line, _PlugIn):
             return self._loaded(name, line)
         if isinstance(line, str):
             module, _, attribute = line.partition(":")
@@ -113,32 +132,27 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._searched or self.group is None:
             return
         self._searched = True
-        for point in entry_points(group=self.group):
-            if point.name in self._lines:
+        for plug_in in map(_PlugIn.of, entry_points(group=self.group)):
+            if plug_in.name in self._lines:
                 warnings.warn(
-                    f"{_named(point)} takes a name that is there already: left out",
+                    f"{plug_in} takes a name that is there already: left out",
                     RuntimeWarning,
                     stacklevel=3,
                 )
             else:
-                self._lines[point.name] = point
+                self._lines[plug_in.name] = plug_in
 
-    def _loaded(self, name: str, point: EntryPoint) -> T:
+    def _loaded(self, name: str, plug_in: _PlugIn) -> T:
         try:
-            value = cast(T, point.load())
+            value = cast(T, plug_in.load())
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything, and costs nothing else
             del self._lines[name]
             reason = " ".join(str(error).split())[:200]
             warnings.warn(
-                f"{_named(point)} can't be loaded ({type(error).__name__}: {reason}): left out",
+                f"{plug_in} can't be loaded ({type(error).__name__}: {reason}): left out",
                 RuntimeWarning,
                 stacklevel=3,
             )
             raise KeyError(name) from None
         self._lines[name] = value
         return value
-
-
-def _named(point: EntryPoint) -> str:
-    package = point.dist.name if point.dist is not None else point.value
-    return f"the plug-in {point.name!r} of {package} (entry point {point.group})"
