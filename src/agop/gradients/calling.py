@@ -24,25 +24,26 @@ LABEL_KEYS = ("labels", "label", "y", "target", "targets")
 
 
 def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:
-    """Model inputs, batch by batch: row blocks of a tensor, or the items of a loader.
+    """Model inputs, batch by batch: row blocks of a tensor, or what `input_of` finds in the items of a loader."""
+    return (input_of(item, inputs) for item in items(X, batch_size))
 
-    A loader may yield tensors, tuples and lists whose first item is the input (the usual (x, y) pairs), mappings (their labels are left
-    out), or anything that `inputs` turns into the model's input.
-    """
+
+def items(X: Any, batch_size: int | None) -> Iterator[Any]:
+    """Row blocks of a tensor (one of all rows where no size is given), or the items of a loader, of which there must be one."""
     if isinstance(X, Tensor):
         if X.ndim == 0 or X.shape[0] == 0:
             raise _checks.bad_value(
                 "X", "a tensor with samples along its first axis", f"shape {tuple(X.shape)}"
             )
         for block in row_blocks(X.shape[0], batch_size or X.shape[0]):
-            yield X[block] if inputs is None else inputs(X[block])
+            yield X[block]
         return
     if isinstance(X, Mapping) or not isinstance(X, Iterable):
         raise _checks.bad_type("X", "a tensor or a loader that yields batches", type(X).__name__)
     empty = True
     for item in X:
         empty = False
-        yield input_of(item, inputs)
+        yield item
     if empty:
         raise _checks.bad_value(
             "X", "a loader with at least one batch", "none", "a used-up iterator cannot be read again"
@@ -50,7 +51,9 @@ def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None 
 
 
 def input_of(item: Any, inputs: Callable[[Any], Any] | None) -> Any:
-    """The model's input in what a loader yields: made by `inputs`, the first of a tuple, a mapping without its labels, or the item."""
+    """The model's input in what a loader yields: what `inputs` makes of it, the first of a tuple or list (of the usual
+    (x, y) pairs), a mapping without its labels, or the item.
+    """
     if inputs is not None:
         return inputs(item)
     if isinstance(item, (tuple, list)) and item:

@@ -36,47 +36,40 @@ def batches(
     """
     if isinstance(X, np.ndarray):
         X = torch.from_numpy(np.ascontiguousarray(X))
-    if isinstance(X, Tensor):
-        yield from _blocks_of(X, y, batch_size, inputs, labelled)
-        return
-    if isinstance(X, (str, bytes, Mapping)) or not isinstance(X, Iterable):
+    elif isinstance(X, (str, bytes, Mapping)) or not isinstance(X, Iterable):
         raise _checks.bad_type("X", "a tensor, an array or a loader that yields batches", type(X).__name__)
+    whole = isinstance(X, Tensor)
+    if whole:
+        _check_labels(X, y, labelled)
     done = 0
-    for item in X:
-        if y is not None:
-            x = calling.input_of(item, inputs)
-            first = calling.first_tensor(x)
-            rows = 0 if first is None else len(first)
-            labels, done = y[done : done + rows], done + rows
-            _checks.same_length("X", done, "y", done - rows + len(labels))
-        else:
-            x, labels = calling.input_of(item, inputs), _labels(item, targets) if labelled else None
+    for item in calling.items(X, batch_size or (_block_size(X) if whole else None)):
+        x = calling.input_of(item, inputs)
+        if y is None:
+            yield x, _labels(item, targets) if labelled else None
+            continue
+        first = item if whole else calling.first_tensor(x)
+        rows = 0 if first is None else len(first)
+        labels, done = y[done : done + rows], done + rows
+        _checks.same_length("X", done, "y", done - rows + len(labels))
         yield x, labels
-    if not done and y is not None:
-        raise _checks.bad_value(
-            "X", "a loader with at least one batch", "none", "was the iterator used before?"
-        )
     if y is not None:
         _checks.same_length("X", done, "y", len(y))
 
 
-def _blocks_of(
-    X: Tensor, y: Any, batch_size: int | None, inputs: Any, labelled: bool
-) -> Iterator[tuple[Any, Any]]:
+def _check_labels(X: Tensor, y: Any, labelled: bool) -> None:
     if y is None and labelled:
         raise _checks.bad_value("y", "one label per sample", "None", "pass y, or a loader of (x, y) batches")
-    if X.ndim == 0 or len(X) == 0:
-        raise _checks.bad_value("X", "samples along the first axis", f"shape {tuple(X.shape)}")
-    if y is not None:
-        if not hasattr(y, "__len__") or (hasattr(y, "ndim") and y.ndim == 0):
-            raise _checks.bad_type("y", "one label per sample", type(y).__name__)
+    if y is not None and (not hasattr(y, "__len__") or (hasattr(y, "ndim") and y.ndim == 0)):
+        raise _checks.bad_type("y", "one label per sample", type(y).__name__)
+    if y is not None and X.ndim and len(X):
         _checks.same_length("X", len(X), "y", len(y))
-    size = batch_size or min(
-        MAX_BLOCK,
-        _blocks.rows_per_block(len(X), _ACTIVATIONS_PER_INPUT * X[0].numel() * X.element_size()),
-    )
-    for block in _blocks.row_blocks(len(X), size):
-        yield (X[block] if inputs is None else inputs(X[block])), None if y is None else y[block]
+
+
+def _block_size(X: Tensor) -> int | None:
+    if X.ndim == 0 or len(X) == 0:
+        return None
+    sample = _ACTIVATIONS_PER_INPUT * X[0].numel() * X.element_size()
+    return min(MAX_BLOCK, _blocks.rows_per_block(len(X), sample))
 
 
 def _labels(item: Any, targets: Callable[[Any], Any] | None) -> Any:
