@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from agop.experiments.files import PARTIAL, atomic, read_json, write_json, write_text
+from agop.experiments.tables import write_gathered
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -78,3 +80,15 @@ def test_a_killed_writer_never_leaves_half_a_file(tmp_path):
     writer.wait()
     value = json.loads(path.read_text())
     assert set(value["filling"]) == {value["n"]}
+
+
+def test_two_tables_that_would_share_a_file_are_refused(tmp_path):
+    table = pd.DataFrame({"a": [1]})
+    with pytest.raises(
+        ValueError,
+        match=r"table: expected names that differ in more than / and -, got 'a/b' and 'a-b' in mine",
+    ):
+        write_gathered({"mine": {"digits": {"a/b": table, "a-b": table}}}, tmp_path)
+    assert {entry["file"] for entry in write_gathered({"mine": {"digits": {"a/b": table}}}, tmp_path)} == {
+        "tables/mine/digits/a-b.csv"
+    }

@@ -122,13 +122,25 @@ def table_file(study: str, data: str, name: str) -> str:
 
 
 def write_gathered(tables: Gathered, out: Path) -> list[dict[str, str]]:
-    """Write every gathered table, and return their index: study, data, name and file of each."""
-    index = []
+    """Write every gathered table, and return their index: study, data, name and file of each.
+
+    Raises
+    ------
+    ValueError
+        One sentence, if two names ask for one file, as "a/b" and "a-b" do.
+    """
+    index: list[dict[str, str]] = []
     for study, by_data in tables.items():
         for data, named in by_data.items():
             (out / FOLDER / study / data).mkdir(parents=True, exist_ok=True)
             for name, table in named.items():
                 file = table_file(study, data, name)
+                if other := next((entry["name"] for entry in index if entry["file"] == file), None):
+                    raise bad_value(
+                        "table",
+                        "names that differ in more than / and -",
+                        f"{other!r} and {name!r} in {study}",
+                    )
                 write_text(out / file, table.to_csv(index=False, lineterminator="\n"))
                 index.append({"study": study, "data": data, "name": name, "file": file})
     return index
