@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     # more probes
     from agop.probes.dropout import dropout_penalty
+    from agop.probes.ricci import ricci_coefficients
     from agop.probes.redundancy import Redundancy, redundancy
 
     # estimators
@@ -77,6 +78,7 @@ _NAMES = {
         "nc1 nc2 nc3 nc4 nc5"
     ),
     "probes.dropout": "dropout_penalty",
+    "probes.ricci": "ricci_coefficients",
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": (

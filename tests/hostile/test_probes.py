@@ -27,6 +27,26 @@ def chunks(Z=X, weight=W, bias=BIAS, y=LABELS, widths=(1, 2), draws=3, **others)
     return {"accuracy": found.accuracy, "r2": found.r2, "correlation": found.residual_correlation}
 
 
+def path(layers, k=3, **others):
+    """The Ricci coefficient of a path."""
+    return agop.ricci_coefficients(layers, k, **others)
+
+
+LAYER_CASES = {
+    "None": lambda good: None,
+    "a tensor": lambda good: torch.stack(good),
+    "a text": lambda good: "layers",
+    "a number": lambda good: 3,
+    "none": lambda good: [],
+    "three": lambda good: good[:3],
+    "numbers": lambda good: [1, 2, 3, 4],
+    "arrays": lambda good: [rows.numpy() for rows in good],
+    "equal ones": lambda good: good[:1] * 5,
+    "a tuple": tuple,
+    "a layer less wide": lambda good: [*good[:3], good[3][:, :1]],
+    "a layer with fewer points": lambda good: [*good[:3], good[3][:5]],
+}
+
 SUBJECTS = [
     Subject("redundancy", "Z", lambda v: chunks(Z=v), X, nan=True),
     Subject("redundancy", "Z, without class means", lambda v: chunks(Z=v, class_means="remove"), X, nan=True),
@@ -43,6 +63,11 @@ SUBJECTS = [
     Subject("redundancy", "definition", lambda v: chunks(definition=v), "scaled", options("paper", None)),
     Subject("dropout_penalty", "Z", lambda v: agop.dropout_penalty(v, W), X),
     Subject("dropout_penalty", "weight", lambda v: agop.dropout_penalty(X, v), W),
+    Subject("ricci_coefficients", "layers", path, [X, X.tanh(), X.square(), X.sin(), X.cos()], LAYER_CASES),
+    Subject("ricci_coefficients", "one layer", lambda v: path([X, X.tanh(), v, X.sin()]), X.square()),
+    Subject("ricci_coefficients", "k", lambda v: path([X, X.tanh(), X.sin(), X.cos()], v), 3, COUNT | options(48, 10**9)),
+    Subject("ricci_coefficients", "curvature", lambda v: path([X] * 4, curvature=v), "forman", options("magic", None, 3)),
+    Subject("ricci_coefficients", "kind", lambda v: path([X] * 4, kind=v), "local", options("magic", None, 3)),
     Subject("expected_loss", "activations", lambda v: dropout.expected_loss(v, W, X[:, :3], 0.5), X),
     Subject("expected_loss", "p", lambda v: dropout.expected_loss(X, W, X[:, :3], v), 0.5, SHARE),
     Subject("least_penalty", "M", lambda v: matrix_sensing.least_penalty(v, CHANCES, CHANCES, 4), X[:4]),
