@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agop.experiments import rundir
@@ -160,3 +162,26 @@ def test_a_backend_that_somebody_registered_is_taken():
         assert Pool(jobs=2, backend="mine").several
     finally:
         del parallel.BACKENDS["mine"]
+
+
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_workers_end_with_the_process_that_started_them(backend, tmp_path):
+    code = f"""
+from tests.experiments import toy
+from agop.experiments.pools import Pool
+from agop.experiments.runner import run_units
+from tests.experiments.test_sharing import unit
+run_units([unit(seed, sleep=60) for seed in range(2)], {str(tmp_path)!r}, pool=Pool(jobs=2, backend={backend!r}))
+"""
+    log = tmp_path / "log"
+    environment = os.environ | {toy.LOG: str(log), "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment)
+    deadline = time.monotonic() + 60
+    while not log.exists() or len(log.read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline, "the units did not begin"
+        time.sleep(0.05)
+    workers = [psutil.Process(int(line.split()[-1])) for line in log.read_text().splitlines()]
+    process.kill()
+    process.wait(20)
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive

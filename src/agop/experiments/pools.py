@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agop._checks import bad_value, integer, one_of
@@ -113,7 +117,28 @@ def _parallel(run: Run, units: Sequence[Unit], jobs: int, backend: str) -> Itera
         # a worker that has grown is replaced by a fresh one, which is as well
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         work = Parallel(n_jobs=jobs, backend=backend, return_as=order, batch_size=1)
-        yield from work(delayed(run)(unit) for unit in units)
+        yield from work(delayed(partial(_while_alive, os.getpid(), run))(unit) for unit in units)
+
+
+_WATCHED: set[int] = set()
+"""Processes with which this one ends."""
+
+
+def _while_alive(parent: int, run: Run, unit: Unit) -> Outcome:
+    """Run a unit in a worker that ends when the process that started it does.
+
+    A process that is killed can't tell its workers: they would go on with what they were handed, beside those of the next start.
+    """
+    if os.getppid() == parent and parent not in _WATCHED:
+        _WATCHED.add(parent)
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    return run(unit)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _on_cluster(run: Run, units: Sequence[Unit], address: str) -> Iterator[Outcome]:

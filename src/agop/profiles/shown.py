@@ -55,6 +55,8 @@ class Shown:
         ValueError, KeyError, TypeError
             If it is none.
         """
+        if not isinstance(entry, dict):
+            raise TypeError("an entry that is no table")
         texts = [entry[name] for name in ("label", "meaning", "scale", "level")] + [entry.get("short", "")]
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("texts that are none")

@@ -185,7 +185,7 @@ class Profile:
             table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
             whole, curves = (_frame(header.get(name, []), name, tensors) for name in ("whole", "curves"))
             curves = curves if len(curves.columns) else pd.DataFrame(columns=_CURVE_COLUMNS)
-            shown = {str(column): Shown.read(entry) for column, entry in header.get("shown", {}).items()}
+            shown = _looks(header.get("shown", {}))
             measures, notes = _texts(header["measures"]), _texts(header["notes"])
             _check_tables(table, layers, measures)
             if tensors:
@@ -194,6 +194,12 @@ class Profile:
             return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
+
+
+def _looks(entries: Any) -> dict[str, Shown]:
+    if not isinstance(entries, dict):
+        raise TypeError("ways to show columns that are no table")
+    return {str(column): Shown.read(entry) for column, entry in entries.items()}
 
 
 def _columns(frame: pd.DataFrame, prefix: str, tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
