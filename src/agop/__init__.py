@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
 
     # more probes
+    from agop.probes.complexity import lz_complexity
     from agop.probes.dropout import dropout_penalty
     from agop.probes.ricci import ricci_coefficients
     from agop.probes.redundancy import Redundancy, redundancy
@@ -77,6 +78,7 @@ _NAMES = {
         "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
         "nc1 nc2 nc3 nc4 nc5"
     ),
+    "probes.complexity": "lz_complexity",
     "probes.dropout": "dropout_penalty",
     "probes.ricci": "ricci_coefficients",
     "probes.redundancy": "Redundancy redundancy",

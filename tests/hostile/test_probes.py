@@ -47,6 +47,34 @@ LAYER_CASES = {
     "a layer with fewer points": lambda good: [*good[:3], good[3][:5]],
 }
 
+BIT_CASES = options(
+    "0110",
+    "01a",
+    "",
+    "0",
+    "\n0",
+    b"0110",
+    [0, 1],
+    [True, False],
+    [0.0, 1.0],
+    [0, 2],
+    [[0, 1]],
+    [None, 1],
+    3,
+    None,
+    float("nan"),
+    {},
+) | {
+    "matrix": lambda good: good[None],
+    "NaN": lambda good: good.double() * float("nan"),
+    "numbers": lambda good: good.double(),
+    "booleans": lambda good: good > 0,
+    "an array": lambda good: good.numpy().copy(),
+    "objects": lambda good: good.numpy().astype(object),
+    "signs": lambda good: 2 * good - 1,
+    "infinity": lambda good: good.double() / 0,
+}
+
 SUBJECTS = [
     Subject("redundancy", "Z", lambda v: chunks(Z=v), X, nan=True),
     Subject("redundancy", "Z, without class means", lambda v: chunks(Z=v, class_means="remove"), X, nan=True),
@@ -68,6 +96,8 @@ SUBJECTS = [
     Subject("ricci_coefficients", "k", lambda v: path([X, X.tanh(), X.sin(), X.cos()], v), 3, COUNT | options(48, 10**9)),
     Subject("ricci_coefficients", "curvature", lambda v: path([X] * 4, curvature=v), "forman", options("magic", None, 3)),
     Subject("ricci_coefficients", "kind", lambda v: path([X] * 4, kind=v), "local", options("magic", None, 3)),
+    Subject("lz_complexity", "f", agop.lz_complexity, (X[:, 0] > 0).long(), BIT_CASES),
+    Subject("lz_complexity", "convention", lambda v: agop.lz_complexity("0110", convention=v), "paper", options("magic", None, 3)),
     Subject("expected_loss", "activations", lambda v: dropout.expected_loss(v, W, X[:, :3], 0.5), X),
     Subject("expected_loss", "p", lambda v: dropout.expected_loss(X, W, X[:, :3], v), 0.5, SHARE),
     Subject("least_penalty", "M", lambda v: matrix_sensing.least_penalty(v, CHANCES, CHANCES, 4), X[:4]),

@@ -17,6 +17,7 @@ DATA: Registry[Source] = Registry(
         "fashion-mnist": "agop.datasets.named:FASHION_MNIST",
         "cifar10": "agop.datasets.named:CIFAR10",
         "svhn": "agop.datasets.named:SVHN",
+        "boolean": "agop.datasets.boolean:BOOLEAN",
     },
 )
 """By name, in the order in which they are listed."""

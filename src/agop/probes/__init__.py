@@ -44,6 +44,7 @@ PROBES: Registry[Probe] = Registry(
         "redundancy_linear": "agop.probes.redundancy:REDUNDANCY_LINEAR",
         "dropout_penalty": "agop.probes.dropout:DROPOUT_PENALTY",
         "ricci": "agop.probes.ricci:RICCI",
+        "lz_complexity": "agop.probes.complexity:LZ_COMPLEXITY",
         "nfa": "agop.probes.ansatz:NFA",
         "drops": "agop.probes.drops:DROPS",
         "weight_singular_values": "agop.probes.singular_values:WEIGHT_SINGULAR_VALUES",

@@ -29,8 +29,8 @@ def lz_complexity(f: Any, *, convention: Convention = "textbook") -> Measurement
     .. math:: K(f) = \log_2 N \cdot \tfrac12 \left(w(f) + w(f^{\text{reversed}})\right), \qquad K = \log_2 N \text{ if f is constant},
 
     with N the length and w the number of words in which the string is read from left to right, each the shortest piece that does not occur
-    in what came before its last bit (Lempel and Ziv 1976, in the algorithm of Kaspar and Schuster 1987); a piece left at the end counts as a
-    word. About N for random strings in the limit; at N = 128 their median is near 150.
+    in what came before its last bit (Lempel and Ziv 1976, in the algorithm of Kaspar and Schuster 1987); a piece left at the end counts
+    as a word. About N for random strings in the limit; at N = 128 their median is near 150.
 
     Parameters
     ----------

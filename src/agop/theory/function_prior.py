@@ -1,8 +1,8 @@
 r"""What a network would generalise to if training only conditioned its prior over functions: Boolean functions of n bits.
 
 Initialisation is a prior :math:`P(f)` over the :math:`2^{2^n}` functions of n bits. If training picks among the functions that fit the m
-training points S with probabilities in proportion to the prior, then :math:`P(f \mid S) \propto P(f)\, 1[f \text{ fits } S]`. Averaged over S
-drawn without replacement, a function that differs from the target at e of the N = 2^n inputs fits with probability
+training points S with probabilities in proportion to the prior, then :math:`P(f \mid S) \propto P(f)\, 1[f \text{ fits } S]`. Averaged
+over S drawn without replacement, a function that differs from the target at e of the N = 2^n inputs fits with probability
 
 .. math:: \binom{N - e}{m} \Big/ \binom{N}{m}.
 
