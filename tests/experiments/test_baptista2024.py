@@ -1,0 +1,62 @@
+"""The study of Ricci flow: what its path holds, and all of it at a tiny size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agop.experiments.claims import FAILS, HOLDS, OPEN
+from agop.experiments.reproduce import Request, reproduce
+from agop.experiments.studies import baptista2024, mlps
+from agop.experiments.studies.baptista2024_work import halves, path_of
+from agop.experiments.tables import read_table, table_file
+from agop.networks.models import mlp
+from agop.report.drawing import plates
+
+TINY = replace(
+    baptista2024.AMOUNTS["smoke"], points=60, rows=40, k=5, neighbours=(3,), epochs=1, width=6, depth=3, rfm_points=40, rfm_layers=4,
+    rfm_width=16,
+)  # fmt: skip
+
+
+def test_the_path_goes_from_the_input_to_a_probability():
+    model, x = mlp(4, 2, width=5, depth=3), torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    path = path_of(model, x)
+    assert [rows.shape[1] for rows in path] == [4, 5, 5, 5, 1]
+    assert torch.equal(path[0], x)
+    torch.testing.assert_close(path[-1][:, 0], model(x).softmax(1)[:, 1].detach())
+    assert torch.equal(path[2], model.head[:4](x).detach())
+
+
+def test_classes_are_told_apart_in_two_groups():
+    y = torch.arange(5)
+    points = halves(mlps.Points(torch.zeros(5, 1), y, torch.zeros(5, 1), y, 5))
+    assert (points.y.tolist(), points.n_classes) == ([0, 0, 1, 1, 1], 2)
+
+
+def test_all_of_it_ends_in_verdicts_and_figures(tmp_path, monkeypatch):
+    monkeypatch.setitem(baptista2024.AMOUNTS, "smoke", TINY)
+    result = reproduce(Request(studies=("baptista2024",), seeds=(0,), jobs=1), tmp_path / "run")
+    assert {outcome.status for outcome in result.outcomes} == {"done"}
+    entries = json.loads((tmp_path / "run" / "verdicts.json").read_text())["verdicts"]
+    assert {entry["id"] for entry in entries} == {c.id for c in baptista2024.STUDY.claims_of("smoke")}
+    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
+    for drawing in baptista2024.STUDY.drawings_of("smoke"):
+        tables = {
+            name: read_table(tmp_path / "run" / table_file("baptista2024", "digits", name))
+            for name in drawing.tables
+        }
+        assert list(plates(drawing, tables, lambda table, file: {}, "digits"))
+
+
+@pytest.mark.parametrize("layers", ["all", "hidden"])
+def test_a_claim_reads_its_line(layers):
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {"seed": 0, "state": ["trained"] * 2, "layers": ["all", "hidden"], "kind": "local", "curvature": "augmented", "value": [0.1, 0.2]}
+    )  # fmt: skip
+    assert baptista2024.value_of("trained", layers=layers)(table) == {0: 0.1 if layers == "all" else 0.2}
