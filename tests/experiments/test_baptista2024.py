@@ -17,7 +17,7 @@ from agop.networks.models import mlp
 from agop.report.drawing import plates
 
 TINY = replace(
-    baptista2024.AMOUNTS["smoke"], points=60, rows=40, k=5, neighbours=(3,), epochs=1, width=6, depth=3, rfm_points=40, rfm_layers=4,
+    baptista2024.AMOUNTS["smoke"], points=60, rows=40, k=5, neighbours=(3,), epochs=1, width=6, depth=4, rfm_points=40, rfm_layers=4,
     rfm_width=16,
 )  # fmt: skip
 
