@@ -15,6 +15,7 @@ STUDIES: Registry[Study] = Registry(
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
         "baptista2024": "agop.experiments.studies.baptista2024:STUDY",
+        "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
     },

@@ -1,0 +1,63 @@
+"""The study of the prior over functions: its targets, its statistics, and all of it at a tiny size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from agop.experiments.claims import FAILS, HOLDS, OPEN
+from agop.experiments.reproduce import Request, reproduce
+from agop.experiments.studies import mingard2023
+from agop.experiments.studies.mingard2023_work import target_of
+from agop.experiments.tables import read_table, table_file
+from agop.report.drawing import plates
+
+TINY = replace(
+    mingard2023.AMOUNTS["smoke"], draws=60, members=2, profiled=1, steps=400, width=16, depth=2, lr=0.01
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mingard2023.AMOUNTS, "smoke", TINY)
+        out = tmp_path_factory.mktemp("mingard") / "run"
+        return out, reproduce(Request(studies=("mingard2023",), seeds=(0,), jobs=1), out)
+
+
+def test_all_of_it_ends_in_verdicts_and_figures(done):
+    out, result = done
+    assert {outcome.status for outcome in result.outcomes} == {"done"}
+    entries = json.loads((out / "verdicts.json").read_text())["verdicts"]
+    assert {entry["id"] for entry in entries} == {c.id for c in mingard2023.STUDY.claims_of("smoke")}
+    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
+    (label,) = {path.name for path in (out / "tables" / "mingard2023").iterdir()}
+    for drawing in mingard2023.STUDY.drawings_of("smoke"):
+        tables = {name: read_table(out / table_file("mingard2023", label, name)) for name in drawing.tables}
+        assert list(plates(drawing, tables, lambda table, file: {}, label))
+
+
+def test_targets_have_their_ones_and_depend_on_the_seed():
+    for ones in (2, 10, 21):
+        assert int(target_of(ones, 0, 7).sum()) == ones
+    assert not torch.equal(target_of(None, 0, 7), target_of(None, 1, 7))
+    assert torch.equal(target_of(10, 0, 7), target_of(10, 0, 7))
+
+
+def test_statistics_read_the_right_lines():
+    errors = pd.DataFrame(
+        {"seed": 0, "target": ["2 ones", "10 ones", "21 ones", "random"], "complexity": [35, 70, 100, 150],
+         "error": [0.1, 0.2, 0.25, 0.5]}
+    )  # fmt: skip
+    prior = pd.DataFrame(
+        {"seed": 0, "target": ["2 ones", "10 ones", "21 ones", "random"], "predicted": [0.1, 0.1, 0.3, 0.9]}
+    )
+    claims = {claim.id: claim for claim in mingard2023.STUDY.claims_of("smoke")}
+    assert claims["P2"].measure(errors) == {0: 0.2}
+    assert claims["P3"].measure(errors)[0] == pytest.approx(0.05)
+    assert claims["P5"].measure(errors, prior)[0] == pytest.approx(0.1)
+    assert claims["P4"].measure(errors.assign(error=0.5), errors)[0] == pytest.approx(0.4)
