@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from agop import lz_complexity
 from agop.experiments.claims import FAILS, HOLDS, OPEN
 from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import mingard2023
@@ -41,11 +42,11 @@ def test_all_of_it_ends_in_verdicts_and_figures(done):
         assert list(plates(drawing, tables, lambda table, file: {}, label))
 
 
-def test_targets_have_their_ones_and_depend_on_the_seed():
-    for ones in (2, 10, 21):
-        assert int(target_of(ones, 0, 7).sum()) == ones
-    assert not torch.equal(target_of(None, 0, 7), target_of(None, 1, 7))
-    assert torch.equal(target_of(10, 0, 7), target_of(10, 0, 7))
+def test_targets_are_those_of_the_paper():
+    for ones, complexity in ((2, 35.0), (10, 70.0), (21, 101.5)):
+        assert float(lz_complexity(target_of(ones, 7))) == complexity
+    assert 40 < int(target_of(None, 7).sum()) < 90
+    assert torch.equal(target_of(None, 7), target_of(None, 7))
 
 
 def test_statistics_read_the_right_lines():

@@ -42,7 +42,7 @@ AMOUNTS = {
 
 REGIMES = {"ordered": 1.0, "chaotic": 8.0}
 ONES: tuple[int | None, ...] = (2, 10, 21, None)
-"""True values of the targets, of 128; None: a random function."""
+"""Places at which the targets are true, of 128 and drawn with replacement; None: a random function. The same for every seed."""
 
 
 def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
@@ -212,7 +212,7 @@ DRAWINGS = (
             Curve(y="predicted", name="ordered, from the prior", table="prior/ordered/target"),
             Curve(y="error", name="chaotic, measured", table="trained/chaotic/errors"),
         ),
-        labels=("Lempel-Ziv complexity of the target (bits)", "error on unseen inputs"), log="", each_seed=False,
+        labels=("Lempel-Ziv complexity of the target (bits)", "error on unseen inputs"), log="",
         title="Simple targets are learned", subtitle="64 of 128 inputs are trained on; a coin has 0.5",
         caption="Error on unseen inputs by complexity of the target, measured and predicted from the prior",
     ),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool
@@ -27,16 +28,19 @@ from agop.profiles.network import Network
 from agop.profiles.profile import profile
 from agop.theory.function_prior import boolean_inputs, error_spectrum, sample_functions
 
-_TARGETS, _SPLITS, _WEIGHTS = 31, 32, 33  # uses of a unit's seed
+_UNIFORM, _SPLITS, _WEIGHTS = 31, 32, 33  # uses of a unit's seed
+_DRAW = 10
 
 
-def target_of(ones: int | None, seed: int, bits: int) -> Bool[Tensor, " N"]:
-    """A function that is true at so many random inputs; at each with probability ½ for None."""
-    generator = stream(seed, _TARGETS, 0 if ones is None else ones)
+def target_of(ones: int | None, bits: int) -> Bool[Tensor, " N"]:
+    """The paper's function that is true at so many random places (drawn with replacement); one drawn uniformly for None."""
+    draw = np.random.RandomState(
+        _DRAW
+    )  # the legacy generator, whose draws are fixed for ever: these are the published targets
     if ones is None:
-        return torch.rand(2**bits, generator=generator) > 0.5
+        return torch.from_numpy(draw.randint(2, size=2**bits)).bool()
     values = torch.zeros(2**bits, dtype=torch.bool)
-    values[torch.randperm(2**bits, generator=generator)[:ones]] = True
+    values[torch.from_numpy(draw.choice(2**bits, size=ones))] = True
     return values
 
 
@@ -50,13 +54,15 @@ def run_prior(unit: Unit, folder: Path) -> list[str]:
     bits, m = int(options["bits"]), int(options["train"])
     functions = sample_functions(int(options["draws"]), n=bits, seed=unit.seed, **_shape(options))
     found = lz_complexities(functions)
-    generator = stream(unit.seed, _TARGETS, 999)
+    generator = stream(unit.seed, _UNIFORM)
     random = lz_complexities(torch.rand(1000, 2**bits, generator=generator) > 0.5)
     quantiles = found.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=found.dtype)).tolist()
     summary = dict(zip(("low", "median", "high"), quantiles, strict=True)) | {
         "random": float(random.median())
     }
-    places = torch.linspace(float(found.min()), float(random.max()), 40, dtype=found.dtype)
+    places = torch.arange(2, 53, dtype=found.dtype) * (
+        bits / 2
+    )  # every value there is, a word in one direction apart
     shares = (found[None] <= places[:, None]).double().mean(1)
     write_table(
         folder, "prior", pd.DataFrame({"complexity": places.tolist(), "probability": shares.tolist()})
@@ -64,7 +70,7 @@ def run_prior(unit: Unit, folder: Path) -> list[str]:
     write_table(folder, "summary", pd.DataFrame([summary]))
     rows = []
     for ones in options["ones"]:
-        target = target_of(ones, unit.seed, bits)
+        target = target_of(ones, bits)
         error, effective = error_spectrum(functions, target).predicted_error(m)
         rows.append({**_named(ones, target), "predicted": error, "effective": effective})
     write_table(folder, "target", pd.DataFrame(rows))
@@ -83,7 +89,7 @@ def run_trained(unit: Unit, folder: Path) -> list[str]:
     options = dict(unit.options)
     bits, m, members = int(options["bits"]), int(options["train"]), int(options["members"])
     x, rows, notes = boolean_inputs(bits), [], []
-    targets = [target_of(ones, unit.seed, bits) for ones in options["ones"]]
+    targets = [target_of(ones, bits) for ones in options["ones"]]
     generator = stream(unit.seed, _SPLITS, 0)
     chosen = torch.stack([torch.randperm(2**bits, generator=generator)[:m] for _ in range(members)])
     chosen = chosen.repeat(len(targets), 1)  # each target with the same halves
@@ -105,7 +111,7 @@ def run_trained(unit: Unit, folder: Path) -> list[str]:
             {
                 **_named(ones, target),
                 "error": float(wrong[fits].mean()),
-                "spread": float(wrong[fits].std()),
+                "spread": float(wrong[fits].std(correction=0)),
                 "learned": float(lz_complexities(learned[fits]).mean()) if len(fits) else float("nan"),
                 "fitted": len(fits) / members,
             }
@@ -122,7 +128,7 @@ def run_features(unit: Unit, folder: Path) -> list[str]:
     """Ansatz and collapse of a few networks that fit half of a table, before and after training, over all inputs."""
     options = dict(unit.options)
     bits, m, members = int(options["bits"]), int(options["train"]), int(options["members"])
-    x, target, rows = boolean_inputs(bits), target_of(options["ones"], unit.seed, bits), []
+    x, target, rows = boolean_inputs(bits), target_of(options["ones"], bits), []
     generator = stream(unit.seed, _SPLITS, 99)
     chosen = torch.stack([torch.randperm(2**bits, generator=generator)[:m] for _ in range(members)])
     model = StackedMLP(members, bits, seed=_own(unit.seed, 99), **_shape(options))
