@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     # more probes
     from agop.probes.complexity import lz_complexity
     from agop.probes.dropout import dropout_penalty
+    from agop.probes.localisation import inverse_participation_ratio
     from agop.probes.ricci import ricci_coefficients
     from agop.probes.redundancy import Redundancy, redundancy
 
@@ -80,6 +81,7 @@ _NAMES = {
     ),
     "probes.complexity": "lz_complexity",
     "probes.dropout": "dropout_penalty",
+    "probes.localisation": "inverse_participation_ratio",
     "probes.ricci": "ricci_coefficients",
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",

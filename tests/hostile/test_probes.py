@@ -96,6 +96,7 @@ SUBJECTS = [
     Subject("ricci_coefficients", "k", lambda v: path([X, X.tanh(), X.sin(), X.cos()], v), 3, COUNT | options(48, 10**9)),
     Subject("ricci_coefficients", "curvature", lambda v: path([X] * 4, curvature=v), "forman", options("magic", None, 3)),
     Subject("ricci_coefficients", "kind", lambda v: path([X] * 4, kind=v), "local", options("magic", None, 3)),
+    Subject("inverse_participation_ratio", "rows", agop.inverse_participation_ratio, W, nan=True),
     Subject("lz_complexity", "f", agop.lz_complexity, (X[:, 0] > 0).long(), BIT_CASES),
     Subject("lz_complexity", "convention", lambda v: agop.lz_complexity("0110", convention=v), "paper", options("magic", None, 3)),
     Subject("expected_loss", "activations", lambda v: dropout.expected_loss(v, W, X[:, :3], 0.5), X),

@@ -17,6 +17,8 @@ DATA: Registry[Source] = Registry(
         "fashion-mnist": "agop.datasets.named:FASHION_MNIST",
         "cifar10": "agop.datasets.named:CIFAR10",
         "svhn": "agop.datasets.named:SVHN",
+        "nlgp": "agop.datasets.nlgp:NLGP",
+        "nlgp-gaussian": "agop.datasets.nlgp:NLGP_GAUSSIAN",
         "boolean": "agop.datasets.boolean:BOOLEAN",
     },
 )

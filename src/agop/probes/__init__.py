@@ -43,6 +43,7 @@ PROBES: Registry[Probe] = Registry(
         "redundancy": "agop.probes.redundancy:REDUNDANCY",
         "redundancy_linear": "agop.probes.redundancy:REDUNDANCY_LINEAR",
         "dropout_penalty": "agop.probes.dropout:DROPOUT_PENALTY",
+        "ipr": "agop.probes.localisation:IPR",
         "ricci": "agop.probes.ricci:RICCI",
         "lz_complexity": "agop.probes.complexity:LZ_COMPLEXITY",
         "nfa": "agop.probes.ansatz:NFA",
