@@ -137,7 +137,7 @@ def sampled_loss(
     a, U, y = _checked(activations, weight, targets)
     losses = torch.stack(
         [
-            _loss(a * torch.empty_like(a).bernoulli_(1 - p, generator=generator) / (1 - p), U, y)
+            _loss(a * (torch.rand(a.shape, generator=generator) >= p) / (1 - p), U, y)
             for _ in range(draws)
         ]
     )
