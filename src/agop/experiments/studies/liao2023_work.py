@@ -115,9 +115,10 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
         sample = MeasureOptions(random_state=unit.seed, rows=min(options["rows"], len(x), len(x_held)))
         for epoch, accuracy in _checkpoints(model, x, given, options, unit.seed):
             known = {"labels": labels, "epoch": epoch, "accuracy": accuracy, "classes": len(data.class_names)}
-            own = _measured(model, x, y, sample)
-            others = own if given is y else _measured(model, x, given, sample, "dsmi")
-            own |= {f"{name}_given": others[name] for name in ("nc1", "dsmi", "dsmi_rms")}
+            own = _measured(model, x, y, sample, "dse")
+            if given is not y:  # what the features say of the labels that were fitted
+                others = _measured(model, x, given, sample, "dsmi")
+                own |= {f"{name}_given": value for name, value in others.items()}
             rows.append(known | {"points": "train"} | own)
             rows.append(known | {"points": "held out"} | _measured(model, x_held, y_held, sample))
         if labels == "true labels" and options["arch"] == "mlp":
