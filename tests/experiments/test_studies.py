@@ -259,3 +259,17 @@ def test_units_say_where_they_are(tmp_path):
     unit = Unit("measure", "a/b", 3, None, study="toy2024")
     assert unit.folder.as_posix().startswith("units/toy2024/a-b_no-data_seed3_")
     assert unit.words == "toy2024: a/b, seed 3"
+
+
+def test_a_statistic_that_raises_ends_neither_the_reproduction_nor_the_page(tmp_path, monkeypatch):
+    first, *others = toy.STUDY.claims
+    broken = replace(first, measure=lambda table: {0: table["nothing"].iloc[0]})
+    monkeypatch.setitem(STUDIES._lines, "toy2024", replace(toy.STUDY, claims=(broken, *others)))
+    result = toy.run(tmp_path / "r")
+    found = {verdict.claim.id: verdict for verdict in result.verdicts}
+    assert (found["G1"].verdict, found["G1"].reason) == (
+        "not decided",
+        "the statistic raises KeyError ('nothing')",
+    )
+    assert (found["G2"].verdict, found["N1"].verdict) == ("holds", "does not hold")
+    assert "the statistic raises KeyError" in write_reproduction(tmp_path / "r").read_text(encoding="utf-8")
