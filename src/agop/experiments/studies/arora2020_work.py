@@ -1,8 +1,9 @@
 """Units of arora2020: networks trained with dropout, its identity, and matrix sensing.
 
-network:   whole.csv     p, where ("last" hidden layer or "all" of them; a row for both, if there is no dropout), penalty (R on training
-                         points), path_norm, effective_units, relative (R over the mean squared norm of the outputs), train_loss, test_loss (sum over outputs, mean over points),
-                         train_error, test_error, gap (of the loss), error_gap, critical_width (class means removed, test points)
+network:   whole.csv     p, where ("last" hidden layer or "all" of them; a row for each, if there is no dropout), penalty (R on training
+                         points), path_norm, effective_units, relative (R over the mean squared norm of the outputs), train_loss, test_loss
+                         (sum over outputs, mean over points), train_error, test_error, gap (of the loss), error_gap, critical_width
+                         (class means removed, test points)
            profile.csv   p, where, layer, stage, nc1; layers.csv   p, where, layer, nfa
            identity.csv  p, sampled, standard_error, closed, z (their distance in standard errors, dropout on the last hidden layer),
                          z_wrong (p in the place of p/(1 − p)), z_all (dropout on every hidden layer and the closed form of the last)

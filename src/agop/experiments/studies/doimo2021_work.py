@@ -41,8 +41,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "torn": {"class_means": "remove"},
     "train": {"class_means": "keep"},
 }
-"""As the authors' scripts, with residuals of units outside the chunk only, without class means too, on rows that nothing was fitted on, with
-each unit's values in another order within every class, and on training points."""
+"""As the authors' scripts, with residuals of units outside the chunk only, without class means too, on rows that nothing was fitted on,
+with each unit's values in another order within every class, and on training points."""
 
 
 def run_network(unit: Unit, folder: Path) -> list[str]:
