@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
-from agop.experiments.drawing import Curve, Drawing, Pick
+from agop.experiments.drawing import Curve, Drawing, Line, Pick
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import Points, Unit
 
@@ -266,6 +266,7 @@ DRAWINGS = (
             Curve(table="networks/trained/torn", y="r2", name="units torn apart"),
             Curve(table="networks/untrained/kept", y="r2", name="untrained"),
         ),
+        lines=(Line(0.95, "0.95: critical width"),),
         title="How much of the layer a chunk of its units tells: {data}",
         subtitle="share of the variance of all units",
         caption="R² from random chunks: of the trained network, without class means, with units torn apart within classes, and untrained",

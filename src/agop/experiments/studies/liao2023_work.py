@@ -114,7 +114,7 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
         )
         sample = MeasureOptions(random_state=unit.seed, rows=min(options["rows"], len(x), len(x_held)))
         for epoch, accuracy in _checkpoints(model, x, given, options, unit.seed):
-            known = {"labels": labels, "epoch": epoch, "accuracy": accuracy, "classes": len(data.class_names)}
+            known = {"labels": labels, "epoch": epoch, "accuracy": accuracy, **_of_classes(data)}
             own = _measured(model, x, y, sample, "dse")
             if given is not y:  # what the features say of the labels that were fitted
                 others = _measured(model, x, given, sample, "dsmi")
@@ -125,6 +125,10 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
             write_table(folder, "scales", _rescaled(model, x_held, y_held, sample, options["factors"]))
     write_table(folder, "curves", pd.DataFrame(rows))
     return list(data.notes)
+
+
+def _of_classes(data: Dataset) -> dict[str, float]:
+    return {"classes": len(data.class_names), "log2_classes": math.log2(len(data.class_names))}
 
 
 def _points(unit: Unit) -> Dataset:
@@ -200,7 +204,7 @@ def run_depth(unit: Unit, folder: Path) -> list[str]:
         for layer, views in enumerate(control_views(rule, x, y, x_held, config), start=1):
             for points, view, labels in zip(POINTS, views, (y, y_held), strict=True):
                 assert view is not None
-                known = {"rule": rule, "points": points, "layer": layer, "classes": len(data.class_names)}
+                known = {"rule": rule, "points": points, "layer": layer, **_of_classes(data)}
                 rows.append(known | _values([view], view.input, labels, sample, probes("projected")))
     write_table(folder, "curves", pd.DataFrame(rows))
     return list(data.notes)
