@@ -104,18 +104,15 @@ def _curve(axes: Axes, table: pd.DataFrame, look: Mark, *, log: bool) -> None:
 
 def _level(axes: Axes, line: Line) -> None:
     """A thin line across the axes, which reach as far as a horizontal one, and its words at the left or at the top."""
-    look = {"color": style.GOAL, "linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 1}
-    words = {"color": style.MUTED, "fontsize": 8, "xytext": (3, 2), "textcoords": "offset points"}
-    if line.axis == "y":
-        axes.axhline(float(line.value), **look)
-        axes.annotate(
-            line.label, (0, float(line.value)), xycoords=("axes fraction", "data"), va="bottom", **words
-        )
-    else:
-        axes.axvline(float(line.value), **look)
-        axes.annotate(
-            line.label, (float(line.value), 0), xycoords=("data", "axes fraction"), va="bottom", **words
-        )
+    across, value = line.axis == "y", float(line.value)
+    draw = axes.axhline if across else axes.axvline
+    draw(value, color=style.GOAL, linewidth=1.0, linestyle="--", zorder=1)
+    axes.annotate(
+        line.label, (0, value) if across else (value, 1),
+        xycoords=("axes fraction", "data") if across else ("data", "axes fraction"),
+        xytext=(3, 2 if across else -2), textcoords="offset points", va="bottom" if across else "top",
+        color=style.MUTED, fontsize=8,
+    )  # fmt: skip
 
 
 def _plain_axis(axes: Axes, values: pd.Series, log: bool) -> None:
