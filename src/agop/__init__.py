@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SpanScatter,
         diffusion_mutual_information,
         diffusion_spectral_entropy,
+        frame_distance,
         nc1,
         nc2,
         nc3,
@@ -77,7 +78,7 @@ _NAMES = {
     "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
     "collapse": (
         "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
-        "nc1 nc2 nc3 nc4 nc5"
+        "frame_distance nc1 nc2 nc3 nc4 nc5"
     ),
     "probes.complexity": "lz_complexity",
     "probes.dropout": "dropout_penalty",

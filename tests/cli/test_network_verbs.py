@@ -118,6 +118,7 @@ def test_a_model_of_ones_own(file, tmp_path, monkeypatch, capsys):
     [
         ("--arch", "alexnet"), ("--init-gain", "0"), ("--lr", "-1"), ("--loss", "hinge"), ("--pool", "max"),
         ("--measure-every", "0"), ("--measure", "tail"), ("--data", "missing.npz"), ("--epochs", "0"), ("--device", "cuda:99"),
+        ("--dropout", "1"),
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import agop
-from agop import ClassMoments, Evidence, deep_linear_collapse
-from agop.collapse.frames import frame_distance
+from agop import ClassMoments, Evidence, deep_linear_collapse, frame_distance
 from tests.tolerances import IDENTITY
 
 
@@ -70,6 +69,13 @@ def test_probes_find_the_theorys_own_frame_and_not_another():
     assert row["gof2"] < 1e-12
     assert row["gof3"] < 1e-12
     assert row["nc2_frame"] > 0.3
+
+
+def test_the_frame_of_a_theory_that_is_undefined_is_no_target():
+    theory = deep_linear_collapse([4, 2], n_layers=1, weight_decay=1e-3, feature_decay=1e-3, bias=True)
+    assert "equal counts" in theory.undefined_because
+    with pytest.raises(ValueError, match="target: expected finite values"):
+        frame_distance(torch.eye(2), theory.weight_gram)
 
 
 def test_centring_is_by_class_or_by_sample():

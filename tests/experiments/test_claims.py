@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agop.experiments import statistics as stat
 from agop.experiments.claims import FAILS, GROUPS, HOLDS, OPEN, Claim, Verdict, decide
 from agop.experiments.studies.beaglehole2024 import STUDY
+from agop.experiments.tables import read_table, write_table
 
 
 def claim(**changes):
@@ -58,6 +59,36 @@ def test_a_missing_table_leaves_a_claim_open():
     assert (found.verdict, found.as_expected) == (OPEN, None)
     assert "u" in found.reason
     assert math.isnan(found.mean)
+
+
+def test_a_statistic_that_raises_leaves_its_claim_open():
+    rows = stat.per_seed(lambda rows: float(rows[rows["x"] > 5]["x"].iloc[0]))
+    found = decide(claim(measure=rows), {"t": table(1.0, 9.0)}, "digits")
+    assert (found.verdict, found.values, found.data) == (OPEN, {}, "digits")
+    assert found.reason.startswith("the statistic raises IndexError (")
+    lacking = decide(claim(measure=lambda t: {0: t["y"].iloc[0]}), {"t": table(1.0)})
+    assert lacking.reason == "the statistic raises KeyError ('y')"
+    assert decide(claim(measure=lambda t: {0: None}), {"t": table(1.0)}).verdict == OPEN
+
+
+@pytest.mark.parametrize("empty", [pd.DataFrame(), table()], ids=["no columns", "no rows"])
+def test_an_empty_table_leaves_its_claim_open(empty):
+    found = decide(claim(measure=lambda t: {0: float(t["x"].iloc[0])}), {"t": empty})
+    assert (found.verdict, found.reason) == (OPEN, "the table t is empty")
+    assert decide(claim(measure=lambda t: {}), {"t": empty}).reason == "there is no number for any seed"
+
+
+def test_a_table_without_anything_is_read_as_empty(tmp_path):
+    write_table(tmp_path, "t", pd.DataFrame([]))
+    assert read_table(tmp_path / "t.csv").empty
+
+
+def test_interrupts_are_not_swallowed():
+    def interrupted(t):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decide(claim(measure=interrupted), {"t": table(1.0)})
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6))

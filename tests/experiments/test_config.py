@@ -107,13 +107,16 @@ def test_an_option_added_later_changes_no_identity_at_its_default():
     assert Later().identity() == DeepRFMConfig().identity()
     assert Later(exponent=1.5).identity() == DeepRFMConfig().identity() | {"exponent": 1.5}
     assert "--exponent" not in Later().command("deep-rfm")
+    assert NetworkConfig(dropout=0.4).identity() == NetworkConfig().identity() | {"dropout": 0.4}
+    assert "dropout" not in NetworkConfig().identity()
 
 
 @pytest.mark.parametrize(
     ("config", "option"),
     [
         (NetworkConfig, {"lr": 0.0}), (NetworkConfig, {"momentum": 1.5}), (NetworkConfig, {"arch": "alexnet"}),
-        (NetworkConfig, {"batch_size": 0}), (NetworkConfig, {"weight_decay": -1.0}), (NetworkConfig, {"loss": "hinge"}),
+        (NetworkConfig, {"batch_size": 0}), (NetworkConfig, {"weight_decay": -1.0}), (NetworkConfig, {"dropout": 1.5}),
+        (NetworkConfig, {"loss": "hinge"}),
         (DeepRFMConfig, {"kernel": "cosine"}), (DeepRFMConfig, {"n_train": 0}), (DeepRFMConfig, {"solver": "lu"}),
     ],
     ids=str,

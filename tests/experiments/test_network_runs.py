@@ -119,6 +119,22 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bytes(file, tmp_path, after,
     assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
 
 
+def test_dropout_is_in_the_training_and_in_no_measurement(file, tmp_path):
+    config = small(file, dropout=0.5)
+    run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "cut", Stop(3))
+    run(config, tmp_path / "cut")
+    assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
+    run(small(file), tmp_path / "without")
+    through = [pd.read_csv(tmp_path / name / "through.csv") for name in ("whole", "without")]
+    before = [table[table["epoch"] == 0] for table in through]
+    assert before[0].equals(before[1])
+    assert not through[0].equals(through[1])
+    facts = json.loads((tmp_path / "whole" / "result.json").read_text())["facts"]
+    assert facts["Network"].endswith("dropout 0.5 behind each of them")
+
+
 def test_seeds_and_options_decide(file, tmp_path):
     run(small(file), tmp_path / "a")
     run(small(file), tmp_path / "b")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agop.experiments.drawing import Above, Curve, Drawing, Pick
+from agop.experiments.drawing import Above, Curve, Drawing, Line, Pick
 from agop.experiments.planning import choices, data_of, plan
 from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import STUDIES, every
@@ -259,3 +259,47 @@ def test_units_say_where_they_are(tmp_path):
     unit = Unit("measure", "a/b", 3, None, study="toy2024")
     assert unit.folder.as_posix().startswith("units/toy2024/a-b_no-data_seed3_")
     assert unit.words == "toy2024: a/b, seed 3"
+
+
+def test_a_statistic_that_raises_ends_neither_the_reproduction_nor_the_page(tmp_path, monkeypatch):
+    first, *others = toy.STUDY.claims
+    broken = replace(first, measure=lambda table: {0: table["nothing"].iloc[0]})
+    monkeypatch.setitem(STUDIES._lines, "toy2024", replace(toy.STUDY, claims=(broken, *others)))
+    result = toy.run(tmp_path / "r")
+    found = {verdict.claim.id: verdict for verdict in result.verdicts}
+    assert (found["G1"].verdict, found["G1"].reason) == (
+        "not decided",
+        "the statistic raises KeyError ('nothing')",
+    )
+    assert (found["G2"].verdict, found["N1"].verdict) == ("holds", "does not hold")
+    assert "the statistic raises KeyError" in write_reproduction(tmp_path / "r").read_text(encoding="utf-8")
+
+
+ROWS = pd.DataFrame({"seed": 0, "layer": [1, 2, 3], "bits": [5.0, 4.0, 3.5], "log2_classes": 2.0})
+LEVELS = Drawing(
+    stem="d", section="S", title="T", caption="C", table="t", y="bits", log="", labels=("depth", "bits"),
+    lines=(Line("log2_classes", "log2 C"), Line(2.5, "half way", "x")),
+)  # fmt: skip
+
+
+def test_levels_are_drawn_as_far_as_the_axes_reach():
+    (plate,) = plates(LEVELS, {"t": ROWS}, {}.get, "digits")
+    (axes,) = plate.figure.axes
+    across, upright = (line for line in axes.lines if line.get_linestyle() == "--")
+    assert list(across.get_ydata()) == [2.0, 2.0]
+    assert list(upright.get_xdata()) == [2.5, 2.5]
+    assert axes.get_ylim()[0] < 2.0
+    assert {"log2 C", "half way"} <= {text.get_text() for text in axes.texts}
+
+
+def test_levels_that_would_not_be_drawn_are_one_sentence():
+    with pytest.raises(
+        ValueError, match="lines: expected none where the kind is not 'series', got 2 of 'stages'"
+    ):
+        replace(LEVELS, kind="stages")
+    for rows in (ROWS.drop(columns="log2_classes"), ROWS.assign(log2_classes=[1.0, 2.0, 3.0])):
+        with pytest.raises(
+            ValueError,
+            match="lines of drawing 'd': expected a number, or a column with one value, got 'log2_c",
+        ):
+            list(plates(LEVELS, {"t": rows}, {}.get, "digits"))

@@ -92,6 +92,8 @@ SUBJECTS = [
     Subject("nc3", "m", lambda v: agop.nc3(v, W), M, MOMENT_CASES),
     Subject("nc4", "m", lambda v: agop.nc4(X, LOGITS, v), M, MOMENT_CASES),
     Subject("nc5", "m", lambda v: agop.nc5(v, OOD.mean(0)), M, MOMENT_CASES),
+    Subject("frame_distance", "gram", lambda v: agop.frame_distance(v), W @ W.mT),
+    Subject("frame_distance", "target", lambda v: agop.frame_distance(W @ W.mT, v), W @ W.mT),
     Subject("diffusion_spectral_entropy", "Z", lambda v: agop.diffusion_spectral_entropy(v), X),
     Subject("diffusion_mutual_information", "Z", lambda v: agop.diffusion_mutual_information(v, LABELS), X),
     Subject(

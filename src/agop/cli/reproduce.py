@@ -218,7 +218,7 @@ def _run(request: Request, out: Path, console: Console) -> int:
         )
     if not failed and (result.worked or not page.exists()):
         with console.status("drawing figures and writing the report"):
-            write_reproduction(out)
+            write_reproduction(out, jobs=request.pool.waiting if result.worked else 1)
     studies = list(dict.fromkeys(verdict.study for verdict in result.verdicts))
     for study in studies:
         if len(studies) > 1:

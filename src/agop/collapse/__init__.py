@@ -8,6 +8,7 @@ from typing import Any
 
 from agop.collapse.classifier import nc3, nc4
 from agop.collapse.diffusion import diffusion_mutual_information, diffusion_spectral_entropy
+from agop.collapse.frames import frame_distance
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
@@ -27,6 +28,7 @@ __all__ = [
     "effective_rank",
     "equiangularity",
     "equinorm",
+    "frame_distance",
     "means_effective_rank",
     "nc1",
     "nc2",

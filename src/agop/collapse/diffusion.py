@@ -103,7 +103,8 @@ def diffusion_spectral_entropy(
     if walk.undefined_because is not None:
         return Measurement.undefined("dse", walk.definition, walk.undefined_because, walk.details)
     details = {**walk.details, "ceiling": math.log2(walk.n)}
-    return Measurement(walk.entropy(slice(None)), "dse", walk.definition, details=details)
+    (value,) = walk.entropies(torch.arange(walk.n)[None])
+    return Measurement(value, "dse", walk.definition, details=details)
 
 
 @torch.no_grad()
@@ -178,18 +179,19 @@ def diffusion_mutual_information(
     details |= {"entropy": 0.0, "conditional_entropy": 0.0}
     for c, size in enumerate(counts.tolist()):
         details["entropy"] += size / walk.n * matched(size)
-        details["conditional_entropy"] += size / walk.n * walk.entropy((position == c).nonzero().squeeze(1))
+        (own,) = walk.entropies((position == c).nonzero().mT)
+        details["conditional_entropy"] += size / walk.n * own
     value = details["entropy"] - details["conditional_entropy"]
     return Measurement(value, "dsmi", walk.definition, details=details)
 
 
 def _mean_entropy_by_size(walk: _Walk, draws: int, generator: torch.Generator) -> Callable[[int], float]:
     """The mean entropy of random subsets as a function of their size; the subsets of a draw are nested."""
-    orders = [_order(walk.n, generator) for _ in range(draws)]
+    orders = torch.stack([_order(walk.n, generator) for _ in range(draws)])
 
     @cache
     def mean(size: int) -> float:
-        return math.fsum(walk.entropy(order[:size]) for order in orders) / draws
+        return math.fsum(walk.entropies(orders[:, :size])) / draws
 
     return mean
 
@@ -241,18 +243,20 @@ class _Walk:
     def n(self) -> int:
         return len(self.rows)
 
-    def entropy(self, subset: Int[Tensor, " m"] | slice) -> float:
-        """Of the walk that stays within a subset of the points."""
-        G = self.affinities
-        if isinstance(subset, Tensor):
-            subset = subset.to(G.device)
-            G = G[subset[:, None], subset]
-        if bool((G == 1).all()):  # one point, or as good as one: exactly 0
-            return 0.0
-        root = G.sum(1).sqrt_()
-        powers = torch.linalg.eigvalsh(G / root / root[:, None]).abs_().pow_(self.t)
-        entropy = torch.special.entr(powers / powers.sum()).sum()
-        return max(0.0, float(entropy) / math.log(2))
+    def entropies(self, subsets: Int[Tensor, "r m"]) -> list[float]:
+        """Of the walks that stay within subsets of one size; as many at a time as have no more affinities than all points."""
+        G, at_once = self.affinities, (self.n // subsets.shape[1]) ** 2
+        parts = subsets.to(G.device).split(at_once)
+        return [value for part in parts for value in _entropies(G[part[:, :, None], part[:, None]], self.t)]
+
+
+def _entropies(G: Float[Tensor, "r m m"], t: float) -> list[float]:
+    """Bits of the spectra of these walks; exactly 0 for one point, or as good as one."""
+    root = G.sum(2).sqrt_()
+    powers = torch.linalg.eigvalsh(G / root[:, None] / root[:, :, None]).abs_().pow_(t)
+    entropies = torch.special.entr(powers / powers.sum(1, keepdim=True)).sum(1) / math.log(2)
+    values: list[float] = entropies.clamp_min_(0).masked_fill_((G == 1).flatten(1).all(1), 0).tolist()
+    return values
 
 
 def _distances(Z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " pairs"], float]:

@@ -12,7 +12,7 @@ from agop.measurement import Measurement
 FRAMES = ("etf", "orthogonal")
 
 
-def frame_distance(gram: Float[Tensor, "c c"], target: str | Float[Tensor, "c c"] = "etf") -> Measurement:
+def frame_distance(gram: Float[Tensor, "c _"], target: str | Float[Tensor, "_ _"] = "etf") -> Measurement:
     r"""How far a matrix over classes is from a target, both of Frobenius norm 1; 0 is the target, up to its scale.
 
     .. math:: \Big\| \frac{G}{\|G\|_F} - \frac{T}{\|T\|_F} \Big\|_F \in [0, 2]
@@ -35,7 +35,8 @@ def frame_distance(gram: Float[Tensor, "c c"], target: str | Float[Tensor, "c c"
     Raises
     ------
     ValueError, TypeError
-        If `gram` is no square matrix of finite numbers, or `target` is of another shape or no frame's name.
+        If `gram` is no square matrix of finite numbers, or `target` is of another shape, not finite (as that of a theory that is
+        undefined), or no frame's name.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def frame_distance(gram: Float[Tensor, "c c"], target: str | Float[Tensor, "c c"
     if gram.shape[1] != C:
         raise bad_value("gram", "a square matrix, a row for each class", f"shape {tuple(gram.shape)}")
     found = _double(gram)
-    if isinstance(target, Tensor):
+    if not isinstance(target, str):
         floating("target", target, ndim=2)
         if target.shape != gram.shape:
             expected = f"a matrix of shape {tuple(gram.shape)}, as gram"

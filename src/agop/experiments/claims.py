@@ -9,7 +9,7 @@ Whose claim it is, a group says: of the paper, beyond it, or a control; `number`
 - holds: every seed's number is on the right side of the threshold, and their mean is at least one standard deviation away from it
   (an inequality that must hold in every case, such as C6.2, needs the first only);
 - does not hold: every seed's number is on the wrong side, and the mean is as far away;
-- not decided: anything else: seeds that disagree, a number that is not defined, a unit that failed.
+- not decided: anything else: seeds that disagree, a number that is not defined or can't be computed, a unit that failed.
 
 A control says of another procedure what a claim says of Deep RFM. It is expected not to hold, and shows that the number can come out
 negative.
@@ -138,14 +138,28 @@ class Verdict:
 
 
 def decide(claim: Claim, tables: Tables, data: str = "") -> Verdict:
-    """The verdict on a claim from some tables, whose data set `data` names; a table that is missing leaves it undecided."""
+    """The verdict on a claim from some tables, whose data set `data` names.
+
+    A table that is missing or empty leaves it undecided, and so does a statistic that raises: the reason says which, and others go on.
+    """
     missing = [name for name in claim.tables if name not in tables]
     if missing:
         return Verdict(claim, data, {}, OPEN, f"there is no table {', '.join(missing)}")
-    values = claim.measure(*(tables[name] for name in claim.tables))
+    try:
+        found = claim.measure(*(tables[name] for name in claim.tables))
+        values = {seed: float(value) for seed, value in found.items()}
+    except Exception as error:  # noqa: BLE001 - told in the verdict, which others needn't share
+        empty = [name for name in claim.tables if not len(tables[name])]
+        told = (
+            f"{type(error).__name__} ({' '.join(str(error).split())})" if str(error) else type(error).__name__
+        )
+        reason = f"the table {', '.join(empty)} is empty" if empty else f"the statistic raises {told}"
+        return Verdict(claim, data, {}, OPEN, reason)
+    if not values:
+        return Verdict(claim, data, {}, OPEN, "there is no number for any seed")
     verdict = Verdict(claim, data, values, OPEN)
     undefined = [str(seed) for seed, value in values.items() if not math.isfinite(value)]
-    if undefined or not values:
+    if undefined:
         return Verdict(
             claim, data, values, OPEN, f"the number is not defined for seed {', '.join(undefined)}"
         )

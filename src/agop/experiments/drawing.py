@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from agop._checks import bad_value
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,25 @@ class Curve:
     floor: float | None = None
 
 
+@dataclass(frozen=True)
+class Line:
+    """A level that curves are compared with: a thin line across the figure, and words beside it.
+
+    Attributes
+    ----------
+    value
+        A number, or a column that has one value in the rows that are drawn, such as "log2_classes".
+    label
+        The words.
+    axis
+        Which axis the level is a value of: "y" is a horizontal line, "x" a vertical one.
+    """
+
+    value: float | str
+    label: str
+    axis: Literal["x", "y"] = "y"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
     """One figure for each data set.
@@ -79,6 +100,8 @@ class Drawing:
     x, labels, log, x_add
         The column of the horizontal axis, what stands at the two axes, which of them are logarithmic ("", "x", "y", "xy"), and what is
         added to x (1 where it counts from 0 and is logarithmic).
+    lines
+        Levels to compare the curves with; of "series" only.
     series
         A column (or several) with a curve for each of its values.
     names
@@ -99,6 +122,11 @@ class Drawing:
         "each" data set has its figure, or there is one for "all" of them (with a column `data`).
     part
         The part of the study.
+
+    Raises
+    ------
+    ValueError
+        One sentence, for lines in another kind of figure than "series".
     """
 
     kind: str = "series"
@@ -114,6 +142,7 @@ class Drawing:
     labels: tuple[str, str] = ("layer", "")
     log: str = "y"
     x_add: float = 0
+    lines: tuple[Line, ...] = ()
     series: str | tuple[str, ...] = ()
     names: str | Mapping[Any, str] = ""
     each_seed: bool = False
@@ -125,6 +154,13 @@ class Drawing:
     arrays: tuple[tuple[tuple[str, str], ...], ...] = ()
     data: str = "each"
     part: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what would not be drawn."""
+        if self.lines and self.kind != "series":
+            raise bad_value(
+                "lines", "none where the kind is not 'series'", f"{len(self.lines)} of {self.kind!r}"
+            )
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -65,6 +65,11 @@ class Pool:
         """Whether units run at the same time in one process, where torch's number of threads is one for all."""
         return self.backend == "threading" and self.jobs > 1
 
+    @property
+    def waiting(self) -> int:
+        """How many processes of this machine wait for more work after the units."""
+        return self.jobs if self.backend == "loky" else 1
+
     def outcomes(self, run: Run, units: Sequence[Unit]) -> Iterator[Outcome]:
         """Run the units, and yield how each ended, in the order in which they do."""
         if not units:

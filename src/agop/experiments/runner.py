@@ -7,11 +7,10 @@ then waited for, and is "there" when that process has finished it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from agop.experiments.pools import Pool
 from agop.experiments.rundir import Held, RunDirectory
@@ -57,13 +56,10 @@ def run_units(
     for unit in units:
         if unit.finished(out):
             note(Outcome(unit, "there"))
-    pending, before = [unit for unit in units if unit.folder not in ended], torch.get_num_threads()
+    pending = [unit for unit in units if unit.folder not in ended]
     place = str(out if pool.scheduler is None else out.resolve())
-    try:
-        if pool.shares_threads and threads is not None:
-            torch.set_num_threads(
-                threads
-            )  # once for all of them: a unit that ends must not change it for another
+    # once for all units that share it: one that ends must not change it for another; else workers start before torch is imported here
+    with _threads(threads) if pool.shares_threads else nullcontext():
         for wait in (False, True):
             held = []
             for outcome in pool.outcomes(partial(run_unit, out=place, threads=threads, wait=wait), pending):
@@ -72,8 +68,6 @@ def run_units(
                 else:
                     note(outcome)
             pending = held
-    finally:
-        torch.set_num_threads(before)
     return [ended[unit.folder] for unit in units]
 
 
@@ -83,11 +77,11 @@ def run_unit(unit: Unit, out: str, threads: int | None = 1, wait: bool = True) -
     `threads` is the number of torch's threads while it runs: numbers are the same to the last bit only with the same number. A unit that
     another process is at comes back as "held", or is waited for.
     """
-    before = torch.get_num_threads()
     try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        with RunDirectory(Path(out) / unit.folder, KIND, _header(unit), wait=wait) as place:
+        with (
+            _threads(threads),
+            RunDirectory(Path(out) / unit.folder, KIND, _header(unit), wait=wait) as place,
+        ):
             if place.finished:
                 return Outcome(unit, "there")
             began = time.monotonic()
@@ -98,6 +92,18 @@ def run_unit(unit: Unit, out: str, threads: int | None = 1, wait: bool = True) -
         return Outcome(unit, "held")
     except (ValueError, ArithmeticError, MemoryError, OSError) as error:
         return Outcome(unit, "failed", " ".join(str(error).split()) or type(error).__name__)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Give torch so many threads (None: as many as it has), and restore their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        if number is not None:
+            torch.set_num_threads(number)
+        yield
     finally:
         torch.set_num_threads(before)
 

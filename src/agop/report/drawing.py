@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from agop._checks import bad_value, one_of
-from agop.experiments.drawing import Above, Curve, Drawing, Pick
+from agop.experiments.drawing import Above, Curve, Drawing, Line, Pick
 from agop.report import figures, style
 from agop.report.series import mark, series_figure
 
@@ -119,6 +119,15 @@ class _Words:
                     self._known.setdefault(str(column), table[column].iloc[0])
         self._known["data"] = data
 
+    def level(self, line: Line) -> Line:
+        """A line with the number of its column."""
+        if not isinstance(line.value, str):
+            return line
+        if line.value not in self._known:
+            expected = "a number, or a column with one value"
+            raise bad_value(f"lines of drawing {self._drawing.stem!r}", expected, repr(line.value))
+        return replace(line, value=float(self._known[line.value]))
+
     def __call__(self, part: str) -> str:
         try:
             return str(getattr(self._drawing, part)).format_map(self._known)
@@ -162,6 +171,7 @@ def _series(drawing: Drawing, rows: Tables, words: _Words) -> Figure:
     return series_figure(
         pd.concat(found.rows), "x_", "y_", "series_", title=words("title"), subtitle=words("subtitle"),
         labels=drawing.labels, log=drawing.log, names=list(found.marks), marks=found.marks, unnamed=found.unnamed,
+        lines=[words.level(line) for line in drawing.lines],
     )  # fmt: skip
 
 

@@ -6,12 +6,13 @@ import base64
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -32,8 +33,13 @@ __all__ = ["is_reproduction", "number", "write_reproduction"]
 _COUNTED = {HOLDS: "hold", FAILS: "do not", OPEN: "not decided"}
 
 
-def write_reproduction(path: str | os.PathLike[str]) -> Path:
+def write_reproduction(path: str | os.PathLike[str], *, jobs: int = 1) -> Path:
     """Write `figures/STUDY/DATA/*` and `report.html` into the directory of a finished reproduction; returns the page.
+
+    Parameters
+    ----------
+    jobs
+        Processes that draw; with 1, figures are drawn in this one. The files are the same.
 
     Raises
     ------
@@ -42,7 +48,7 @@ def write_reproduction(path: str | os.PathLike[str]) -> Path:
     """
     record = Finished.load(path)
     with held(record.folder):
-        studies = [_study(record, study) for study in record.studies]
+        studies = [_study(record, study, jobs) for study in record.studies]
         environment = Environment(
             loader=PackageLoader("agop.report", "templates"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
@@ -57,9 +63,9 @@ def write_reproduction(path: str | os.PathLike[str]) -> Path:
     return record.folder / PAGE
 
 
-def _study(record: Finished, study: Study) -> dict[str, Any]:
+def _study(record: Finished, study: Study, jobs: int) -> dict[str, Any]:
     verdicts = [entry for entry in record.verdicts if entry["study"] == study.name]
-    drawn = _draw(record, study)
+    drawn = _draw(record, study, jobs)
     labels = dict.fromkeys([*(entry["data"] for entry in verdicts), *(data for data in drawn if drawn[data])])
     return {
         "name": study.name,
@@ -90,20 +96,38 @@ def _counts(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _draw(record: Finished, study: Study) -> dict[str, list[Picture]]:
+def _draw(record: Finished, study: Study, jobs: int) -> dict[str, list[Picture]]:
     """Draw and save every figure of a study, by data set; those of all of them together are under their joined names."""
+    from joblib import Parallel, delayed
+
+    tasks = list(_tasks(record, study))
+    pictures = Parallel(n_jobs=min(jobs, max(1, len(tasks))))(delayed(task)() for task in tasks)
+    drawn: dict[str, list[Picture]] = {label: [] for label in record.labels(study.name)}
+    for task, found in zip(tasks, pictures, strict=True):
+        drawn.setdefault(task.words, []).extend(found)
+    return drawn
+
+
+def _tasks(record: Finished, study: Study) -> Iterator[_Task]:
+    """A drawing about one data set each, and then those about all of them."""
     drawings = study.drawings_of(str(record.config["options"]["preset"]))
-    labels = record.labels(study.name)
-    drawn: dict[str, list[Picture]] = {}
-    for label in labels:
-        own = [drawing for drawing in drawings if drawing.data == "each"]
-        drawn[label] = _pictures(record, study.name, own, (label,))
+    for label in record.labels(study.name):
+        frames = record.frames(study.name, label)
+        for drawing in drawings:
+            if drawing.data == "each":
+                yield _Task(record, study.name, drawing, (label,), label, _read_by(drawing, frames))
     for drawing in drawings:
         if drawing.data == "all":
             having = _labels(record, study.name, drawing)
-            pictures = _pictures(record, study.name, [drawing], having, "all") if having else []
-            drawn.setdefault(", ".join(having), []).extend(pictures)
-    return drawn
+            frames = together(record.frames(study.name, label) for label in having)
+            if having:
+                yield _Task(record, study.name, drawing, tuple(having), "all", _read_by(drawing, frames))
+
+
+def _read_by(drawing: Drawing, frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables that a drawing asks for."""
+    asked = {drawing.table, *drawing.tables, *drawing.requires}
+    return {name: frame for name, frame in frames.items() if name in asked}
 
 
 def _labels(record: Finished, study: str, drawing: Drawing) -> list[str]:
@@ -124,29 +148,40 @@ class Picture:
     wide: bool
 
 
-def _pictures(
-    record: Finished, study: str, drawings: Sequence[Drawing], labels: Sequence[str], folder: str = ""
-) -> list[Picture]:
-    """Draw and save the figures about some data sets."""
-    frames = together(record.frames(study, label) for label in labels)
-    place = f"{FIGURES}/{study}/{folder or labels[0]}"
-    (record.folder / place).mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One drawing of some data sets: `folder` is where its figures go, below those of the study."""
 
-    def arrays(table: str, file: str) -> Mapping[str, np.ndarray]:
-        return record.arrays(study, labels[0], table, file)
+    record: Finished
+    study: str
+    drawing: Drawing
+    labels: tuple[str, ...]
+    folder: str
+    frames: Mapping[str, pd.DataFrame]
 
-    found = []
-    for drawing in drawings:
-        for plate in plates(drawing, frames, arrays, ", ".join(labels)):
-            figures.save(plate.figure, record.folder / place, plate.stem)
+    @property
+    def words(self) -> str:
+        """The data sets, as the page calls them."""
+        return ", ".join(self.labels)
+
+    def __call__(self) -> list[Picture]:
+        """Draw and save its figures."""
+        place = f"{FIGURES}/{self.study}/{self.folder}"
+        (self.record.folder / place).mkdir(parents=True, exist_ok=True)
+        found = []
+        for plate in plates(self.drawing, self.frames, self._arrays, self.words):
+            figures.save(plate.figure, self.record.folder / place, plate.stem)
             files = [
                 entry["file"]
                 for name in plate.tables
-                for entry in record.tables
-                if entry["study"] == study and entry["name"] == name and entry["data"] in labels
+                for entry in self.record.tables
+                if entry["study"] == self.study and entry["name"] == name and entry["data"] in self.labels
             ]
-            found.append(_picture(plate, record.folder, f"{place}/{plate.stem}", files))
-    return found
+            found.append(_picture(plate, self.record.folder, f"{place}/{plate.stem}", files))
+        return found
+
+    def _arrays(self, table: str, file: str) -> Mapping[str, np.ndarray]:
+        return self.record.arrays(self.study, self.labels[0], table, file)
 
 
 def _picture(plate: Plate, folder: Path, stem: str, tables: list[str]) -> Picture:

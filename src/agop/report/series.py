@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from agop.experiments.drawing import Line
 from agop.report import figures, style
 from agop.report.style import Mark
 from agop.report.ticks import label_log_axis, linear_within
@@ -40,6 +41,7 @@ def series_figure(
     names: Sequence[str] | None = None,
     marks: Mapping[str, Mark] | None = None,
     unnamed: Sequence[str] = (),
+    lines: Sequence[Line] = (),
 ) -> Figure:
     """Curves of `y` against `x`, one per name in the column `series`.
 
@@ -55,6 +57,8 @@ def series_figure(
         Their looks; those of `mark` by default.
     unnamed
         Series without a name beside them.
+    lines
+        Levels, each a number, drawn below the curves.
     """
     names = (
         list(dict.fromkeys(frame[series]))
@@ -69,6 +73,8 @@ def series_figure(
         positive = linear_within(values) is None
         for name, table in tables.items():
             _curve(axes, table, marks[name], log="y" in log and positive)
+        for line in lines:
+            _level(axes, line)
         axes.set_ylabel(labels[1] + (label_log_axis(axes, values) if "y" in log else ""))
         axes.set_xlabel(labels[0])
         if labels[0] == "layer":
@@ -93,6 +99,19 @@ def _curve(axes: Axes, table: pd.DataFrame, look: Mark, *, log: bool) -> None:
     axes.plot(
         table.index, table["mean"], color=look.colour, marker=look.marker, linestyle=look.line,
         markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
+    )  # fmt: skip
+
+
+def _level(axes: Axes, line: Line) -> None:
+    """A thin line across the axes, which reach as far as a horizontal one, and its words at the left or at the top."""
+    across, value = line.axis == "y", float(line.value)
+    draw = axes.axhline if across else axes.axvline
+    draw(value, color=style.GOAL, linewidth=1.0, linestyle="--", zorder=1)
+    axes.annotate(
+        line.label, (0, value) if across else (value, 1),
+        xycoords=("axes fraction", "data") if across else ("data", "axes fraction"),
+        xytext=(3, 2 if across else -2), textcoords="offset points", va="bottom" if across else "top",
+        color=style.MUTED, fontsize=8,
     )  # fmt: skip
 
 

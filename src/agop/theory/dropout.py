@@ -136,10 +136,7 @@ def sampled_loss(
     generator = torch.Generator().manual_seed(seed % 2**32)
     a, U, y = _checked(activations, weight, targets)
     losses = torch.stack(
-        [
-            _loss(a * torch.empty_like(a).bernoulli_(1 - p, generator=generator) / (1 - p), U, y)
-            for _ in range(draws)
-        ]
+        [_loss(a * (torch.rand(a.shape, generator=generator) >= p) / (1 - p), U, y) for _ in range(draws)]
     )
     return Sampled(in_range("activations", float(losses.mean())), float(losses.std() / draws**0.5))
 

@@ -53,21 +53,25 @@ _TRAINING = tuple(name for name in asdict(AMOUNTS["smoke"]) if name != "points")
 
 
 def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
-    """Networks by probability, with dropout on the last hidden layer and on all; the identity and matrix sensing, which need no data."""
+    """Networks by probability, with dropout on the last hidden layer and on all; the identity and matrix sensing, which need no data.
+
+    The network without dropout is trained once for both, and is in the tables of both.
+    """
     amounts = asdict(AMOUNTS[size])
     source = data.first(amounts["points"])  # type: ignore[union-attr]
     options = {name: amounts[name] for name in _TRAINING}
 
-    def unit(table: str, p: float, where: str = "last", **more: Any) -> Unit:
+    def unit(table: str, p: float, where: str, **more: Any) -> Unit:
         own = {"p": p, "where": where, "shuffled_labels": False, "profiled": False} | more
         return Unit("network", f"networks/{table}", seed, source, {**options, **own})
 
-    for where in ("last", "all"):
-        for p in DROPS:
-            yield unit("dropout", p, where, profiled=True, **({} if where == "last" else {"draws": 0}))
-    yield unit("shuffled", 0.0, shuffled_labels=True)
-    for p in (DROPS[0], DROPS[-1]):
-        yield unit("untrained", p, epochs=0, draws=0)
+    yield unit("dropout", 0.0, "nowhere", profiled=True, draws=0)
+    for p in DROPS[1:]:
+        yield unit("dropout", p, "last", profiled=True)
+        yield unit("dropout", p, "all", profiled=True, draws=0)
+    yield unit("shuffled", 0.0, "nowhere", shuffled_labels=True, draws=0)
+    yield unit("untrained", 0.0, "nowhere", epochs=0, draws=0)
+    yield unit("untrained", DROPS[-1], "last", epochs=0, draws=0)
     yield Unit("identity", "theory/identity", seed, options={"units": [1, 4, 8, 12], "drops": [0.2, 0.6]})
     yield Unit("sensing", "theory/sensing", seed, options={"cases": [[2, 2], [3, 4], [7, 7]]})
 

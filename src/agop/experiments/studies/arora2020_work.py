@@ -1,8 +1,9 @@
 """Units of arora2020: networks trained with dropout, its identity, and matrix sensing.
 
-network:   whole.csv     p, where ("last" hidden layer or "all" of them), penalty (R on training points), path_norm, effective_units,
-                         relative (R over the mean squared norm of the outputs), train_loss, test_loss (sum over outputs, mean over points),
-                         train_error, test_error, gap (of the loss), error_gap, critical_width (class means removed, test points)
+network:   whole.csv     p, where ("last" hidden layer or "all" of them; a row for each, if there is no dropout), penalty (R on training
+                         points), path_norm, effective_units, relative (R over the mean squared norm of the outputs), train_loss, test_loss
+                         (sum over outputs, mean over points), train_error, test_error, gap (of the loss), error_gap, critical_width
+                         (class means removed, test points)
            profile.csv   p, where, layer, stage, nc1; layers.csv   p, where, layer, nfa
            identity.csv  p, sampled, standard_error, closed, z (their distance in standard errors, dropout on the last hidden layer),
                          z_wrong (p in the place of p/(1 − p)), z_all (dropout on every hidden layer and the closed form of the last)
@@ -45,15 +46,16 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
         points = mlps.Points(points.x, points.y[order], points.x_test, points.y_test, points.n_classes)
     drop = [p if where == "all" else 0.0] * (int(unit.options["depth"]) - 1) + [p]
     model = mlps.trained(points, unit.options, unit.seed, dropout=drop)
-    named = {"p": p, "where": where}
-    write_table(folder, "whole", pd.DataFrame([{**named, **_whole(model, points, unit)}]))
+    places = ("last", "all") if where == "nowhere" else (where,)
+    found = {"whole": pd.DataFrame([_whole(model, points, unit)])}
     if unit.options["profiled"]:
-        found = profile(Network(model), points.x, points.y, measures=["nc1", "nfa"])
-        stages, layers = found.to_frame()[["layer", "stage", "nc1"]], found.to_frame(level="layer")
-        write_table(folder, "profile", stages.assign(p=p, where=where))
-        write_table(folder, "layers", layers[["layer", "nfa"]].assign(p=p, where=where))
-    if p > 0 and unit.options["draws"]:
-        write_table(folder, "identity", pd.DataFrame([{**named, **_identity(model, points, unit)}]))
+        measured = profile(Network(model), points.x, points.y, measures=["nc1", "nfa"])
+        found["profile"] = measured.to_frame()[["layer", "stage", "nc1"]]
+        found["layers"] = measured.to_frame(level="layer")[["layer", "nfa"]]
+    if unit.options["draws"]:
+        found["identity"] = pd.DataFrame([_identity(model, points, unit)])
+    for name, table in found.items():
+        write_table(folder, name, pd.concat([table.assign(p=p, where=place) for place in places]))
     return []
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agop.experiments.claims import FAILS, Claim
-from agop.experiments.drawing import Curve, Drawing
+from agop.experiments.drawing import Curve, Drawing, Line
 from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import DataSource, Generated, Points, Unit
@@ -325,6 +325,7 @@ DRAWINGS = (
             Curve(y="predicted", name="global minimum"), Curve(y="root", name="largest root", marker=False, gaps=True),
             Curve(y="measured", name="trained", line=False),
         ),
+        lines=(Line(0.5, "threshold", "x"), Line(FOLD, "zero alone", "x")),
         title="Minority collapse of two layers", subtitle="WWᵀ of a class of 4 among 74 samples; the threshold is β = 0.5",
         labels=("β, decay against signal", "WWᵀ"), caption="The smallest class against the decay: global minimum, largest root, trained",
     ),

@@ -1,6 +1,6 @@
 """Units of doimo2021: networks, and what chunks of their last hidden layer do, on test points.
 
-released.csv, kept.csv, within.csv, held_out.csv, train.csv
+released.csv, kept.csv, within.csv, held_out.csv, torn.csv, train.csv
              width, share (of the network's width), accuracy, r2, residual_correlation, each with _spread over draws, and floor (of the
              residual correlation, see `floor_of`), in those of `WAYS` that a unit asks for
 whole.csv    units (the network's width), live, dead, train_error, full_accuracy, accuracy_width, and for each way but "train" the critical
@@ -38,10 +38,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "kept": {"class_means": "keep"},
     "within": {"class_means": "remove"},
     "held_out": {"class_means": "remove", "held_out": True},
+    "torn": {"class_means": "remove"},
     "train": {"class_means": "keep"},
 }
-"""As the authors' scripts, with residuals of units outside the chunk only, without class means too, on rows that nothing was fitted on, and
-on training points."""
+"""As the authors' scripts, with residuals of units outside the chunk only, without class means too, on rows that nothing was fitted on,
+with each unit's values in another order within every class, and on training points."""
 
 
 def run_network(unit: Unit, folder: Path) -> list[str]:
@@ -49,36 +50,32 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
     points = mlps.points_of(unit)
     model = mlps.trained(points, unit.options, unit.seed)
     head = _head(unit, model, points)
-    rows, y = _rows(unit, model, points, "test")
-    if unit.options["shuffle"]:
-        rows = shuffled_within_classes(rows, y, stream(unit.seed, MEMBERS, 1))
     found = {
-        way: _measured(
-            unit, *(_rows(unit, model, points, "train") if way == "train" else (rows, y)), head, way
-        )
-        for way in unit.options["ways"]
+        way: _measured(unit, *_rows(unit, model, points, way), head, way) for way in unit.options["ways"]
     }
-    tables = {way: curve_of(one, rows.shape[1]) for way, one in found.items()}
+    width = int(unit.options["width"])
+    tables = {way: curve_of(one, width) for way, one in found.items()}
     for way, table in tables.items():
         write_table(folder, way, table)
     last = next(iter(found.values()))
-    whole = {"units": rows.shape[1], "train_error": _train_error(model, points, head)}
+    whole = {"units": width, "train_error": _train_error(model, points, head)}
     write_table(folder, "whole", pd.DataFrame([{**whole, **_whole(found)}]))
     if unit.options["layers"]:
         write_table(folder, "layers", _by_layer(model, points, unit))
     if unit.options["members"]:
         write_table(folder, "excess", _excess(unit, points, tables["released"], last.full_accuracy))
-    dead = f"{len(last.dead)} of {rows.shape[1]} units never vary on these points and are left out."
+    dead = f"{len(last.dead)} of {width} units never vary on these points and are left out."
     return [dead] if last.dead else []
 
 
 def _rows(
-    unit: Unit, model: HeadedNetwork, points: mlps.Points, name: str
+    unit: Unit, model: HeadedNetwork, points: mlps.Points, way: str
 ) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
     """The features of the last hidden layer that are measured on, and their labels."""
-    x, y = points.of(name)
+    x, y = points.of("train" if way == "train" else "test")
     most = int(unit.options["rows"])
-    return mlps.last_features(model, x[:most]), y[:most]
+    rows, y = mlps.last_features(model, x[:most]), y[:most]
+    return (shuffled_within_classes(rows, y, stream(unit.seed, MEMBERS, 1)) if way == "torn" else rows), y
 
 
 def _measured(

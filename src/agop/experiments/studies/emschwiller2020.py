@@ -12,7 +12,7 @@ from math import isfinite, log2, nan
 from typing import Any
 
 from agop.experiments.claims import FAILS, Claim
-from agop.experiments.drawing import Drawing
+from agop.experiments.drawing import Drawing, Line
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import DataSource, Generated, Points, Unit
 
@@ -351,7 +351,8 @@ _AGOP_GRID = (
 DRAWINGS = (
     Drawing(
         stem="peak-points", section="Interpolation peak", part="images", table="peak/points", x="share", y="test", series="ridge",
-        names={PEAK_RIDGE: "ridge 1e-8", SAFE_RIDGE: "ridge 1"}, labels=("training points / monomials", "test error"), log="xy",
+        names={PEAK_RIDGE: "ridge 1e-8", SAFE_RIDGE: "ridge 1"}, lines=(Line(1.0, "n = p", "x"),),
+        labels=("training points / monomials", "test error"), log="xy",
         title="Degree two on {data}: the interpolation peak", subtitle="{monomials} monomials of the first principal components",
         caption="Test error against the number of points, with hardly any ridge and with one",
     ),
@@ -370,7 +371,7 @@ DRAWINGS = (
         stem="students-points", section="Students", part="students", table="students/tanh/students", where={"width": 100},
         x="points", log="xy", labels=("training points", "test error"), series="labels",
         names={"teacher": "teacher's labels", "permuted": "permuted labels"}, y="test",
-        title="Tanh students of width {width}", subtitle="test error as a share of the variance",
+        lines=(Line(1.0, "the mean label"),), title="Tanh students of width {width}", subtitle="test error as a share of the variance",
         caption="Test error of students of width 100 on the teacher's and on permuted labels",
     ),
     Drawing(

@@ -18,7 +18,7 @@ from typing import Any
 
 from agop.experiments import statistics as stat
 from agop.experiments.claims import FAILS, HOLDS, Claim
-from agop.experiments.drawing import Curve, Drawing
+from agop.experiments.drawing import Curve, Drawing, Line
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import DataSource, Points, Unit
 
@@ -402,6 +402,7 @@ def drawings(size: str) -> Iterator[Drawing]:
 
 
 _LABELS = {TRUE: TRUE, SHUFFLED: SHUFFLED}
+_COLLAPSE = (Line("log2_classes", "log2 C: collapse"),)
 
 
 _SHOWN = (("dsmi", "held out"), ("dse", "held out"), ("dsmi_rms", "held out"), ("dse_rms", "train"))
@@ -416,7 +417,7 @@ def _network_drawings(arch: str, suffix: str) -> Iterator[Drawing]:
         yield Drawing(
             stem=f"{arch}{suffix}-{column}-{points}".replace("_", "-").replace(" ", "-"), section=f"Through training: {network}",
             part="networks", table=f"networks/{arch}{suffix}/curves", x="epoch", x_add=1, log="x", series="labels", names=_LABELS,
-            y=column, where={"points": points}, labels=("epoch + 1", f"{name} (bits)"),
+            y=column, where={"points": points}, labels=("epoch + 1", f"{name} (bits)"), lines=_COLLAPSE,
             title=f"{network} on {{data}}: {name} of what the classifier reads", subtitle=f"{bandwidth}, {_WHERE[points]}, true labels",
             caption=f"{name} through training, {bandwidth}, {_WHERE[points]}",
         )  # fmt: skip
@@ -428,7 +429,7 @@ _DEPTH_DRAWINGS = tuple(
     Drawing(
         stem=f"depth-{column.replace('_', '-')}-{points.replace(' ', '-')}", section="Along the depth of a Deep RFM", part="depth",
         table="depth/curves", y=column, where={"points": points}, series="rule", names=_RULES, log="",
-        labels=("layer", f"{name} (bits)"), title=f"{name} along the depth of a Deep RFM on {{data}}",
+        labels=("layer", f"{name} (bits)"), lines=_COLLAPSE, title=f"{name} along the depth of a Deep RFM on {{data}}",
         subtitle=f"projected stage, {_WHERE[points]}, {_RELATIVE}", caption=f"{name} by layer, {_WHERE[points]}",
     )
     for column, name, points in (("dse_rms", "DSE", "train"), ("dse_rms", "DSE", "held out"), ("dsmi_rms", "DSMI", "train"))

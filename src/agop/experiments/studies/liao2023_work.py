@@ -47,10 +47,10 @@ _TRAINING = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule
 _SHUFFLE, _CONVOLUTIONS = 11, 12  # uses of a unit's seed
 
 
-def probes(stage: str) -> list[Probe]:
-    """NC1 and both measures at the paper's bandwidth and at one that follows the scale, of one stage of a layer."""
+def probes(stage: str, *names: str) -> list[Probe]:
+    """NC1 and measures ("dse", "dsmi"; both) at the paper's bandwidth and at one that follows the scale, of one stage of a layer."""
     found = [PROBES["nc1"]]
-    for name in ("dse", "dsmi"):
+    for name in names or ("dse", "dsmi"):
         found.append(PROBES[name])
         found.append(PROBES[name].with_(name=f"{name}_rms", sigma="rms", fraction=FRACTION))
     return [replace(probe, applies=lambda e: e.name == stage) for probe in found]
@@ -114,16 +114,21 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
         )
         sample = MeasureOptions(random_state=unit.seed, rows=min(options["rows"], len(x), len(x_held)))
         for epoch, accuracy in _checkpoints(model, x, given, options, unit.seed):
-            known = {"labels": labels, "epoch": epoch, "accuracy": accuracy, "classes": len(data.class_names)}
-            own = _measured(model, x, y, sample)
-            others = own if given is y else _measured(model, x, given, sample)
-            own |= {f"{name}_given": others[name] for name in ("nc1", "dsmi", "dsmi_rms")}
+            known = {"labels": labels, "epoch": epoch, "accuracy": accuracy, **_of_classes(data)}
+            own = _measured(model, x, y, sample, "dse")
+            if given is not y:  # what the features say of the labels that were fitted
+                others = _measured(model, x, given, sample, "dsmi")
+                own |= {f"{name}_given": value for name, value in others.items()}
             rows.append(known | {"points": "train"} | own)
             rows.append(known | {"points": "held out"} | _measured(model, x_held, y_held, sample))
         if labels == "true labels" and options["arch"] == "mlp":
             write_table(folder, "scales", _rescaled(model, x_held, y_held, sample, options["factors"]))
     write_table(folder, "curves", pd.DataFrame(rows))
     return list(data.notes)
+
+
+def _of_classes(data: Dataset) -> dict[str, float]:
+    return {"classes": len(data.class_names), "log2_classes": math.log2(len(data.class_names))}
 
 
 def _points(unit: Unit) -> Dataset:
@@ -160,9 +165,11 @@ def _last(model: nn.Module) -> str:
     return [name for name, part in model.named_modules() if isinstance(part, nn.Linear)][-1]
 
 
-def _measured(model: nn.Module, x: Tensor, y: Tensor, sample: MeasureOptions) -> dict[str, float]:
+def _measured(
+    model: nn.Module, x: Tensor, y: Tensor, sample: MeasureOptions, *names: str
+) -> dict[str, float]:
     """The measures of what the last layer reads."""
-    return _values(Network(model), x, y, sample, probes("input"), layers=[_last(model)])
+    return _values(Network(model), x, y, sample, probes("input", *names), layers=[_last(model)])
 
 
 @torch.no_grad()
@@ -197,7 +204,7 @@ def run_depth(unit: Unit, folder: Path) -> list[str]:
         for layer, views in enumerate(control_views(rule, x, y, x_held, config), start=1):
             for points, view, labels in zip(POINTS, views, (y, y_held), strict=True):
                 assert view is not None
-                known = {"rule": rule, "points": points, "layer": layer, "classes": len(data.class_names)}
+                known = {"rule": rule, "points": points, "layer": layer, **_of_classes(data)}
                 rows.append(known | _values([view], view.input, labels, sample, probes("projected")))
     write_table(folder, "curves", pd.DataFrame(rows))
     return list(data.notes)

@@ -246,6 +246,7 @@ def _network(config: NetworkConfig, data: Dataset, seed: int) -> HeadedNetwork:
         width=config.width,
         depth=config.depth,
         init_gain=config.init_gain,
+        dropout=config.dropout,
         seed=seed,
     )
     return model.to(getattr(torch, config.dtype))
@@ -271,7 +272,8 @@ def _facts(config: NetworkConfig, data: Dataset) -> dict[str, str]:
     return {
         "Points": points.fact(data, len(data.class_names)),
         "Network": f"{config.arch}, head of {config.depth} bias-free ReLU layers of width {config.width:,}, "
-        f"Xavier normal initialisation times {config.init_gain:g}",
+        f"Xavier normal initialisation times {config.init_gain:g}"
+        + (f", dropout {config.dropout:g} behind each of them" if config.dropout else ""),
         "Training": f"{config.epochs:,} epochs of {optimiser}, learning rate {config.lr:g} ({config.schedule}), "
         f"batches of {config.batch_size:,}, weight decay {config.weight_decay:g}, {loss}",
         "Arithmetic": f"{config.dtype} on {config.device}",

@@ -27,6 +27,9 @@ class NetworkConfig(Configuration):
     init_gain: float = option(
         0.3, "Times Xavier initialisation; 0.3 or less learns features.", MODEL, above=0
     )
+    dropout: float = option(
+        0.0, "Probability that a hidden unit of the head is dropped in training.", MODEL, at_least=0, at_most=1, since="0.2.0"
+    )  # fmt: skip
     epochs: int = option(100, "Epochs.", TRAINING, at_least=1)
     lr: float = option(0.05, "Learning rate.", TRAINING, above=0)
     batch_size: int = option(64, "Samples per step.", TRAINING, at_least=1)
@@ -55,6 +58,7 @@ HELP = """Train an MLP, ResNet-18 or VGG-11, measure its layers as it learns, an
 [bold]Examples[/bold]
   agop network --out runs/mlp
   agop network --data mnist --download --n-train 4000 --epochs 400 --momentum 0 --batch-size 128
+  agop network --dropout 0.4 --measures nc1,nfa,dropout_penalty
   agop network --arch resnet18 --data fashion-mnist --download --n-train 2000 --epochs 5 --measure-every 1
 
 A run that was cut off continues from its last measurement; a finished one is not run again.
