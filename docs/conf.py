@@ -15,6 +15,7 @@ release = version = _version("agop")
 extensions = [
     "mathml",
     "probe_table",
+    "paper_table",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

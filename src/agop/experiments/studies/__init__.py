@@ -10,14 +10,14 @@ from agop.registry import Registry
 STUDIES: Registry[Study] = Registry(
     "agop.studies",
     {
-        "arora2020": "agop.experiments.studies.arora2020:STUDY",
         "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
-        "liao2023": "agop.experiments.studies.liao2023:STUDY",
-        "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
+        "arora2020": "agop.experiments.studies.arora2020:STUDY",
         "baptista2024": "agop.experiments.studies.baptista2024:STUDY",
-        "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
+        "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
+        "liao2023": "agop.experiments.studies.liao2023:STUDY",
+        "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""
