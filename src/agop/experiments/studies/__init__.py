@@ -16,6 +16,7 @@ STUDIES: Registry[Study] = Registry(
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
+        "ingrosso2022": "agop.experiments.studies.ingrosso2022:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
     },
