@@ -41,6 +41,7 @@ def test_docstring_examples(name):
         "docs/papers/doimo2021.md",
         "docs/papers/baptista2024.md",
         "docs/papers/mingard2023.md",
+        "docs/papers/ingrosso2022.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):
