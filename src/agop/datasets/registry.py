@@ -17,6 +17,9 @@ DATA: Registry[Source] = Registry(
         "fashion-mnist": "agop.datasets.named:FASHION_MNIST",
         "cifar10": "agop.datasets.named:CIFAR10",
         "svhn": "agop.datasets.named:SVHN",
+        "stars": "agop.datasets.stars:STARS",
+        "digits-in-noise": "agop.datasets.in_noise:DIGITS_IN_NOISE",
+        "mnist-in-noise": "agop.datasets.in_noise:MNIST_IN_NOISE",
     },
 )
 """By name, in the order in which they are listed."""
