@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from agop.gradients import (
         AGOPMoments,
         LayerAGOPs,
+        PatchFilters,
         PowerFit,
         agop,
         agop_diagonal,
         agop_top,
+        conv_nfa,
         layer_agops,
         nfa,
         nfa_best_power,
         nfm,
+        patch_agop,
+        patch_energy,
+        patch_filters,
     )
 
     # collapse
@@ -71,7 +76,10 @@ if TYPE_CHECKING:
 __version__ = _version("agop")
 
 _NAMES = {
-    "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
+    "gradients": (
+        "AGOPMoments LayerAGOPs PatchFilters PowerFit agop agop_diagonal agop_top conv_nfa layer_agops nfa nfa_best_power nfm "
+        "patch_agop patch_energy patch_filters"
+    ),
     "collapse": (
         "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
         "nc1 nc2 nc3 nc4 nc5"

@@ -30,10 +30,12 @@ def stars(root: Path, download: bool, seed: int, noise: float, radius: float, si
         raise bad_value(
             "side", f"at least the {max(shape.shape)} pixels of the star", f"{side}", "make the star smaller"
         )
-    parts = []
-    for count, own in zip((N_TRAIN, N_TEST), np.random.SeedSequence(seed).spawn(2)):
-        parts += _part(count, np.random.default_rng(own), noise, shape, side)
-    return Raw(*parts, class_names=("noise", "star"))
+    streams = np.random.SeedSequence(seed).spawn(2)
+    (x_train, y_train), (x_test, y_test) = (
+        _part(count, np.random.default_rng(own), noise, shape, side)
+        for count, own in zip((N_TRAIN, N_TEST), streams)
+    )
+    return Raw(x_train, y_train, x_test, y_test, ("noise", "star"))
 
 
 def star(radius: float) -> Bool[np.ndarray, "h w"]:
