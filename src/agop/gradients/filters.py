@@ -33,7 +33,7 @@ class PatchFilters:
 
 
 def patch_filters(M: Float[Tensor, "d d"], channels: int, *, n: int | None = None) -> PatchFilters:
-    r"""Top eigenvectors :math:`v_1, v_2, …` of a patch matrix :math:`M = \sum_k \lambda_k v_k v_k^T` as filters of c channels.
+    r"""Top eigenvectors :math:`v_k` of a patch matrix :math:`M = \sum_k \lambda_k v_k v_k^T` as filters of c channels.
 
     M is the patch AGOP of a convolution (`patch_agop`), its filter covariance (`nfm`) or the metric of a convolutional machine;
     :math:`\|M^{1/2} x_p\|^2 = \sum_k \lambda_k \langle v_k, x_p\rangle^2`, so that these are the filters whose answers the model reads.
