@@ -155,9 +155,9 @@ def test_energy_by_hand(padding, side, stride):
     X = images(3, 2, 7)
     root = torch.randn(2 * side * side, 2 * side * side, dtype=DOUBLE)
     M = root.mT @ root
-    edge = side // 2 if padding == "same" else 0
-    wide = torch.nn.functional.pad(X, [edge] * 4)
-    places = range(0, 7 + 2 * edge - side + 1, stride)
+    edge, after = ((side - 1) // 2, side // 2) if padding == "same" else (0, 0)
+    wide = torch.nn.functional.pad(X, [edge, after] * 2)
+    places = range(0, 7 + edge + after - side + 1, stride)
     total, count = torch.zeros(2, 3, *wide.shape[2:], dtype=DOUBLE)
     energies = torch.zeros(3, len(places), len(places), dtype=DOUBLE)
     for i, row in enumerate(places):

@@ -39,7 +39,7 @@ def patch_energy(
     stride
         Step from patch to patch.
     padding
-        `"valid"`, or `"same"`: q // 2 zeros on every side.
+        `"valid"`, or `"same"`: (q − 1) // 2 zeros above and on the left, q // 2 below and on the right.
     at
         `"pixels"`, or `"patches"`: the :math:`e_p` themselves.
 
@@ -73,20 +73,20 @@ def patch_energy(
     stride = _checks.integer("stride", stride, at_least=1)
     _checks.one_of("padding", padding, ("valid", "same"))
     _checks.one_of("at", at, ("pixels", "patches"))
-    edge = side // 2 if padding == "same" else 0
+    before, after = ((side - 1) // 2, side // 2) if padding == "same" else (0, 0)
     n, _, height, width = X.shape
-    if min(height, width) + 2 * edge < side:
-        expected = f"images of at least {side - 2 * edge}×{side - 2 * edge} pixels, those of a patch"
+    if min(height, width) + before + after < side:
+        expected = f"images of at least {side}×{side} pixels, those of a patch"
         raise _checks.bad_value("X", expected, f"{height}×{width}", "take smaller patches")
-    stride = min(
-        stride, max(height, width) + 2 * edge
-    )  # a longer step takes the first patch only, as this one does
-    shape = [(length + 2 * edge - side) // stride + 1 for length in (height, width)]
+    padded = [height + before + after, width + before + after]
+    stride = min(stride, max(padded))  # a longer step takes the first patch only, as this one does
+    shape = [(length - side) // stride + 1 for length in padded]
     metric = M.detach().to(X.device, X.dtype)
     metric = (metric + metric.mT) / 2
     energy = X.new_empty(n, shape[0] * shape[1])
     for rows in row_blocks(n, rows_per_block(n, 3 * X.element_size() * len(M) * energy.shape[1], _WORKING)):
-        patches = functional.unfold(X[rows].detach(), side, padding=edge, stride=stride)
+        around = functional.pad(X[rows].detach(), (before, after, before, after))
+        patches = functional.unfold(around, side, stride=stride)
         energy[rows] = (patches * (metric @ patches)).sum(1)
     if not bool(torch.isfinite(energy).all()):
         largest = f"pixels up to {float(X.abs().max()):.3g}"
@@ -95,12 +95,8 @@ def patch_energy(
         )
     if at == "patches":
         return energy.reshape(n, *shape)
-    where: dict[str, Any] = {
-        "output_size": (height, width),
-        "kernel_size": side,
-        "padding": edge,
-        "stride": stride,
-    }
+    where: dict[str, Any] = {"output_size": padded, "kernel_size": side, "stride": stride}
     spread = functional.fold(energy[:, None].expand(-1, side * side, -1), **where)
     count = functional.fold(X.new_ones(1, side * side, energy.shape[1]), **where)
-    return torch.where(count > 0, spread / count, torch.nan)[:, 0]
+    mean = torch.where(count > 0, spread / count, torch.nan)[:, 0]
+    return mean[:, before : before + height, before : before + width]
