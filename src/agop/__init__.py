@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     # estimators
     from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
     from agop.machines import (
+        ConvRFMClassifier,
+        ConvRFMRegressor,
+        DeepConvRFMClassifier,
         DeepRFMClassifier,
         DeepRFMRegressor,
         PolynomialClassifier,
@@ -80,7 +83,7 @@ _NAMES = {
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": (
-        "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
     "launch": "launched",
     "evidence": "Evidence Need",
