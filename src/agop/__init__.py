@@ -83,7 +83,8 @@ _NAMES = {
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": (
-        "ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
     "launch": "launched",
     "evidence": "Evidence Need",

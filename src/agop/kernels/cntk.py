@@ -1,7 +1,7 @@
 r"""The neural tangent kernel of a convolutional ReLU network of infinite width, without pooling.
 
-The network has L layers [convolution q × q without bias, :math:`\sqrt2\,\mathrm{ReLU}`], is flattened and read out by a dense layer. Without
-pooling only equal positions of two images meet. With :math:`\Sigma^1_p = \Theta^1_p = x_p^T M z_p / c` and the cosine
+The network has L layers [convolution q × q without bias, :math:`\sqrt2\,\mathrm{ReLU}`], is flattened and read out by a dense layer.
+Without pooling only equal positions of two images meet. With :math:`\Sigma^1_p = \Theta^1_p = x_p^T M z_p / c` and the cosine
 :math:`t_p = \Sigma_p(x, z) / \sqrt{\Sigma_p(x, x)\,\Sigma_p(z, z)}` each layer makes
 
 .. math:: \Sigma'_p = \sqrt{\Sigma_p(x, x)\,\Sigma_p(z, z)}\,\kappa_1(t_p), \quad \Theta'_p = \Theta_p\,\kappa_0(t_p), \quad
@@ -12,8 +12,8 @@ the next convolution :math:`\Sigma_p = \sum_o \Sigma'_{p+o}`, :math:`\Theta_p = 
 
 The recursion is carried out for :math:`v = (1 - t)/2`, which keeps its digits where images nearly coincide: one arc sine of
 :math:`\sqrt v` and one root :math:`\sqrt{v(1 - v)}` give both functions, and with :math:`a = \sqrt{\Sigma(x, x)}`, :math:`b`
-that of z, :math:`v` of the next layer is half the gap of Cauchy and Schwarz, :math:`\frac12 (1 - \hat a \cdot \hat b)` over the patch, plus the sum of
-:math:`\frac12 a b (1 - \kappa_1)`, both of which are sums of positive terms.
+that of z, :math:`v` of the next layer is half the gap of Cauchy and Schwarz, :math:`\frac12 (1 - \hat a \cdot \hat b)` over the
+patch, plus the sum of :math:`\frac12 a b (1 - \kappa_1)` over the product of the next norms: positive terms both.
 
 Source: Beaglehole, Radhakrishnan, Pandit, Belkin 2023 (arXiv 2309.00570); Arora et al. 2019 (arXiv 1904.11955) for the kernel.
 """
@@ -123,7 +123,11 @@ class CNTK(PatchKernel):
             terms.append((sine.mul_(1 / math.pi).mul_(by_value)).sub_(_half_cosine(v).mul_(w)))
             down = on * by_tangent
             total = w.add_(down)
-            total = total.addcmul_(on, by_value) if isinstance(by_value, Tensor) else total.add_(on, alpha=by_value)
+            total = (
+                total.addcmul_(on, by_value)
+                if isinstance(by_value, Tensor)
+                else total.add_(on, alpha=by_value)
+            )
             if not level:
                 return total, terms[::-1]
             by_value = grid.box_adjoint(total.view(*sides[level], *shape), sides[level - 1]).flatten(0, 1)
@@ -205,8 +209,8 @@ def _shortfall(first: dict[str, Tensor], second: dict[str, Tensor]) -> Float[Ten
         return torch.threshold_(short.to(dtype), left.shape[2] * torch.finfo(torch.float64).eps, 0.0)
     p, i, j = (short < _NEAR).nonzero(as_tuple=True)
     for pairs in row_blocks(len(p), rows_per_block(max(1, len(p)), 24 * left.shape[2], 2**26)):
-        at, first, second = p[pairs], i[pairs], j[pairs]
-        short[at, first, second] = (left[at, first] - right[at, second]).square().sum(1) / 4
+        at, x, z = p[pairs], i[pairs], j[pairs]
+        short[at, x, z] = (left[at, x] - right[at, z]).square().sum(1) / 4
     return torch.threshold_(short, (COINCIDENT * torch.finfo(dtype).eps) ** 2 / 4, 0.0).clamp_max_(1)
 
 

@@ -186,10 +186,20 @@ def _block_sum(
             for second in tiles(len(sources), panel):
                 right = _Images.of(kernel, sources.take(second), A[rest][second])
                 for gradients in sums:
-                    _add_panel(kernel, grid, _Images(gradients.block, [], right.outer), right, gradients, None, strips.tile)
+                    _add_panel(
+                        kernel,
+                        grid,
+                        _Images(gradients.block, [], right.outer),
+                        right,
+                        gradients,
+                        None,
+                        strips.tile,
+                    )
                     progress.add(len(gradients.block) * len(right.block))
     root = None if sample_weight is None else sample_weight[target].to(images.dtype).sqrt()[:, None]
-    summed = torch.zeros(block.patches.shape[2], block.patches.shape[2], dtype=torch.float64, device=images.device)
+    summed = torch.zeros(
+        block.patches.shape[2], block.patches.shape[2], dtype=torch.float64, device=images.device
+    )
     for part, gradients in zip(inside, sums, strict=True):
         summed += gradients.outer_products(kernel, grid, None if root is None else root[part])
     return summed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -58,7 +57,9 @@ def fill_patch_matrix(
                     values = kernel.values(taken, right.take(b), grid)
                     _part(K, blocks[first], a, blocks[second], b).add_(values)
                 if on_share is not None:
-                    on_share((done + _cost(blocks, (first, second)) * (a.stop / len(left)) ** (1 + own)) / total)
+                    on_share(
+                        (done + _cost(blocks, (first, second)) * (a.stop / len(left)) ** (1 + own)) / total
+                    )
             done += _cost(blocks, (first, second))
     if not ranks.alone:
         K.tril_()

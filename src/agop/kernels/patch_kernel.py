@@ -1,9 +1,9 @@
-"""What a kernel of patches is to the rest of the package: values of pairs of images, and their derivatives by patches.
+r"""What a kernel of patches is to the rest of the package: values of pairs of images, and their derivatives by patches.
 
 A kernel of images reads patches :math:`x_p` that a map B of the learned metric M = B Bᵀ brings to :math:`x_p B`. It gives values, and what
-the gradient of a predictor :math:`f(z) = \\sum_i \\alpha_i K(x_i, z)` by the patches of z needs:
+the gradient of a predictor :math:`f(z) = \sum_i \alpha_i K(x_i, z)` by the patches of z needs:
 
-.. math:: \\nabla_{z_p B} f = \\sum_i \\alpha_i A_p(x_i, z)\\, x_{ip} B + \\beta_p(z)\\, z_p B .
+.. math:: \nabla_{z_p B} f = \sum_i \alpha_i A_p(x_i, z)\, x_{ip} B + \beta_p(z)\, z_p B .
 
 Both are formed for tiles of pairs of images, all positions of a strip at once, in layout (position, left image, right image): a tile's
 arrays stay in the cache through all passes over them.

@@ -68,7 +68,9 @@ class PatchGrid:
         for layer in range(depth):
             around, q = sum(self.margins), self.patch_size
             if min(height, width) + around < q:
-                where = "images" if not layer else f"at least {q}x{q} positions before convolution {layer + 1}"
+                where = (
+                    "images" if not layer else f"at least {q}x{q} positions before convolution {layer + 1}"
+                )
                 what = "" if layer else f" of at least {q}x{q} pixels"
                 raise _checks.bad_value(
                     "X",

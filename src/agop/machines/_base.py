@@ -138,9 +138,7 @@ class KernelEstimator(BaseEstimator):
         """Training samples, and those to validate on if they were passed, of a fit that begins or goes on."""
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
-        X, place = self._rows(
-            X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype
-        )
+        X, place = self._rows(X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype)
         learned: dict[str, Any] = {}
         Y, labels = self._targets("y", y, len(X), place, learned)
         weight = _inputs.check_weight("sample_weight", sample_weight, len(X), place)

@@ -26,19 +26,16 @@ class ImageEstimator(KernelEstimator):
     image_shape_: tuple[int, int, int]
 
     def _rows(self, X: Any, *, reset: bool, device: Any, dtype: Any) -> tuple[Float[Tensor, "n d"], Place]:
-        asked = self.image_shape if reset or self.image_shape is not None else self._known_shape(X)
-        rows, shape = _images.flat_rows(X, asked, self.patch_size)
-        if not reset and getattr(X, "ndim", 0) == 4 and shape != tuple(self.image_shape_):
-            raise _checks.bad_value(
-                "X", f"images of shape {tuple(self.image_shape_)} as in fit", f"{shape}", "pass such images"
-            )
+        known = None if reset else tuple(self.image_shape_)
+        images = _images.are_images(X)
+        asked = known if self.image_shape is None and not images else self.image_shape
+        rows, shape = _images.flat_rows(X, asked, self.patch_size, learns=reset)
+        if images and known is not None and shape != known:
+            raise _checks.bad_value("X", f"images of shape {known} as in fit", f"{shape}", "pass such images")
         values, place = _inputs.check_X(self, rows, reset=reset, device=device, dtype=dtype)
         if reset:
             self.image_shape_ = (values.shape[1], 1, 1) if shape is None else shape
         return values, place
-
-    def _known_shape(self, X: Any) -> tuple[int, int, int] | None:
-        return None if getattr(X, "ndim", 0) == 4 else tuple(self.image_shape_)
 
     def _grid(self, shape: tuple[int, int, int] | None = None) -> PatchGrid:
         """Where the patches lie, checked."""
@@ -83,7 +80,9 @@ class ImageEstimator(KernelEstimator):
     def _share(self) -> float:
         if isinstance(self.validation, str):
             ways = f", or '{CROSS_FITTED}'" if hasattr(self, "n_folds") else ""
-            raise _checks.bad_value("validation", f"None or a share of the samples{ways}", repr(self.validation))
+            raise _checks.bad_value(
+                "validation", f"None or a share of the samples{ways}", repr(self.validation)
+            )
         return super()._share()
 
     def _check_choice(self, samples: Samples, validation: Samples | None) -> bool:
@@ -92,10 +91,15 @@ class ImageEstimator(KernelEstimator):
         crossed = isinstance(self.validation, str) and self.validation == CROSS_FITTED
         if crossed and validation is not None:
             raise _checks.bad_value(
-                "validation", "a way to choose the iteration", "two: 'cross-fitted' and X_val", "drop one of them"
+                "validation",
+                "a way to choose the iteration",
+                "two: 'cross-fitted' and X_val",
+                "drop one of them",
             )
         if crossed and len(samples) < 2 * folds:
-            raise _checks.bad_value("X", f"at least {2 * folds} samples for n_folds={folds}", f"{len(samples)}")
+            raise _checks.bad_value(
+                "X", f"at least {2 * folds} samples for n_folds={folds}", f"{len(samples)}"
+            )
         return crossed
 
     def __sklearn_tags__(self) -> Any:
@@ -103,4 +107,3 @@ class ImageEstimator(KernelEstimator):
         tags.input_tags.two_d_array = self.image_shape is not None or self.patch_size == 1
         tags.input_tags.three_d_array = False
         return tags
-

@@ -170,9 +170,9 @@ def gram(plan: Plan, X: Float[Tensor, "n pixels"], metric: Metric, tell: StepHoo
 def solve(
     plan: Plan, K: Float[Tensor, "n _n"], samples: Samples, *, leave_out: bool = False
 ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Any]]:
-    """Coefficients, fitted values, left-out values if asked for, and a report; `K` is overwritten.
+    r"""Coefficients, fitted values, left-out values if asked for, and a report; `K` is overwritten.
 
-    The value at image i of the machine fitted without it is :math:`y_i - \\alpha_i / ((K + D)^{-1})_{ii}`.
+    The value at image i of the machine fitted without it is :math:`y_i - \alpha_i / ((K + D)^{-1})_{ii}`.
     """
     largest = float(K.diagonal().max())
     ridge = plan.ridge * (largest if plan.ridge_scale == "largest" else 1.0)

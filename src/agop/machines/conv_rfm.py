@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,15 @@ from agop import _checks
 from agop.machines._base import Callback
 from agop.machines._image_estimator import ImageEstimator
 from agop.machines._sides import KernelClassifier, KernelRegressor
-from agop.machines.conv_machine import ConvMachine, Plan, agop_of, fit_conv_machine, gram, predicted_steps, solve
+from agop.machines.conv_machine import (
+    ConvMachine,
+    Plan,
+    agop_of,
+    fit_conv_machine,
+    gram,
+    predicted_steps,
+    solve,
+)
 from agop.machines.conv_stage import image_view
 from agop.machines.progress import Progress, ProgressHook, StepHook
 from agop.machines.samples import Samples
@@ -106,7 +113,9 @@ class _ConvRFM(ImageEstimator):
             meter, before = Progress("iteration", fits, progress), 0
         while len(self.history_) <= chosen:
             iteration = self._iteration()
-            entry = self._iterate(plan, samples, validation, iteration < chosen, meter.during(before + iteration))
+            entry = self._iterate(
+                plan, samples, validation, iteration < chosen, meter.during(before + iteration)
+            )
             if callback is not None:
                 callback(iteration, chosen + 1, entry)
 
@@ -131,7 +140,12 @@ class _ConvRFM(ImageEstimator):
         """One fit, with the M it leads to: nothing of it is kept unless all of it is done."""
         start, iteration, M = time.perf_counter(), self._iteration(), self._matrix_
         fit = fit_conv_machine(plan, samples, M, with_agop=learns, tell=tell)
-        entry = {"iteration": iteration, "learned": learns, **samples.training_score(fit.fitted), **fit.report}
+        entry = {
+            "iteration": iteration,
+            "learned": learns,
+            **samples.training_score(fit.fitted),
+            **fit.report,
+        }
         features = plan.grid.features
         identity = torch.eye(features, dtype=samples.X.dtype, device=samples.X.device)
         learned: dict[str, Any] = {
@@ -205,7 +219,10 @@ def _folds(samples: Samples, n_folds: int, seed: int) -> Iterator[tuple[Tensor, 
         fewest = int(torch.bincount(samples.labels).min())
         if fewest < n_folds:
             raise _checks.bad_value(
-                "y", f"at least n_folds={n_folds} samples of each class", f"{fewest}", "lower n_folds, or set validation"
+                "y",
+                f"at least n_folds={n_folds} samples of each class",
+                f"{fewest}",
+                "lower n_folds, or set validation",
             )
         parts = StratifiedKFold(n_folds, shuffle=True, random_state=rng).split(order, samples.labels)
     for kept, held in parts:
@@ -220,8 +237,8 @@ PARAMETERS = r"""
         (height, width) or (channels, height, width) of images that come as flat rows, in the order (channel, row, column). Images of four
         axes, (n, channels, height, width), need none. With `patch_size=1` rows without a shape are images of one pixel.
     bandwidth : float or "median"
-        Of a radial kernel, in the units of the distance of patches; "median" is the median distance between differing training patches at equal
-        positions (of at most 500 images and 16 × 16 positions).
+        Of a radial kernel, in the units of the distance of patches; "median" is the median distance between differing training patches
+        at equal positions (of at most 500 images and 16 × 16 positions).
     ridge, ridge_scale : float, and "largest" or "absolute"
         :math:`\mu \ge 0`, added to the diagonal of K: times the largest entry of K ("largest": the ridge is relative, and the scale of the
         images doesn't matter to "cntk"), or as it is ("absolute")."""
@@ -230,8 +247,8 @@ LEARNING = r"""
     power : float
         The exponent p of M in the map of patches, :math:`x_p \leftarrow x_p M^p`; the paper's is 1/2.
     scale : "max", "frobenius", "trace" or "none"
-        M is divided by its largest diagonal entry, by its Frobenius norm (as in the paper), scaled to trace c q², or kept. For "cntk" with a relative
-        ridge all are the same predictor.
+        M is divided by its largest diagonal entry, by its Frobenius norm (as in the paper), scaled to trace c q², or kept. For "cntk" with
+        a relative ridge all are the same predictor.
     positions : "sum" or "mean"
         Of the AGOP over positions: the paper's is the sum. It changes M by a factor, which matters to `scale="none"` only.
     n_agop : int, optional
@@ -239,8 +256,8 @@ LEARNING = r"""
 
 _SERVICE = r"""
     max_memory : int, str or None
-        Bytes, or a text such as "8GB", that a fit may take; None is what is free. Beside the kernel matrix and the images at most 1.5 GB are
-        used, less where this asks for it; a fit that cannot stay within it says so before it starts.
+        Bytes, or a text such as "8GB", that a fit may take; None is what is free. Beside the kernel matrix and the images at most 1.5 GB
+        are used, less where this asks for it; a fit that cannot stay within it says so before it starts.
     validation : float, optional
         How what predicts is chosen, of equal scores the earliest: on a share of the samples that is held out (class by class for
         labels) and not fitted on. None: the last one. Samples of your own go to `fit` as `X_val` and `y_val`.{crossed}
@@ -249,14 +266,14 @@ _SERVICE = r"""
     verbose : bool
         Show a bar with elapsed and remaining time on standard error.
     device, dtype : optional
-        Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype. Patches' products are formed in float64 whatever
-        the dtype, up to 2,048 images the kernel matrix too.
+        Where and in what ("float32", "float64") to compute. None: where the input is, in its dtype. Products of patches are formed in
+        float64 whatever the dtype, up to 2,048 images the kernel matrix is kept in it too.
     random_state : int, RandomState, torch.Generator or None
         Seeds what is drawn: held-out samples, folds, the images of `n_agop`. Global generators are left alone."""
 
 CROSSED = r"""
-        "cross-fitted": by leave-one-out values of all samples; for each of `n_folds` folds M is learned on the others and counts for samples of the
-        fold only, so that no M has seen the sample that it is judged by; then all is fitted once more, on all samples.
+        "cross-fitted": by leave-one-out values of all samples; for each of `n_folds` folds M is learned on the others and counts for
+        samples of the fold only, so that no M has seen the sample that it is judged by; then all is fitted once more, on all samples.
     n_folds : int
         Of "cross-fitted", at least 2."""
 SERVICE = _SERVICE.replace("{crossed}", "")
@@ -296,8 +313,8 @@ _PARAMETERS += r"""
     cross_fitted_scores_ : list of float
         With "cross-fitted": the score of each iteration.
     history_ : list of dict
-        One entry a fit: iteration, training and validation score, the largest entry of K, the ridge as it was added, smallest pivot, rank and
-        clipped eigenvalues of the M it used, images of the AGOP, seconds, notes.
+        One entry a fit: iteration, training and validation score, the largest entry of K, the ridge as it was added, smallest pivot, rank
+        and clipped eigenvalues of the M it used, images of the AGOP, seconds, notes.
     machine_ : ConvMachine
         The fit that predicts.
 

@@ -41,7 +41,9 @@ class ConvStage:
         grid, (before, after) = self.grid, self.grid.margins
         filters = self.weight.view(len(self.weight), grid.channels, grid.patch_size, grid.patch_size)
         through = X.new_empty(len(X), self.shape[0] * self.shape[1] * self.shape[2])
-        for rows in row_blocks(len(X), rows_per_block(len(X), 8 * (through.shape[1] + grid.pixels) * X.element_size())):
+        for rows in row_blocks(
+            len(X), rows_per_block(len(X), 8 * (through.shape[1] + grid.pixels) * X.element_size())
+        ):
             images = functional.pad(X[rows].view(-1, *grid.shape), (before, after, before, after))
             through[rows] = functional.conv2d(images, filters, stride=grid.stride).flatten(1)
         return through

@@ -22,10 +22,18 @@ from agop.kernels.cntk import CNTK
 from agop.kernels.patch_radial import PatchAverage
 from agop.kernels.patches import PatchGrid
 from agop.linalg.psd import psd_power
+from agop.machines import _images
 from agop.machines._base import MAY_CHANGE, Callback
 from agop.machines._image_estimator import ImageEstimator
 from agop.machines._sides import KernelClassifier
-from agop.machines.conv_machine import ConvFit, ConvMachine, Plan, conv_memory, fit_conv_machine, predicted_steps
+from agop.machines.conv_machine import (
+    ConvFit,
+    ConvMachine,
+    Plan,
+    conv_memory,
+    fit_conv_machine,
+    predicted_steps,
+)
 from agop.machines.conv_rfm import LEARNING, PARAMETERS, SERVICE
 from agop.machines.conv_stage import ConvStage, image_view
 from agop.machines.memory import parse_memory
@@ -169,7 +177,7 @@ class DeepConvRFMClassifier(  # noqa: D101
         assert best is not None
         iteration, score, fit, M = best
         stage = self._stage(index, plan, fit, M, samples.X)
-        entry = {"layer": index + 1, "iteration": iteration, "depth": plan.kernel.depth}
+        entry: dict[str, Any] = {"layer": index + 1, "iteration": iteration, "depth": plan.kernel.depth}
         entry |= {**samples.training_score(fit.fitted), **fit.report}
         learned: dict[str, Any] = {"machine_": fit.machine, "best_layer_": index}
         if score is not None:
@@ -196,7 +204,12 @@ class DeepConvRFMClassifier(  # noqa: D101
             agop, drawn = M, drawn @ current().from_main(psd_power(M.double(), self.power).matrix)
         machine = fit.machine
         return ConvStage(
-            agop.to(X.dtype), machine.metric.root, drawn.to(X.dtype), machine.coefficients, plan.kernel, plan.grid
+            agop.to(X.dtype),
+            machine.metric.root,
+            drawn.to(X.dtype),
+            machine.coefficients,
+            plan.kernel,
+            plan.grid,
         )
 
     @property
@@ -231,7 +244,7 @@ class DeepConvRFMClassifier(  # noqa: D101
         chosen = self.layers_[: layer % count + 1]
         for stage in chosen:
             X = stage(X)
-        if np.ndim(given) == 4:
+        if _images.are_images(given):
             X = X.view(-1, *chosen[-1].shape)
         return place.returned(X)
 
@@ -257,8 +270,8 @@ class DeepConvRFMClassifier(  # noqa: D101
 
 _DOC = r"""Deep ConvRFM for classification of images: ±1 one-hot targets, the largest output wins.
 
-    For each of `n_layers` stages l = 0, 1, …: a ConvRFM on what comes out of the last stage, with the kernel of a network of the convolutions
-    that are still to come ("cntk" of depth L − l), keeps the M of its best iteration (the last without validation samples); a
+    For each of `n_layers` stages l = 0, 1, …: a ConvRFM on what comes out of the last stage, with the kernel of a network of the
+    convolutions that are still to come ("cntk" of depth L − l), keeps the M of its best iteration (the last without validation samples); a
     linear convolution with `width` random filters :math:`G M^p`, G standard normal, makes the next stage's images. The predictor
     is the kernel machine of the last stage (of the best one with validation samples).
 

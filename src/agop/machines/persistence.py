@@ -43,7 +43,10 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
             name: _text(name, value) for name, value in vars(estimator).items() if _is_text(name, estimator)
         },
     }
-    is_polynomial, is_image = isinstance(estimator.machine_, Polynomial), isinstance(estimator.machine_, ConvMachine)
+    is_polynomial, is_image = (
+        isinstance(estimator.machine_, Polynomial),
+        isinstance(estimator.machine_, ConvMachine),
+    )
     if not is_polynomial and not is_image:
         header["kernel"] = _plain("kernel", estimator.machine_.kernel)
     if hasattr(estimator, "feature_names_in_"):
@@ -103,7 +106,9 @@ def _plain(name: str, value: Any) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if name in ("bandwidth", "ridge", "shape", "image_shape") and isinstance(value, list | tuple | np.ndarray):
+    if name in ("bandwidth", "ridge", "shape", "image_shape") and isinstance(
+        value, list | tuple | np.ndarray
+    ):
         return [_plain(name, candidate) for candidate in value]
     if name == "random_state":
         return None  # a generator has moved on; the seed that was drawn from it is saved

@@ -221,7 +221,11 @@ def _patch_kernel(value: dict[str, Any], shape: tuple[int, int, int]) -> tuple[P
 
 def _image_shape(estimator: Any) -> tuple[int, int, int]:
     shape = getattr(estimator, "image_shape_", None)
-    if not isinstance(shape, list) or len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 3
+        or not all(type(side) is int and side > 0 for side in shape)
+    ):
         raise Damaged("image_shape_ is no shape of images")
     if math.prod(shape) != estimator.n_features_in_:
         raise Damaged("image_shape_ does not belong to n_features_in_")
@@ -249,7 +253,11 @@ def _restore_images(estimator: Any, header: dict[str, Any], tensors: dict[str, T
 
 
 def _restore_stages(estimator: Any, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    stages, points, shape = _of_type(header, "stages", list), _matrix(tensors, "training_points"), _image_shape(estimator)
+    stages, points, shape = (
+        _of_type(header, "stages", list),
+        _matrix(tensors, "training_points"),
+        _image_shape(estimator),
+    )
     if not stages or len(stages) != len(estimator.history_):
         raise Damaged("stages that do not belong together")
     c = _matrix(tensors, "0.coefficients").shape[1]
@@ -271,8 +279,10 @@ def _restore_stages(estimator: Any, header: dict[str, Any], tensors: dict[str, T
     best = _index(estimator, "best_layer_", len(stages))
     estimator.X_fit_, estimator.layers_ = points, []
     for index, (kernel, grid) in enumerate(parts):
-        own = (tensors[f"{index}.{name}"] for name in ("weight", "coefficients"))
-        stage = ConvStage(tensors[f"{index}.agop"], tensors.get(f"{index}.root"), *own, kernel, grid)
+        weight, coefficients = tensors[f"{index}.weight"], tensors[f"{index}.coefficients"]
+        stage = ConvStage(
+            tensors[f"{index}.agop"], tensors.get(f"{index}.root"), weight, coefficients, kernel, grid
+        )
         estimator.layers_.append(stage)
         if index == best:
             estimator.machine_ = stage.machine(points)
