@@ -61,18 +61,19 @@ class PatchAverage(PatchKernel):
         return PatchBlock(mapped.to(images.dtype), (part,))
 
     def values(self, left: PatchBlock, right: PatchBlock, grid: PatchGrid) -> Float[Tensor, "b k"]:
-        values, _ = self.kernel.evaluate(_distances(left, right), weight=False)
+        distances = _distances(left, right)
+        values, _ = self.kernel.evaluate(distances.flatten(0, 1), weight=False)
         assert values is not None
-        return values.sum(0).div_(_count(grid))
+        return values.view(distances.shape).sum(0).div_(_count(grid))
 
     def adjoint(
         self, left: PatchBlock, right: PatchBlock, grid: PatchGrid
     ) -> tuple[Float[Tensor, "p b k"], list[Float[Tensor, "_p b k"]]]:
         distances = _distances(left, right)
         equal = distances == 0
-        _, weights = self.kernel.evaluate(distances, value=False)
-        assert weights is not None
-        weights.masked_fill_(equal, 0).div_(_count(grid))
+        _, flat = self.kernel.evaluate(distances.flatten(0, 1), value=False)
+        assert flat is not None
+        weights = flat.view(equal.shape).masked_fill_(equal, 0).div_(_count(grid))
         return weights.neg(), [weights]
 
     def own_weights(
