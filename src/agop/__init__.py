@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     # estimators
     from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
     from agop.machines import (
+        ConvRFMClassifier,
+        ConvRFMRegressor,
+        DeepConvRFMClassifier,
         DeepRFMClassifier,
         DeepRFMRegressor,
         PolynomialClassifier,
@@ -88,7 +91,8 @@ _NAMES = {
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": (
-        "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
     "launch": "launched",
     "evidence": "Evidence Need",
