@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,9 +31,13 @@ def write_patches(
     *,
     stride: int = 1,
     padding: str = "valid",
+    plain: bool = False,
     file: str = PATCHES,
 ) -> None:
-    """Write, atomically, filters and energies of patch matrices by name; the energies are those of `images`, at pixels."""
+    """Write, atomically, filters and energies of patch matrices by name; the energies are those of `images`, at pixels.
+
+    With `plain`, also the energies of the identity, ‖x_p‖², under the name "identity": what is bright in the images whoever looks.
+    """
     arrays: dict[str, np.ndarray] = {"images": _array(images)}
     for name, matrix in matrices.items():
         found = patch_filters(matrix, images.shape[1], n=FILTERS)
@@ -42,6 +47,10 @@ def write_patches(
             f"shares/{name}": _array(found.shares),
             f"energies/{name}": _array(energy),
         }
+    if plain:
+        features = len(next(iter(matrices.values())))
+        identity = torch.eye(features, dtype=images.dtype)
+        arrays["energies/identity"] = _array(patch_energy(identity, images, stride=stride, padding=padding))
     with atomic(folder / file) as partial:
         np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
 

@@ -161,7 +161,7 @@ def patch_drawings(record: RunRecord) -> list[Drawing]:
     if patches is None:
         return []
     look = "top eigenvectors of the patch matrices, with their shares of the trace, all on one scale"
-    where = "mean energy ‖M^½ x_p‖² of the patches that contain a pixel, a scale for each row"
+    where = "mean energy ‖M^½ x_p‖² of the patches that contain a pixel, a scale for each row; with M = 1 it is brightness alone"
     names = f"{record.title}: {{}}"
     return [
         Drawing(

@@ -55,9 +55,10 @@ class Patches:
                 parts[kind][of] = array.astype(np.float64)
         images = arrays["images"].astype(np.float64)
         for of, filters in parts["filters"].items():
-            shares, energies = parts["shares"][of], parts["energies"][of]
+            shares = parts["shares"][of]
             if filters.ndim != 4 or shares.shape != filters.shape[:1] or not len(shares):
                 raise ValueError(f"{of[:40]!r} has no filters (k, c, q, q) with their shares")
+        for of, energies in parts["energies"].items():
             if images.ndim != 4 or energies.ndim != 3 or len(energies) != len(images) or not len(images):
                 raise ValueError(f"{of[:40]!r} has no map for each image")
         if not parts["filters"]:
