@@ -1,4 +1,4 @@
-"""Grey images at a random place in a larger image of noise: scikit-learn's digits, and MNIST."""
+"""Images at a random place in a larger image of noise: scikit-learn's digits, and MNIST."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from agop.datasets.source import Source
 
 
 def in_noise(
-    images: Real[np.ndarray, "n h w"], side: int, noise: float, rng: np.random.Generator
-) -> Float[np.ndarray, "n side side"]:
+    images: Real[np.ndarray, "n *c h w"], side: int, noise: float, rng: np.random.Generator
+) -> Float[np.ndarray, "n *c side side"]:
     r"""Each image at a place of its own in a square of normal noise.
 
     The image replaces the noise (it isn't added to it), so that pixels are those of the image inside its box and :math:`N(0,\sigma^2)`
@@ -25,7 +25,7 @@ def in_noise(
     Parameters
     ----------
     images
-        Grey images of one size, (n, h, w).
+        Images of one size, (n, h, w), or with channels (n, c, h, w); all channels of an image lie at its place.
     side
         Pixels of the square.
     noise
@@ -44,13 +44,13 @@ def in_noise(
 
     """
     noise, side = real("noise", noise, at_least=0), integer("side", side, at_least=1)
-    n, height, width = images.shape
+    n, (height, width) = len(images), images.shape[-2:]
     if max(height, width) > side:
         raise bad_value("side", f"at least the {max(height, width)} pixels of an image", f"{side}")
-    x = rng.normal(size=(n, side, side)).astype(np.float32) * np.float32(noise)
+    x = rng.normal(size=(*images.shape[:-2], side, side)).astype(np.float32) * np.float32(noise)
     top, left = rng.integers(side - height + 1, size=n), rng.integers(side - width + 1, size=n)
     for index, image in enumerate(images):
-        x[index, top[index] : top[index] + height, left[index] : left[index] + width] = image
+        x[index, ..., top[index] : top[index] + height, left[index] : left[index] + width] = image
     return x
 
 

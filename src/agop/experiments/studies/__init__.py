@@ -16,6 +16,7 @@ STUDIES: Registry[Study] = Registry(
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
+        "beaglehole2023": "agop.experiments.studies.beaglehole2023:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agop._checks import bad_value
+from agop._checks import bad_value, device
 from agop.experiments import headlines, measured
 from agop.experiments.images import Images
 from agop.experiments.listener import Listener
@@ -58,6 +58,7 @@ class ConvRFMTask(Task[ConvRFMConfig, _Fitted]):
         if config.stages and config.choose == "cross-fitted":
             remedy = "choose by validation, or leave the stages out"
             raise bad_value("choose", "validation or last with stages", repr(config.choose), remedy)
+        self.device = device("device", config.device)
         self.images = Images.of(self.data)
         self.n_classes = len(np.unique(self.data.y_train))
         measured.check(_model(config), config.measures)
@@ -70,7 +71,7 @@ class ConvRFMTask(Task[ConvRFMConfig, _Fitted]):
         config, grid = self.config, _grid(self.config, self.images)
         memory, _, _ = conv_memory(
             len(self.images.x), grid.pixels, self.n_classes, getattr(torch, config.dtype), grid.features,
-            parse_memory("max_memory", config.max_memory), torch.device(config.device),
+            parse_memory("max_memory", config.max_memory), self.device,
         )  # fmt: skip
         return f"memory: about {memory}"
 
