@@ -35,7 +35,7 @@ class Amounts:
     n_test: int
     star_side: int
     star_patch: int
-    star_points: int
+    star_test: int
     deep_points: int | None
     stages: int
     deep_width: int
@@ -43,31 +43,39 @@ class Amounts:
 
 AMOUNTS = {
     "smoke": Amounts(
-        network_points=600, widths=(16, 16, 16), epochs=12, rows=100, noise_points=250, noises=(0.0, 0.5, 1.0), noise_depth=2,
-        iterations=3, n_test=397, star_side=20, star_patch=9, star_points=60, deep_points=250, stages=3, deep_width=16,
+        network_points=500, widths=(16, 16, 16), epochs=8, rows=100, noise_points=250, noises=(0.0, 0.5), noise_depth=3,
+        iterations=2, n_test=300, star_side=20, star_patch=9, star_test=200, deep_points=250, stages=3, deep_width=16,
     ),
     "small": Amounts(
-        network_points=2000, widths=(32, 32, 32), epochs=12, rows=200, noise_points=500, noises=(0.0, 0.5, 1.0), noise_depth=2,
-        iterations=3, n_test=500, star_side=32, star_patch=11, star_points=60, deep_points=400, stages=3, deep_width=16,
+        network_points=2000, widths=(32, 32, 32), epochs=10, rows=200, noise_points=350, noises=(0.0, 0.5), noise_depth=3,
+        iterations=2, n_test=400, star_side=32, star_patch=11, star_test=300, deep_points=350, stages=3, deep_width=16,
     ),
     "paper": Amounts(
         network_points=None, widths=(64, 64, 128, 128), epochs=60, rows=1000, noise_points=5000, noises=(0.0, 0.25, 0.5, 1.0),
-        noise_depth=3, iterations=5, n_test=10000, star_side=32, star_patch=11, star_points=60, deep_points=10000, stages=5, deep_width=64,
+        noise_depth=3, iterations=5, n_test=10000, star_side=32, star_patch=11, star_test=1000, deep_points=10000, stages=5,
+        deep_width=64,
     ),
 }  # fmt: skip
-"""By size. Points include the fifth that chooses the iteration, so that 60 star images are 48 to fit on."""
+"""By size. Points include those that choose the iteration: a fifth, and half of the 100 star images."""
 
-RIDGE, GAIN, STAR_NOISE = 1e-3, 0.3, 0.3
+RIDGE, GAIN, STAR_NOISE, STAR_POINTS = 1e-3, 0.3, 0.3, 100
 
 
 def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
     """Networks, images in noise with true and with shuffled labels, machines by depth; and star images, which need no data set."""
     p = AMOUNTS[size]
-    common = {"ridge": RIDGE, "iterations": p.iterations}
+    common: dict[str, Any] = {"ridge": RIDGE, "iterations": p.iterations, "held_out": 0.2}
     for name, shuffled in (("true", False), ("shuffled", True)):
-        told: dict[str, Any] = {"noise": STAR_NOISE, "side": p.star_side, "n_test": p.n_test}
-        made = Generated("stars", f"{_WORK}:star_images", p.star_points, told)
-        options = {**common, "iterations": 2, "depth": 1, "patch_size": p.star_patch, "shuffled": shuffled}
+        told: dict[str, Any] = {"noise": STAR_NOISE, "side": p.star_side, "n_test": p.star_test}
+        made = Generated("stars", f"{_WORK}:star_images", STAR_POINTS, told)
+        options = {
+            **common,
+            "iterations": 2,
+            "depth": 1,
+            "patch_size": p.star_patch,
+            "held_out": 0.5,
+            "shuffled": shuffled,
+        }
         yield Unit("stars", f"stars/{name}", seed, made, options, part="noise")
     if not isinstance(data, DataSource):
         return
@@ -326,7 +334,8 @@ def facts(size: str) -> Mapping[str, str]:
         f"{p.rows:,} images",
         "In noise": f"{points(p.noise_points)}, a fifth of which chooses the iteration; cntk of depth {p.noise_depth}, 3×3, "
         f"{p.iterations} iterations, ridge {RIDGE:g} of the largest entry",
-        "Stars": f"{p.star_points} images of {p.star_side}×{p.star_side}, patches of {p.star_patch}×{p.star_patch}, depth 1",
+        "Stars": f"{STAR_POINTS} images of {p.star_side}×{p.star_side}, half of which choose the iteration; patches of "
+        f"{p.star_patch}×{p.star_patch}, depth 1",
         "Deep": f"{points(p.deep_points)}; {p.stages} convolutions, {p.deep_width} channels between stages",
     }
 

@@ -41,9 +41,6 @@ _NETWORK, _NOISE, _LABELS, _ROTATION = 21, 22, 23, 24
 FEW = 10
 """The images with which the paper estimates the AGOP of early layers."""
 
-HELD_OUT = 0.2
-"""Share of the training images that choose the iteration."""
-
 TOP = 3
 """Eigenvectors of M among which edge filters are looked for."""
 
@@ -148,9 +145,9 @@ def by_iteration(
 ) -> tuple[list[dict[str, Any]], list[Tensor]]:
     """Accuracies of every iteration on fitted, held-out and test images, which one the held-out images choose, and the M of each.
 
-    The last fifth of the training images is held out, and not fitted on afterwards: all iterations have as many images.
+    The last images of the training set are held out, and not fitted on afterwards: all iterations have as many images.
     """
-    kept = len(x) - max(1, round(HELD_OUT * len(x)))
+    kept = _kept(x, told)
     model = ConvRFMClassifier(
         depth=told["depth"], patch_size=told["patch_size"], n_iter=told["iterations"], ridge=told["ridge"], random_state=0
     )  # fmt: skip
@@ -173,13 +170,18 @@ def by_iteration(
     return [{**row, "chosen": row["iteration"] == best} for row in rows], matrices
 
 
+def _kept(x: Float[Tensor, "n c h w"], told: Mapping[str, Any]) -> int:
+    """How many of the training images are fitted."""
+    return len(x) - max(1, round(told["held_out"] * len(x)))
+
+
 def run_deep(unit: Unit, folder: Path) -> list[str]:
     """A kernel, a ConvRFM and a Deep ConvRFM with as many convolutions; the stages' collapse, and that of random convolutions."""
     told, (x, y, x_test, y_test) = dict(unit.options), _points(unit)
     scores, matrices = by_iteration(x, y, x_test, y_test, told | {"depth": told["stages"]})
     chosen = next(row for row in scores if row["chosen"])
     accuracies = {"kernel": scores[0]["test_accuracy"], "ConvRFM": chosen["test_accuracy"]}
-    kept, profiles = len(x) - max(1, round(HELD_OUT * len(x))), []
+    kept, profiles = _kept(x, told), []
     for rule in ("agop", "identity"):
         model = DeepConvRFMClassifier(
             n_layers=told["stages"], width=told["width"], patch_size=told["patch_size"], ridge=told["ridge"],
@@ -187,25 +189,26 @@ def run_deep(unit: Unit, folder: Path) -> list[str]:
         )  # fmt: skip
         model.fit(x[:kept], y[:kept], X_val=x[kept:], y_val=y[kept:])
         accuracies[f"Deep ConvRFM, {rule}"] = model.score(x_test, y_test)
-        for points, images, labels in (("train", x[:kept], y[:kept]), ("test", x_test, y_test)):
-            some = slice(told["rows"])
-            measured = profile(model, images[some], labels[some], measures=("nc1",)).to_frame()
-            profiles.append(measured.assign(rule=rule, points=points))
-    write_table(
-        folder, "accuracy", pd.DataFrame([{"machine": name, "test_accuracy": value} for name, value in accuracies.items()])
-    )  # fmt: skip
-    write_table(folder, "profile", pd.concat(profiles)[["rule", "points", "layer", "stage", "nc1"]])
-    for rule in ("agop", "identity"):
-        own = [
-            part[(part["rule"] == rule)][["points", "layer", "stage", "nc1"]]
-            for part in profiles
-            if (part["rule"] == rule).all()
-        ]
-        write_table(folder, f"profile-{rule}", pd.concat(own))
-    M = matrices[1].double() if len(matrices) > 1 else matrices[0].double()
-    write_table(folder, "edges", pd.DataFrame([_edges(M, x[:kept], told["patch_size"], unit.seed)]))
+        own = pd.concat([
+            _collapse(model, images[: told["rows"]], labels[: told["rows"]]).assign(points=points)
+            for points, images, labels in (("train", x[:kept], y[:kept]), ("test", x_test, y_test))
+        ])  # fmt: skip
+        write_table(folder, f"profile-{rule}", own)
+        profiles.append(own.assign(rule=rule))
+    write_table(folder, "profile", pd.concat(profiles))
+    rows = [{"machine": name, "test_accuracy": value} for name, value in accuracies.items()]
+    write_table(folder, "accuracy", pd.DataFrame(rows))
+    edges = _edges(matrices[1].double(), x[:kept], told["patch_size"], unit.seed)
+    write_table(folder, "edges", pd.DataFrame([edges]))
     write_patches(folder, {"M of the ConvRFM": matrices[1].float()}, x_test[:6], plain=True)
     return []
+
+
+def _collapse(
+    model: DeepConvRFMClassifier, x: Float[Tensor, "n c h w"], y: Int[Tensor, " n"]
+) -> pd.DataFrame:
+    """NC1 by stage of the model's views."""
+    return profile(model, x, y, measures=("nc1",)).to_frame()[["layer", "stage", "nc1"]]
 
 
 def _edges(M: Float[Tensor, "d d"], x: Float[Tensor, "n c h w"], q: int, seed: int) -> dict[str, float]:
