@@ -27,6 +27,7 @@ def filter_grid(
     *,
     title: str,
     shares: Mapping[str, Float[np.ndarray, " k"]] | None = None,
+    figure: Figure | None = None,
 ) -> Figure:
     """Filters in a grid: a row for each patch matrix, the largest eigenvalue first, all of them on one scale.
 
@@ -41,6 +42,8 @@ def filter_grid(
         Of the figure.
     shares
         Shares of the trace, by the same names, to be written above the filters.
+    figure
+        An empty figure to draw into, such as one of pyplot, which a notebook shows; its size and layout are set.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def filter_grid(
             0.95 * wide * columns + (1.2 if colour else 1.9),
             1.15 * len(rows) + (1.0 if colour else 0.75),
         )
-        figure = Figure(figsize=size, layout="constrained")
+        figure = _prepared(figure, size)
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
         grid = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.08})
         for line, (name, values) in zip(grid, rows.items(), strict=True):
@@ -95,6 +98,7 @@ def energy_maps(
     energies: Mapping[str, Float[np.ndarray, "n rows columns"]],
     *,
     title: str,
+    figure: Figure | None = None,
 ) -> Figure:
     """Images above their maps of patch energy ("where the model looks"): a column an image, a row for each patch matrix.
 
@@ -108,6 +112,8 @@ def energy_maps(
         By the name that stands beside the row, as `agop.patch_energy` returns them.
     title
         Of the figure.
+    figure
+        As in `filter_grid`.
 
     Raises
     ------
@@ -127,7 +133,7 @@ def energy_maps(
     shown = shown.transpose(0, 2, 3, 1) if images.shape[1] == 3 else shown.mean(1)
     with mpl.rc_context(style.RC | {"axes.grid": False}):
         size = (1.25 * len(images) + 1.5, 1.3 * (1 + len(energies)) + 0.6)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = _prepared(figure, size)
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
         grid = figure.subplots(1 + len(energies), len(images), squeeze=False)
         for axes, image in zip(grid[0], shown, strict=True):
@@ -147,9 +153,9 @@ def energy_maps(
                 shrink=0.8,
                 aspect=14,
                 pad=0.01,
-                ticks=[0, scale.vmax],
-                format="%.2g",
             )
+            most = float(scale.vmax or 1)
+            bar.set_ticks([0, most], labels=["0", f"{most:,.0f}" if most >= 1000 else f"{most:.3g}"])
             bar.outline.set_visible(False)
             bar.ax.tick_params(labelsize=8)
     return figure
@@ -185,6 +191,13 @@ def _filter(axes: Axes, values: Float[np.ndarray, "c q q"], largest: float) -> N
         [np.pad(channel, ((0, 0), (0, _GAP)), constant_values=np.nan) for channel in fine], 1
     )[:, :-_GAP]
     axes.imshow(strip, cmap=style.gram_colours(), vmin=-largest, vmax=largest, interpolation="none")
+
+
+def _prepared(figure: Figure | None, size: tuple[float, float]) -> Figure:
+    figure = Figure() if figure is None else figure
+    figure.set_size_inches(*size)
+    figure.set_layout_engine("constrained")
+    return figure
 
 
 def _bare(axes: Axes) -> None:
