@@ -47,8 +47,8 @@ AMOUNTS = {
         iterations=2, n_test=300, star_side=20, star_patch=9, star_test=200, deep_points=250, stages=3, deep_width=16,
     ),
     "small": Amounts(
-        network_points=2000, widths=(32, 32, 32), epochs=10, rows=200, noise_points=350, noises=(0.0, 0.5), noise_depth=3,
-        iterations=2, n_test=400, star_side=32, star_patch=11, star_test=300, deep_points=350, stages=3, deep_width=16,
+        network_points=2000, widths=(32, 32, 32), epochs=10, rows=200, noise_points=300, noises=(0.0, 0.5), noise_depth=3,
+        iterations=2, n_test=250, star_side=32, star_patch=11, star_test=300, deep_points=350, stages=3, deep_width=16,
     ),
     "paper": Amounts(
         network_points=None, widths=(64, 64, 128, 128), epochs=60, rows=1000, noise_points=5000, noises=(0.0, 0.25, 0.5, 1.0),
