@@ -125,6 +125,14 @@ class _Images:
         outer = (A[:, :, None] * block.patches[:, :, None, :]).flatten(2)
         return cls(block, kernel.carried(block, A), outer)
 
+    def tiles(self, size: int) -> list[tuple[slice, PatchBlock, list[Tensor]]]:
+        """Tiles of images: where they are, made ready, their carried coefficients."""
+        found = []
+        for rows in tiles(len(self.block), size):
+            carried = [value[:, rows].contiguous() for value in self.carried]
+            found.append((rows, self.block.take(rows), carried))
+        return found
+
 
 class _Gradients:
     """Sums for the gradients at a panel of images, in one strip of positions."""
@@ -216,14 +224,14 @@ def _add_panel(
 ) -> None:
     """Add to the gradients at the images on the left what those on the right do to them, and the other way if it is asked for."""
     weights = left.block.patches.new_empty(left.block.patches.shape[0], len(left.block), len(right.block))
-    for a in tiles(len(left.block), tile[0]):
-        one = left.block.take(a)
-        for b in tiles(len(right.block), tile[1]):
-            weights[:, a, b], terms = kernel.adjoint(one, right.block.take(b), grid)
+    rights = right.tiles(tile[1])
+    for a, one, own in left.tiles(tile[0]):
+        for b, other, theirs in rights:
+            weights[:, a, b], terms = kernel.adjoint(one, other, grid)
             for level, term in enumerate(terms):
-                at_left.terms[level][:, a] += term @ right.carried[level][:, b]
+                at_left.terms[level][:, a] += term @ theirs[level]
                 if at_right is not None:
-                    at_right.terms[level][:, b] += term.mT @ left.carried[level][:, a]
+                    at_right.terms[level][:, b] += term.mT @ own[level]
     at_left.weighted.baddbmm_(weights, right.outer)
     if at_right is not None:
         at_right.weighted.baddbmm_(weights.mT, left.outer)
