@@ -27,7 +27,7 @@ from agop.ranks import ALONE, Ranks
 SUM_BYTES = 512 * 2**20
 """Memory that the gradients of a block of images may take."""
 
-_PANEL_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
+_PANEL_ENTRIES = {"cpu": 2**21, "cuda": 2**26}
 """Pairs times positions of a panel: its weights are multiplied with coefficients and patches in one product."""
 
 
@@ -125,14 +125,6 @@ class _Images:
         outer = (A[:, :, None] * block.patches[:, :, None, :]).flatten(2)
         return cls(block, kernel.carried(block, A), outer)
 
-    def tiles(self, size: int) -> list[tuple[slice, PatchBlock, list[Tensor]]]:
-        """Tiles of images: where they are, made ready, their carried coefficients."""
-        found = []
-        for rows in tiles(len(self.block), size):
-            carried = [value[:, rows].contiguous() for value in self.carried]
-            found.append((rows, self.block.take(rows), carried))
-        return found
-
 
 class _Gradients:
     """Sums for the gradients at a panel of images, in one strip of positions."""
@@ -223,15 +215,26 @@ def _add_panel(
     tile: tuple[int, int],
 ) -> None:
     """Add to the gradients at the images on the left what those on the right do to them, and the other way if it is asked for."""
-    weights = left.block.patches.new_empty(left.block.patches.shape[0], len(left.block), len(right.block))
-    rights = right.tiles(tile[1])
-    for a, one, own in left.tiles(tile[0]):
-        for b, other, theirs in rights:
-            weights[:, a, b], terms = kernel.adjoint(one, other, grid)
-            for level, term in enumerate(terms):
-                at_left.terms[level][:, a] += term @ theirs[level]
-                if at_right is not None:
-                    at_right.terms[level][:, b] += term.mT @ own[level]
+    sizes = len(left.block), len(right.block)
+    weights = left.block.patches.new_empty(left.block.patches.shape[0], *sizes)
+    terms = [value.new_empty(len(value), *sizes) for value in right.carried]
+    within = left is right
+    rights = right.block.split(tile[1])
+    across = tiles(len(right.block), tile[1])
+    lefts, down = (rights, across) if within else (left.block.split(tile[0]), tiles(len(left.block), tile[0]))
+    for a, one in zip(down, lefts, strict=True):
+        for b, other in zip(across, rights, strict=True):
+            if within and b.start > a.start:
+                break
+            part, own_terms = kernel.adjoint(one, other, grid)
+            for whole, tile_of in zip([weights, *terms], [part, *own_terms], strict=True):
+                whole[:, a, b] = tile_of
+                if within and b.start < a.start:
+                    whole[:, b, a] = tile_of.mT
     at_left.weighted.baddbmm_(weights, right.outer)
+    for level, term in enumerate(terms):
+        at_left.terms[level].baddbmm_(term, right.carried[level])
     if at_right is not None:
         at_right.weighted.baddbmm_(weights.mT, left.outer)
+        for level, term in enumerate(terms):
+            at_right.terms[level].baddbmm_(term.mT, left.carried[level])

@@ -57,7 +57,9 @@ def fill_patch_matrix(
                     across += len(right)
                 below = at.stop
                 if on_share is not None:
-                    on_share((done + _cost(blocks, (first, second)) * (below / len(part)) ** (1 + own)) / total)
+                    on_share(
+                        (done + _cost(blocks, (first, second)) * (below / len(part)) ** (1 + own)) / total
+                    )
             done += _cost(blocks, (first, second))
     if not ranks.alone:
         K.tril_()
