@@ -239,8 +239,8 @@ def test_zero_patches_have_no_gradient():
 @kernels
 def test_it_is_the_same_in_any_order_and_any_blocks(kernel):
     grid = PatchGrid(1, 10, 10)
-    X, metric, A = draw(grid, n=21)
-    order = torch.randperm(21, generator=torch.Generator().manual_seed(3))
+    X, metric, A = draw(grid, n=12)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(3))
     K, M = full(kernel, X, grid, metric), patch_agop(kernel, X, grid, metric, A)
     assert relative_error(full(kernel, X[order], grid, metric), K[order][:, order]) < IDENTITY
     assert relative_error(full(kernel, X, grid, metric, budget=2**18), K) < IDENTITY

@@ -88,23 +88,25 @@ class CNTK(PatchKernel):
 
     def values(self, left: PatchBlock, right: PatchBlock, grid: PatchGrid) -> Float[Tensor, "b k"]:
         shape, sides = (len(left), len(right)), self._sides(left, grid)
-        v = _shortfall(left.parts[0], right.parts[0])
-        tangent: Tensor | None = None
+        tangent = gap = None
         for level, side in enumerate(sides):
             a, b = left.parts[level], right.parts[level]
-            if level:
-                v = _shortfall(a, b).addcmul_(v.mul_(b["inverse"].mT), a["inverse"])
-            own = torch.sub(1, v, alpha=2).mul_(a["norm"]).mul_(b["norm"].mT)
+            norms = a["norm"] * b["norm"].mT
+            v = _shortfall(a, b)
+            if gap is not None:
+                v.addcmul_(gap, a["inverse"] * b["inverse"].mT)
+            own = torch.addcmul(norms, norms, v, value=-2)
             tangent = own if tangent is None else tangent.add_(own)
             on, gap, _ = _layer(v)
-            gap.mul_(a["norm"]).mul_(b["norm"].mT)
+            gap.mul_(norms)
             tangent.mul_(on)
             if level + 1 < len(sides):
-                v = grid.box(gap.view(*side, *shape)).flatten(0, 1)
+                gap = grid.box(gap.view(*side, *shape)).flatten(0, 1)
                 tangent = grid.box(tangent.view(*side, *shape)).flatten(0, 1)
         assert tangent is not None
-        products = left.parts[-1]["norm"][:, :, 0].mT @ right.parts[-1]["norm"][:, :, 0]
-        return tangent.sub_(gap, alpha=2).sum(0).add_(products).div_(self._positions(grid))
+        assert gap is not None
+        summed = tangent.add_(norms).sub_(gap, alpha=2).sum(0)
+        return summed.div_(self._positions(grid))
 
     def adjoint(
         self, left: PatchBlock, right: PatchBlock, grid: PatchGrid
@@ -139,21 +141,22 @@ class CNTK(PatchKernel):
     ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Of each layer: v, κ0, half the sine, and Θ over the product of norms."""
         shape, saved = (len(left), len(right)), []
-        v = _shortfall(left.parts[0], right.parts[0])
-        tangent: Tensor | None = None
+        tangent = gap = None
         for level, side in enumerate(sides):
             a, b = left.parts[level], right.parts[level]
-            if level:
-                v = _shortfall(a, b).addcmul_(v.mul_(b["inverse"].mT), a["inverse"])
-            own = torch.sub(1, v, alpha=2)
-            if tangent is not None:
-                own.addcmul_(tangent.mul_(b["inverse"].mT), a["inverse"])
+            v = _shortfall(a, b)
+            if gap is not None and tangent is not None:
+                inverse = a["inverse"] * b["inverse"].mT
+                v.addcmul_(gap, inverse)
+                own = torch.sub(1, v, alpha=2).addcmul_(tangent, inverse)
+            else:
+                own = torch.sub(1, v, alpha=2)
             on, gap, sine = _layer(v)
             saved.append((v, on, sine, own))
             if level + 1 < len(sides):
-                v = grid.box(gap.mul_(a["norm"]).mul_(b["norm"].mT).view(*side, *shape)).flatten(0, 1)
-                tangent = (own * on).mul_(a["norm"]).mul_(b["norm"].mT)
-                tangent = grid.box(tangent.view(*side, *shape)).flatten(0, 1)
+                norms = a["norm"] * b["norm"].mT
+                gap = grid.box(gap.mul_(norms).view(*side, *shape)).flatten(0, 1)
+                tangent = grid.box((own * on).mul_(norms).view(*side, *shape)).flatten(0, 1)
         return saved
 
     def carried(self, block: PatchBlock, A: Float[Tensor, "m c"]) -> list[Float[Tensor, "_p m c"]]:

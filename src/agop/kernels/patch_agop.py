@@ -27,7 +27,7 @@ from agop.ranks import ALONE, Ranks
 SUM_BYTES = 512 * 2**20
 """Memory that the gradients of a block of images may take."""
 
-_PANEL_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
+_PANEL_ENTRIES = {"cpu": 2**21, "cuda": 2**26}
 """Pairs times positions of a panel: its weights are multiplied with coefficients and patches in one product."""
 
 
@@ -215,15 +215,26 @@ def _add_panel(
     tile: tuple[int, int],
 ) -> None:
     """Add to the gradients at the images on the left what those on the right do to them, and the other way if it is asked for."""
-    weights = left.block.patches.new_empty(left.block.patches.shape[0], len(left.block), len(right.block))
-    for a in tiles(len(left.block), tile[0]):
-        one = left.block.take(a)
-        for b in tiles(len(right.block), tile[1]):
-            weights[:, a, b], terms = kernel.adjoint(one, right.block.take(b), grid)
-            for level, term in enumerate(terms):
-                at_left.terms[level][:, a] += term @ right.carried[level][:, b]
-                if at_right is not None:
-                    at_right.terms[level][:, b] += term.mT @ left.carried[level][:, a]
+    sizes = len(left.block), len(right.block)
+    weights = left.block.patches.new_empty(left.block.patches.shape[0], *sizes)
+    terms = [value.new_empty(len(value), *sizes) for value in right.carried]
+    within = left is right
+    rights = right.block.split(tile[1])
+    across = tiles(len(right.block), tile[1])
+    lefts, down = (rights, across) if within else (left.block.split(tile[0]), tiles(len(left.block), tile[0]))
+    for a, one in zip(down, lefts, strict=True):
+        for b, other in zip(across, rights, strict=True):
+            if within and b.start > a.start:
+                break
+            part, own_terms = kernel.adjoint(one, other, grid)
+            for whole, tile_of in zip([weights, *terms], [part, *own_terms], strict=True):
+                whole[:, a, b] = tile_of
+                if within and b.start < a.start:
+                    whole[:, b, a] = tile_of.mT
     at_left.weighted.baddbmm_(weights, right.outer)
+    for level, term in enumerate(terms):
+        at_left.terms[level].baddbmm_(term, right.carried[level])
     if at_right is not None:
         at_right.weighted.baddbmm_(weights.mT, left.outer)
+        for level, term in enumerate(terms):
+            at_right.terms[level].baddbmm_(term.mT, left.carried[level])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from agop.kernels.patch_kernel import Metric, PatchKernel, Strips, tiles
+from agop.kernels.patch_kernel import Metric, PatchKernel, Strips
 from agop.kernels.patches import PatchGrid
 from agop.ranks import ALONE, Ranks
 
@@ -39,26 +39,26 @@ def fill_patch_matrix(
     whole = len(mine) == len(pairs)
     total = sum(_cost(blocks, pair) for pair in mine) * len(work) or 1.0
     for rows in work:
-        current, left = -1, None
+        current, lefts = -1, []
         for first, second in mine:
             if first != current:
-                left = kernel.block(images[blocks[first]], grid, metric, rows)
+                lefts = kernel.block(images[blocks[first]], grid, metric, rows).split(strips.tile[0])
                 current = first
-            assert left is not None
-            own = first == second
-            right = left if own else kernel.block(images[blocks[second]], grid, metric, rows)
-            for place, a in enumerate(tiles(len(left), strips.tile[0])):
-                taken = left.take(a)
-                for other, b in enumerate(tiles(len(right), strips.tile[1])):
-                    if own and b.start >= a.stop:
+            rights = kernel.block(images[blocks[second]], grid, metric, rows).split(strips.tile[1])
+            part, own, below = K[blocks[first]][:, blocks[second]], first == second, 0
+            for place, left in enumerate(lefts):
+                at, across = slice(below, below + len(left)), 0
+                for other, right in enumerate(rights):
+                    skipped = whole and not ranks.alone and (place + other) % ranks.size != ranks.rank
+                    if own and across >= at.stop:
                         break
-                    if whole and not ranks.alone and (place + other) % ranks.size != ranks.rank:
-                        continue
-                    values = kernel.values(taken, right.take(b), grid)
-                    _part(K, blocks[first], a, blocks[second], b).add_(values)
+                    if not skipped:
+                        part[at, across : across + len(right)] += kernel.values(left, right, grid)
+                    across += len(right)
+                below = at.stop
                 if on_share is not None:
                     on_share(
-                        (done + _cost(blocks, (first, second)) * (a.stop / len(left)) ** (1 + own)) / total
+                        (done + _cost(blocks, (first, second)) * (below / len(part)) ** (1 + own)) / total
                     )
             done += _cost(blocks, (first, second))
     if not ranks.alone:
@@ -82,20 +82,16 @@ def cross_matrix_product(
     strips = Strips.of(kernel, grid, max(m, n), metric.rank(grid), budget=budget, device=images.device)
     for rows in strips.strips():
         for own in strips.blocks(m):
-            left = kernel.block(images[own], grid, metric, rows)
+            lefts = kernel.block(images[own], grid, metric, rows).split(strips.tile[0])
             for theirs in strips.blocks(n):
-                right = kernel.block(centers[theirs], grid, metric, rows)
-                for b in tiles(len(right), strips.tile[1]):
-                    taken, weights = right.take(b), coefficients[theirs][b]
-                    for a in tiles(len(left), strips.tile[0]):
-                        summed[own][a] += kernel.values(left.take(a), taken, grid) @ weights
+                rights = kernel.block(centers[theirs], grid, metric, rows).split(strips.tile[1])
+                weights = coefficients[theirs].split(strips.tile[1])
+                for part, left in zip(summed[own].split(strips.tile[0]), lefts, strict=True):
+                    for right, A in zip(rights, weights, strict=True):
+                        part += kernel.values(left, right, grid) @ A
     return summed
 
 
 def _cost(blocks: list[slice], pair: tuple[int, int]) -> float:
     first, second = (blocks[index].stop - blocks[index].start for index in pair)
     return first * second / (2 if pair[0] == pair[1] else 1)
-
-
-def _part(K: Tensor, first: slice, a: slice, second: slice, b: slice) -> Tensor:
-    return K[first.start + a.start : first.start + a.stop, second.start + b.start : second.start + b.stop]

@@ -42,9 +42,15 @@ class PatchBlock:
         return self.patches.shape[1]
 
     def take(self, rows: slice) -> PatchBlock:
-        """Some of the images."""
-        parts = tuple({name: value[:, rows] for name, value in part.items()} for part in self.parts)
-        return PatchBlock(self.patches[:, rows], parts)
+        """Some of the images, in memory of their own: a product over positions would jump through that of all."""
+        parts = tuple(
+            {name: value[:, rows].contiguous() for name, value in part.items()} for part in self.parts
+        )
+        return PatchBlock(self.patches[:, rows].contiguous(), parts)
+
+    def split(self, size: int) -> list[PatchBlock]:
+        """The images in tiles of `size`."""
+        return [self.take(rows) for rows in tiles(len(self), size)]
 
 
 @dataclass(frozen=True, eq=False)

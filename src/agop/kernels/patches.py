@@ -106,22 +106,22 @@ class PatchGrid:
         before, after = self.margins
         length, q, stride = values.shape[axis], self.patch_size, self.stride
         count = (length + before + after - q) // stride + 1
-        summed: Tensor | None = None
-        # the offset at which every output has an input comes first, so that the others can be added in place
-        for offset in sorted(range(q), key=lambda o: (abs(o - before), o)):
-            outputs, inputs = _overlap(offset - before, count, length, stride)
-            part = values.narrow(axis, 0, length)[_at(axis, inputs)]
-            if summed is None:
-                if outputs == slice(0, count) and q > 1:
-                    summed = part.clone(memory_format=torch.contiguous_format)
-                else:
-                    shape = list(values.shape)
-                    shape[axis] = count
-                    summed = values.new_zeros(shape)
-                    summed[_at(axis, outputs)] += part
-            else:
-                summed[_at(axis, outputs)] += part
-        assert summed is not None
+        parts = [(_overlap(o - before, count, length, stride)) for o in range(q)]
+        # inputs that every output has are added first, with no pass to clear memory
+        whole = [values[_at(axis, inputs)] for outputs, inputs in parts if outputs == slice(0, count)]
+        if len(whole) > 1:
+            summed = whole[0] + whole[1]
+        elif whole:
+            summed = whole[0].clone(memory_format=torch.contiguous_format)
+        else:
+            shape = list(values.shape)
+            shape[axis] = count
+            summed = values.new_zeros(shape)
+        for part in whole[2:]:
+            summed += part
+        for outputs, inputs in parts:
+            if outputs != slice(0, count):
+                summed[_at(axis, outputs)] += values[_at(axis, inputs)]
         return summed
 
     def _back(self, values: Tensor, axis: int, length: int) -> Tensor:
