@@ -128,7 +128,7 @@ def test_profiles_are_those_of_the_estimator(done):
     x = torch.from_numpy(data.x_train / data.x_train.max()).float().reshape(-1, 1, 8, 8)
     y = torch.from_numpy(data.y_train)
     model = DeepConvRFMClassifier(n_layers=2, width=3, n_iter=0, random_state=0)
-    model.fit(x[:48], y[:48], X_val=x[48:], y_val=y[48:])
+    model.fit(x[:48], y[:48])
     (view, _) = model.views(x[:12])
     h, labels = view.stages()["projected"].double(), y[:12]
     means = torch.stack([h[labels == c].mean(0) for c in labels.unique()])

@@ -176,19 +176,35 @@ def _kept(x: Float[Tensor, "n c h w"], told: Mapping[str, Any]) -> int:
 
 
 def run_deep(unit: Unit, folder: Path) -> list[str]:
-    """A kernel, a ConvRFM and a Deep ConvRFM with as many convolutions; the stages' collapse, and that of random convolutions."""
+    """A kernel, a ConvRFM and a Deep ConvRFM with as many convolutions; the stages' collapse, and that of random convolutions.
+
+    The held-out images choose iteration and stage of the machines that are compared by accuracy. They may choose the kernel itself, so
+    that the collapse is measured in a Deep ConvRFM each of whose stages has learned M once, and predicts with its last stage.
+    """
     told, (x, y, x_test, y_test) = dict(unit.options), _points(unit)
     scores, matrices = by_iteration(x, y, x_test, y_test, told | {"depth": told["stages"]})
     chosen = next(row for row in scores if row["chosen"])
-    accuracies = {"kernel": scores[0]["test_accuracy"], "ConvRFM": chosen["test_accuracy"]}
-    kept, profiles = _kept(x, told), []
-    for rule in ("agop", "identity"):
+    kept = _kept(x, told)
+
+    def stages(n_iter: int, **validation: Any) -> DeepConvRFMClassifier:
         model = DeepConvRFMClassifier(
-            n_layers=told["stages"], width=told["width"], patch_size=told["patch_size"], ridge=told["ridge"],
-            n_iter=told["iterations"] if rule == "agop" else 0, random_state=unit.seed,
+            n_layers=told["stages"], width=told["width"], patch_size=told["patch_size"], ridge=told["ridge"], n_iter=n_iter,
+            random_state=unit.seed,
         )  # fmt: skip
-        model.fit(x[:kept], y[:kept], X_val=x[kept:], y_val=y[kept:])
-        accuracies[f"Deep ConvRFM, {rule}"] = model.score(x_test, y_test)
+        return model.fit(x[:kept], y[:kept], **validation)
+
+    best = stages(told["iterations"], X_val=x[kept:], y_val=y[kept:])
+    models = {"agop": stages(1), "identity": stages(0)}
+    accuracies = {
+        "kernel": scores[0]["test_accuracy"],
+        "ConvRFM": chosen["test_accuracy"],
+        "Deep ConvRFM": best.score(x_test, y_test),
+        **{f"last stage, {rule}": model.score(x_test, y_test) for rule, model in models.items()},
+    }
+    rows = [{"machine": name, "test_accuracy": value} for name, value in accuracies.items()]
+    write_table(folder, "accuracy", pd.DataFrame(rows))
+    profiles = []
+    for rule, model in models.items():
         own = pd.concat([
             _collapse(model, images[: told["rows"]], labels[: told["rows"]]).assign(points=points)
             for points, images, labels in (("train", x[:kept], y[:kept]), ("test", x_test, y_test))
@@ -196,8 +212,6 @@ def run_deep(unit: Unit, folder: Path) -> list[str]:
         write_table(folder, f"profile-{rule}", own)
         profiles.append(own.assign(rule=rule))
     write_table(folder, "profile", pd.concat(profiles))
-    rows = [{"machine": name, "test_accuracy": value} for name, value in accuracies.items()]
-    write_table(folder, "accuracy", pd.DataFrame(rows))
     edges = _edges(matrices[1].double(), x[:kept], told["patch_size"], unit.seed)
     write_table(folder, "edges", pd.DataFrame([edges]))
     write_patches(folder, {"M of the ConvRFM": matrices[1].float()}, x_test[:6], plain=True)
