@@ -44,7 +44,7 @@ class Amounts:
 AMOUNTS = {
     "smoke": Amounts(
         network_points=400, widths=(16, 16, 16), epochs=8, rows=100, noise_points=250, noises=(0.0, 0.5), noise_depth=3,
-        iterations=2, n_test=300, star_side=20, star_patch=9, star_test=150, deep_points=250, stages=3, deep_width=16,
+        iterations=2, n_test=300, star_side=20, star_patch=7, star_test=150, deep_points=250, stages=3, deep_width=16,
     ),
     "small": Amounts(
         network_points=2000, widths=(32, 32, 32), epochs=10, rows=200, noise_points=300, noises=(0.0, 0.5), noise_depth=3,
