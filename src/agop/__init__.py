@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from agop.gradients import (
         AGOPMoments,
         LayerAGOPs,
+        PatchFilters,
         PowerFit,
         agop,
         agop_diagonal,
         agop_top,
+        conv_nfa,
         layer_agops,
         nfa,
         nfa_best_power,
         nfm,
+        patch_agop,
+        patch_energy,
+        patch_filters,
     )
 
     # collapse
@@ -49,6 +54,9 @@ if TYPE_CHECKING:
     # estimators
     from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
     from agop.machines import (
+        ConvRFMClassifier,
+        ConvRFMRegressor,
+        DeepConvRFMClassifier,
         DeepRFMClassifier,
         DeepRFMRegressor,
         PolynomialClassifier,
@@ -75,7 +83,10 @@ if TYPE_CHECKING:
 __version__ = _version("agop")
 
 _NAMES = {
-    "gradients": "AGOPMoments LayerAGOPs PowerFit agop agop_diagonal agop_top layer_agops nfa nfa_best_power nfm",
+    "gradients": (
+        "AGOPMoments LayerAGOPs PatchFilters PowerFit agop agop_diagonal agop_top conv_nfa layer_agops nfa nfa_best_power nfm "
+        "patch_agop patch_energy patch_filters"
+    ),
     "collapse": (
         "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
         "frame_distance nc1 nc2 nc3 nc4 nc5"
@@ -87,7 +98,8 @@ _NAMES = {
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
     "machines": (
-        "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
     "launch": "launched",
     "evidence": "Evidence Need",

@@ -98,7 +98,15 @@ def complete(line, shell="bash"):
 
 
 def test_completion_offers_verbs_options_and_values(tmp_path, monkeypatch):
-    assert complete("agop ") == ["deep-rfm", "network", "profile", "reproduce", "report", "datasets"]
+    assert complete("agop ") == [
+        "deep-rfm",
+        "conv-rfm",
+        "network",
+        "profile",
+        "reproduce",
+        "report",
+        "datasets",
+    ]
     assert complete("agop deep-rfm --ker") == ["--kernel"]
     assert complete("agop deep-rfm --kernel l") == ["laplace"]
     (tmp_path / "mine.npz").write_bytes(b"")

@@ -123,8 +123,18 @@ def test_fingerprint_sees_every_array(tmp_path, arrays):
 
 def test_registry_lists_the_bundled_set_first():
     sources = available()
-    assert [source.name for source in sources] == ["digits", "mnist", "fashion-mnist", "cifar10", "svhn"]
-    assert [source.bundled for source in sources] == [True, False, False, False, False]
+    names = [
+        "digits",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "svhn",
+        "stars",
+        "digits-in-noise",
+        "mnist-in-noise",
+    ]
+    assert [source.name for source in sources] == names
+    assert [source.bundled for source in sources] == [True, False, False, False, False, True, True, False]
     assert [source.name for source in sources] == list(DATA.own)
     digits = load("digits")
     assert (sources[0].n_train, sources[0].n_test, sources[0].shape) == (1400, 397, digits.shape)

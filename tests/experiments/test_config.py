@@ -141,6 +141,8 @@ def test_what_a_kind_says_of_itself_is_checked():
 def test_ranks_share_only_what_can_be_shared(tmp_path):
     with sharing(Ranks(0, 2)), pytest.raises(ValueError, match="kind: expected one whose work ranks share"):
         run("network", NetworkConfig(), tmp_path / "run")
-    with pytest.raises(ValueError, match="kind: expected one of 'deep-rfm', 'network', 'profile'"):
+    with pytest.raises(
+        ValueError, match="kind: expected one of 'deep-rfm', 'conv-rfm', 'network', 'profile'"
+    ):
         run("magic", NetworkConfig(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

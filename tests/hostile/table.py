@@ -92,7 +92,7 @@ MATRIX_CASES: dict[str, Callable[[Tensor], Any]] = {
     "float32": lambda good: good.float(),
     "half precision": lambda good: good.half(),
     "one row": lambda good: good[:1],
-    "duplicated rows": lambda good: good[:1].repeat(len(good), 1),
+    "duplicated rows": lambda good: good[:1].repeat(len(good), *[1] * (good.ndim - 1)),
     "constant column": lambda good: torch.cat([torch.ones_like(good[:, :1]), good[:, 1:]], 1),
     "strided": strided,
     "read-only": read_only,

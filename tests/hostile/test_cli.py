@@ -55,6 +55,17 @@ ROWS = {
         ("--out {d}/file", "can be written"), ("--out {d}/file/below", "can be written"), ("--out {d}/full", "thesis.tex"),
         ("more words", "unexpected extra argument"),
     ],
+    "conv-rfm": [
+        ("--data {d}/nan.npz", "NaN or infinite"), ("--data {d}/good.npz", "images"), ("--data mnist.csv", "data: expected one of"),
+        ("--kernel magic", "kernel"), ("--depth 0", "depth"), ("--stages -1", "stages"), ("--width 0", "width"),
+        ("--patch-size 0", "patch_size"), ("--patch-size 9", "patch_size"), ("--depth 4", "depth"), ("--stages 4", "depth"),
+        ("--stride 0", "stride"), ("--padding full", "padding"), ("--bandwidth 0", "bandwidth"), ("--iterations -1", "iterations"),
+        ("--ridge nan", "ridge"), ("--choose magic", "choose"), ("--choose cross-fitted --stages 2", "stages"),
+        ("--validation 1", "validation"), ("--n-agop 0", "n_agop"), ("--pictured 0", "pictured"), ("--dtype int8", "dtype"),
+        ("--max-memory lots", "max_memory"), ("--max-memory 1KB", "max_memory"), ("--device nowhere", "device"),
+        ("--device cuda:99", "device"), ("--out {d}/file", "can be written"), ("--out {d}/full", "thesis.tex"),
+        ("--magic", "No such option"),
+    ],
     "network": [
         ("--data {d}/nan.npz", "NaN or infinite"), ("--arch magic", "arch"), ("--width 0", "width"), ("--depth -1", "depth"),
         ("--epochs 0", "epochs"), ("--lr nan", "lr"), ("--batch-size 0", "batch_size"), ("--loss magic", "loss"),
@@ -108,7 +119,7 @@ def test_every_verb_is_in_the_table():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-@pytest.mark.parametrize("verb", ["deep-rfm", "network"])
+@pytest.mark.parametrize("verb", ["deep-rfm", "conv-rfm", "network"])
 def test_a_device_that_is_not_there(verb, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as caught:

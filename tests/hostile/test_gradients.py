@@ -32,6 +32,10 @@ with torch.random.fork_rng():
         nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)).double(),
     )
     RELU = nn.ReLU()
+    CNN = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2)).double()
+IMAGES = torch.randn(5, 2, 4, 4, generator=GENERATOR, dtype=torch.float64)
+FILTERS = CNN[0].weight.detach().flatten(1)
+M = FILTERS.mT @ FILTERS
 
 F_CASES = {
     "None": lambda good: None,
@@ -80,6 +84,7 @@ MODULES = {
     "a tensor": lambda good: PSD,
     "several layers": lambda good: NET,
 }
+LAYER = options("", "nowhere", "*", [], ["0"], 3, None, nn.Conv2d, "2")
 
 SUBJECTS = []
 for name, function in {
@@ -121,6 +126,21 @@ SUBJECTS += [
         "nfa_best_power", "between", lambda v: agop.nfa_best_power(PSD, PSD, between=v).correlation, (0.1, 1.5),
         options((1.5, 0.1), (0, 0), (-1, 1), (0.1,), "ab", 3, (float("nan"), 1.0), (0.1, 1e6)),
     ),
+    Subject("patch_agop", "model", lambda v: agop.patch_agop(v, "0", IMAGES), CNN, MODELS),
+    Subject("patch_agop", "layer", lambda v: agop.patch_agop(CNN, v, IMAGES), "0", LAYER),
+    Subject("patch_agop", "X", lambda v: agop.patch_agop(CNN, "0", v), IMAGES),
+    Subject("patch_agop", "positions", lambda v: agop.patch_agop(CNN, "0", IMAGES, positions=v), "sum", FLAGS),
+    Subject("conv_nfa", "X", lambda v: list(agop.conv_nfa(CNN, v).values()), IMAGES, nan=True),
+    Subject("conv_nfa", "layers", lambda v: list(agop.conv_nfa(CNN, IMAGES, v).values()), None, LAYERS),
+    Subject("conv_nfa", "power", lambda v: list(agop.conv_nfa(CNN, IMAGES, power=v).values()), 1.0, REAL, nan=True),
+    Subject("patch_filters", "M", lambda v: agop.patch_filters(v, 2).filters, M),
+    Subject("patch_filters", "channels", lambda v: agop.patch_filters(M, v).filters, 2, NUMBER),
+    Subject("patch_filters", "n", lambda v: agop.patch_filters(M, 2, n=v).filters, 4, NUMBER),
+    Subject("patch_energy", "M", lambda v: agop.patch_energy(v, IMAGES), M),
+    Subject("patch_energy", "X", lambda v: agop.patch_energy(M, v), IMAGES),
+    Subject("patch_energy", "stride", lambda v: agop.patch_energy(M, IMAGES, stride=v), 1, NUMBER, nan=True),
+    Subject("patch_energy", "padding", lambda v: agop.patch_energy(M, IMAGES, padding=v), "valid", FLAGS),
+    Subject("patch_energy", "at", lambda v: agop.patch_energy(M, IMAGES, at=v), "pixels", FLAGS),
     Subject("psd_power", "M", lambda v: psd_power(v, 0.5).coordinates, PSD),
     Subject("psd_power", "power", lambda v: psd_power(PSD, v).coordinates, 0.5, REAL),
     Subject("matrix_correlation", "A", lambda v: matrix_correlation(v, PSD), PSD, nan=True),

@@ -20,6 +20,9 @@ DATA: Registry[Source] = Registry(
         "nlgp": "agop.datasets.nlgp:NLGP",
         "nlgp-gaussian": "agop.datasets.nlgp:NLGP_GAUSSIAN",
         "boolean": "agop.datasets.boolean:BOOLEAN",
+        "stars": "agop.datasets.stars:STARS",
+        "digits-in-noise": "agop.datasets.in_noise:DIGITS_IN_NOISE",
+        "mnist-in-noise": "agop.datasets.in_noise:MNIST_IN_NOISE",
     },
 )
 """By name, in the order in which they are listed."""

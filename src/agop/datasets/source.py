@@ -35,7 +35,7 @@ class Source:
         `read(root=, download=, seed=, **parameters)` returns the arrays: `root` is the folder of files, `download` whether missing ones
         may be fetched, `seed` that of a generated set.
     parameters
-        What a generated set can be asked for, with the defaults.
+        What a generated set, or one that puts the points of files into something drawn, can be asked for, with the defaults.
 
     """
 
@@ -69,6 +69,6 @@ class Source:
     def called(self, seed: int, parameters: Mapping[str, Any]) -> str:
         """The set in a sentence: whose it is, and what a generated one was drawn from."""
         words = f"{self.origin}'s {self.name}"
-        if self.kind != "generated":
+        if self.kind != "generated" and not self.parameters:
             return words
         return f"{words} ({', '.join([f'seed {seed}', *(f'{k} {v}' for k, v in parameters.items())])})"

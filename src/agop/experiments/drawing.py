@@ -86,7 +86,9 @@ class Drawing:
     ----------
     kind
         "series": named curves, means over seeds with one standard deviation around them; "stages": a measure at the three stages of a
-        layer; "accuracy": by layer, on training and test points; "gram": class-sorted Gram matrices; "matrix": a grid of matrices.
+        layer; "accuracy": by layer, on training and test points; "gram": class-sorted Gram matrices; "matrix": a grid of matrices;
+        "filters" and "energy": top eigenvectors of patch matrices, and where in images their energy lies, as
+        `agop.experiments.patch_pictures` writes both.
     stem
         The name of the file.
     section
@@ -94,7 +96,7 @@ class Drawing:
     title, subtitle, caption
         Words in the figure and below it.
     table
-        The gathered table, or, for "gram" and "matrix", the unit's table.
+        The gathered table, or, for the kinds that draw a file, the unit's table.
     curves, y
         What is drawn; `y` alone is one curve of the drawing's table, for "stages" the measure.
     x, labels, log, x_add
@@ -117,7 +119,7 @@ class Drawing:
     split
         A column: a figure for each of its values.
     file, arrays
-        Of "gram" and "matrix": the unit's .npz, and rows of (array, its title).
+        Of the kinds that draw no table: the unit's .npz, and rows of (array, its title); none for filters and energies: all matrices.
     data
         "each" data set has its figure, or there is one for "all" of them (with a column `data`).
     part

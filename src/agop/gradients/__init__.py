@@ -1,19 +1,27 @@
 """What a function or a network looks at: average gradient outer products, of its input and of every layer."""
 
 from agop.gradients.ansatz import PowerFit, nfa, nfa_best_power, nfm
+from agop.gradients.energy import patch_energy
+from agop.gradients.filters import PatchFilters, patch_filters
 from agop.gradients.layers import LayerAGOPs, layer_agops
 from agop.gradients.outer import AGOPMoments, agop
+from agop.gradients.patches import conv_nfa, patch_agop
 from agop.gradients.sketch import agop_diagonal, agop_top
 
 __all__ = [
     "AGOPMoments",
     "LayerAGOPs",
+    "PatchFilters",
     "PowerFit",
     "agop",
     "agop_diagonal",
     "agop_top",
+    "conv_nfa",
     "layer_agops",
     "nfa",
     "nfa_best_power",
     "nfm",
+    "patch_agop",
+    "patch_energy",
+    "patch_filters",
 ]

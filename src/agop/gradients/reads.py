@@ -42,7 +42,10 @@ _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
 )
 
-DEFAULT_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *_CONVOLUTIONS, nn.MultiheadAttention, nn.RNNBase)
+CONVOLUTIONS: tuple[type[nn.Module], ...] = tuple(_CONVOLUTIONS)
+"""The layers that read patches."""
+
+DEFAULT_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, nn.MultiheadAttention, nn.RNNBase)
 """The layers with a matrix that multiplies what they read."""
 
 Emit = Callable[[Tensor, str], Tensor]
@@ -63,9 +66,8 @@ def reads_of(module: nn.Module) -> list[Read]:
     """The ways `module` reads its input; one for all but attention, which projects twice."""
     if _forwards_as(module, nn.Linear):
         return [Read("", _at_output, _tokens, lambda: _floating(module.weight)[None])]
-    for kind, axes in _CONVOLUTIONS.items():
-        if _forwards_as(module, kind) and type(module)._conv_forward is kind._conv_forward:  # type: ignore[attr-defined]
-            return [_convolution(module, axes)]
+    if axes := _axes_of_patches(module):
+        return [_convolution(module, axes)]
     if isinstance(module, nn.MultiheadAttention):
         out = module.out_proj
         return [
@@ -73,6 +75,19 @@ def reads_of(module: nn.Module) -> list[Read]:
             Read(".out_proj", _at_output, _tokens, lambda: _floating(out.weight)[None]),
         ]
     return [Read("", _at_input, _channel_rows if isinstance(module, _CHANNELS_FIRST) else _generic_rows)]
+
+
+def reads_patches(module: nn.Module) -> bool:
+    """Whether `module` is a convolution that multiplies patches by `weight` and does nothing else."""
+    return _axes_of_patches(module) > 0
+
+
+def _axes_of_patches(module: nn.Module) -> int:
+    """How many axes the patches have that a convolution reads; 0 for another module."""
+    for kind, axes in _CONVOLUTIONS.items():
+        if _forwards_as(module, kind) and type(module)._conv_forward is kind._conv_forward:  # type: ignore[attr-defined]
+            return axes
+    return 0
 
 
 def _forwards_as(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 from agop._lazy import on_first_use
 
 if TYPE_CHECKING:
+    from agop.machines.conv_rfm import ConvRFMClassifier, ConvRFMRegressor
+    from agop.machines.deep_conv_rfm import DeepConvRFMClassifier
     from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
     from agop.machines.memory import MemoryEstimate, estimate_memory
     from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
     from agop.machines.rfm import RFMClassifier, RFMRegressor
 
 __all__ = [
+    "ConvRFMClassifier",
+    "ConvRFMRegressor",
+    "DeepConvRFMClassifier",
     "DeepRFMClassifier",
     "DeepRFMRegressor",
     "MemoryEstimate",
@@ -24,6 +29,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ConvRFMClassifier": "conv_rfm",
+    "ConvRFMRegressor": "conv_rfm",
+    "DeepConvRFMClassifier": "deep_conv_rfm",
     "DeepRFMClassifier": "deep_rfm",
     "DeepRFMRegressor": "deep_rfm",
     "MemoryEstimate": "memory",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from agop.ranks import Ranks, current
 Callback = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration or layer with (index from 0, how many in all, its history entry); may raise to stop the fit."""
 
-_MAY_CHANGE = frozenset(
+MAY_CHANGE = frozenset(
     (
         "n_iter",
         "n_layers",
@@ -51,6 +51,9 @@ E = TypeVar("E", bound="KernelEstimator")
 class KernelEstimator(BaseEstimator):
     """Shared ground of the four estimators; a subclass gives `_fit_samples`, `_decision` and `_targets`."""
 
+    may_change: ClassVar[frozenset[str]] = MAY_CHANGE
+    """See `MAY_CHANGE`."""
+
     seed_: int
     data_digest_: str
 
@@ -71,6 +74,14 @@ class KernelEstimator(BaseEstimator):
     ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
         """Targets (n, c) and labels (or None) of `n` rows; what `fit` learns of them is in `learned`, which is empty at first."""
         raise TypeError("a subclass reads targets")
+
+    def _rows(self, X: Any, *, reset: bool, device: Any, dtype: Any) -> tuple[Float[Tensor, "n d"], Place]:
+        """Samples as rows where they are computed with; `reset` learns their number of features."""
+        return _inputs.check_X(self, X, reset=reset, device=device, dtype=dtype)
+
+    def _holds_out(self) -> bool:
+        """Whether `fit` holds a share of the samples out."""
+        return self.validation is not None
 
     def fit(
         self: E,
@@ -112,7 +123,7 @@ class KernelEstimator(BaseEstimator):
             lambda: self._read(X, y, sample_weight, X_val, y_val, sample_weight_val)
         )
         self._agree(ranks)
-        if self.validation is not None and validation is None:
+        if self._holds_out() and validation is None:
             samples, validation = samples.split(self._share(), self.seed_)
         if not (self.verbose and ranks.is_main):
             self._fit_samples(samples, validation, callback, progress)
@@ -127,9 +138,7 @@ class KernelEstimator(BaseEstimator):
         """Training samples, and those to validate on if they were passed, of a fit that begins or goes on."""
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
-        X, place = _inputs.check_X(
-            self, X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype
-        )
+        X, place = self._rows(X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype)
         learned: dict[str, Any] = {}
         Y, labels = self._targets("y", y, len(X), place, learned)
         weight = _inputs.check_weight("sample_weight", sample_weight, len(X), place)
@@ -166,7 +175,7 @@ class KernelEstimator(BaseEstimator):
             return None
         if X is None or y is None:
             raise _checks.bad_value("X_val, y_val", "both", "one of them", "pass samples and their targets")
-        X, _ = _inputs.check_X(self, X, reset=False, device=place.device, dtype=place.dtype)
+        X, _ = self._rows(X, reset=False, device=place.device, dtype=place.dtype)
         Y, labels = self._targets("y_val", y, len(X), place, learned)
         weight = _inputs.check_weight("sample_weight_val", sample_weight, len(X), place)
         return Samples(X, Y, labels, weight).that_count()
@@ -188,7 +197,7 @@ class KernelEstimator(BaseEstimator):
         settings = {
             name: repr(value.item() if isinstance(value, np.generic) else value)
             for name, value in self.get_params(deep=False).items()
-            if name not in _MAY_CHANGE
+            if name not in self.may_change
         }
         if not hasattr(self, "seed_"):
             self.seed_ = _inputs.seed_from(self.random_state)
@@ -214,8 +223,7 @@ class KernelEstimator(BaseEstimator):
     def _checked(self, X: Any) -> tuple[Float[Tensor, "m d"], Place]:
         """New samples for a fitted estimator, where and in what it computes."""
         check_is_fitted(self)
-        X, place = _inputs.check_X(self, X, reset=False, device=self.device_, dtype=self.dtype_)
-        return X, place
+        return self._rows(X, reset=False, device=self.device_, dtype=self.dtype_)
 
     def save(self, path: str | Path, centers: str | None = None) -> None:
         """Write the fitted estimator to a safetensors file, atomically and without pickle; see `load`.

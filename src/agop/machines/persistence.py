@@ -19,6 +19,10 @@ from torch import Tensor
 
 from agop import _checks, _store
 from agop.kernels import Kernel, named
+from agop.kernels.cntk import CNTK
+from agop.kernels.patch_kernel import PatchKernel
+from agop.kernels.patches import PatchGrid
+from agop.machines.conv_machine import ConvMachine
 from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring import OTHERWISE, Damaged, restored
 
@@ -39,15 +43,20 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
             name: _text(name, value) for name, value in vars(estimator).items() if _is_text(name, estimator)
         },
     }
-    is_polynomial = isinstance(estimator.machine_, Polynomial)
-    if not is_polynomial:
+    is_polynomial, is_image = (
+        isinstance(estimator.machine_, Polynomial),
+        isinstance(estimator.machine_, ConvMachine),
+    )
+    if not is_polynomial and not is_image:
         header["kernel"] = _plain("kernel", estimator.machine_.kernel)
     if hasattr(estimator, "feature_names_in_"):
         header["feature_names"] = [str(name) for name in estimator.feature_names_in_]
     if hasattr(estimator, "classes_"):
         header["classes"] = _classes(estimator.classes_)
     is_deep = hasattr(estimator, "layers_")
-    if is_polynomial:
+    if is_image:
+        tensors = _stage_tensors(estimator, header) if is_deep else _conv_tensors(estimator, header)
+    elif is_polynomial:
         tensors = _polynomial_tensors(estimator, header)
     else:
         tensors = _deep_tensors(estimator, header) if is_deep else _rfm_tensors(estimator)
@@ -97,7 +106,9 @@ def _plain(name: str, value: Any) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if name in ("bandwidth", "ridge", "shape") and isinstance(value, list | tuple | np.ndarray):
+    if name in ("bandwidth", "ridge", "shape", "image_shape") and isinstance(
+        value, list | tuple | np.ndarray
+    ):
         return [_plain(name, candidate) for candidate in value]
     if name == "random_state":
         return None  # a generator has moved on; the seed that was drawn from it is saved
@@ -157,6 +168,40 @@ def _polynomial_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Ten
         "intercept": polynomial.intercept,
         "coefficients": polynomial.coefficients,
     }
+
+
+def _conv_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
+    machine = estimator.machine_
+    header["patches"] = _patches(machine.kernel, machine.grid)
+    tensors = {
+        "agop": estimator.agop_,
+        "center": machine.metric.center,
+        "centers": machine.centers,
+        "coefficients": machine.coefficients,
+    }
+    if machine.metric.root is not None:
+        tensors["root"] = machine.metric.root.double()
+    if estimator._matrix_ is not None:
+        tensors["next"] = estimator._matrix_.double()
+    return tensors
+
+
+def _stage_tensors(estimator: Any, header: dict[str, Any]) -> dict[str, Tensor]:
+    header["stages"] = []
+    tensors = {"training_points": estimator.X_fit_}
+    for index, stage in enumerate(estimator.layers_):
+        header["stages"].append(_patches(stage.kernel, stage.grid))
+        for name in ("agop", "weight", "coefficients"):
+            tensors[f"{index}.{name}"] = getattr(stage, name)
+        if stage.root is not None:
+            tensors[f"{index}.root"] = stage.root.double()
+    return tensors
+
+
+def _patches(kernel: PatchKernel, grid: PatchGrid) -> dict[str, Any]:
+    """A kernel of patches and where they lie, as JSON."""
+    own = asdict(kernel) if isinstance(kernel, CNTK) else _plain("kernel", kernel.kernel)  # type: ignore[attr-defined]
+    return {"kind": type(kernel).__name__, "kernel": own, "grid": asdict(grid)}
 
 
 def _halved(points: Tensor) -> tuple[Tensor, int]:

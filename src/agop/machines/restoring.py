@@ -14,8 +14,14 @@ from sklearn.base import is_classifier
 from torch import Tensor
 
 from agop.kernels import Kernel
+from agop.kernels.cntk import CNTK
+from agop.kernels.patch_kernel import Metric, PatchKernel
+from agop.kernels.patch_radial import PatchAverage
+from agop.kernels.patches import PatchGrid
 from agop.kernels.registry import KERNELS
 from agop.machines.chain import Chain
+from agop.machines.conv_machine import ConvMachine
+from agop.machines.conv_stage import ConvStage
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
 from agop.machines.kernel_ridge import KernelMachine
@@ -29,6 +35,9 @@ _MAPS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "FourierFeatures": (FourierFeatures, ("frequencies", "phases")),
     "IdentityFeatures": (IdentityFeatures, ()),
 }
+_IMAGE_ESTIMATORS = ("ConvRFMRegressor", "ConvRFMClassifier", "DeepConvRFMClassifier")
+_WIDE = ("root", "next")
+"""Tensors that stay in float64 whatever the dtype of the estimator."""
 _LABELS = re.compile(r"str|object|bool|u?int(8|16|32|64)|float(16|32|64)")
 OTHERWISE = (
     "machine_",
@@ -38,6 +47,7 @@ OTHERWISE = (
     "coordinates_",
     "kernel_",
     "_chains_",
+    "_matrix_",
     "classes_",
     "feature_names_in_",
 )
@@ -65,15 +75,19 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     _set_fitted(estimator, _of_type(header, "fitted", dict))
     estimator.device_ = str(device)
     dtype = torch.float64 if type(estimator).__name__ in _POLYNOMIALS else _dtype(estimator)
-    points = "training_points" if "maps" in header else "centers"
+    points = "training_points" if "maps" in header or "stages" in header else "centers"
     if "centers_exponent" in header:
         tensors[points] = _widened(tensors[points], _of_type(header, "centers_exponent", int), dtype)
     for key, value in tensors.items():
-        if value.dtype != dtype or not bool(torch.isfinite(value).all()):
-            raise Damaged(f"tensor {key!r} is not made of finite numbers in {str(dtype)[6:]}")
+        own = torch.float64 if key.rpartition(".")[2] in _WIDE and name in _IMAGE_ESTIMATORS else dtype
+        if value.dtype != own or not bool(torch.isfinite(value).all()):
+            raise Damaged(f"tensor {key!r} is not made of finite numbers in {str(own)[6:]}")
     tensors = {key: value.to(device) for key, value in tensors.items()}
     if type(estimator).__name__ in _POLYNOMIALS:
         _restore_polynomial(estimator, _of_type(header, "monomials", dict), tensors)
+    elif name in _IMAGE_ESTIMATORS:
+        restore = _restore_stages if "stages" in header else _restore_images
+        restore(estimator, header, tensors)
     elif "maps" in header:
         kernel = _kernel(_of_type(header, "kernel", dict))
         _restore_layers(estimator, _of_type(header, "maps", list), tensors, kernel)
@@ -96,6 +110,8 @@ def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     """The estimator with its constructor's arguments; `fit` checks their values, as it does for everybody's."""
     known = inspect.signature(cls).parameters
     lists = ("ridge", "shape") if cls.__name__ in _POLYNOMIALS else ("bandwidth",)
+    if cls.__name__ in _IMAGE_ESTIMATORS:
+        lists = ("image_shape",)
     for name, value in parameters.items():
         if name not in known:
             raise Damaged(f"{cls.__name__} has no parameter {name!r}")
@@ -106,8 +122,9 @@ def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
             raise Damaged(f"parameter {name!r} is {type(value).__name__}")
         if isinstance(default, bool) and not isinstance(value, bool | int):
             raise Damaged(f"parameter {name!r} is neither true nor false")
-    if isinstance(parameters.get("shape"), list):
-        parameters = {**parameters, "shape": tuple(parameters["shape"])}
+    for shape in ("shape", "image_shape"):
+        if isinstance(parameters.get(shape), list):
+            parameters = {**parameters, shape: tuple(parameters[shape])}
     estimator = cls(**{k: _kernel(v) if isinstance(v, dict) else v for k, v in parameters.items()})
     if "precision" in known and estimator.precision not in PRECISIONS:
         raise Damaged("parameter 'precision' is none of " + ", ".join(PRECISIONS))
@@ -187,6 +204,90 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
         kernel, tensors["centers"], tensors["coefficients"], estimator.precision
     )
     estimator._chains_ = _chains(estimator.history_, kernel, tensors)
+
+
+def _patch_kernel(value: dict[str, Any], shape: tuple[int, int, int]) -> tuple[PatchKernel, PatchGrid]:
+    """A kernel of patches and its grid, for images of a shape."""
+    grid = PatchGrid(**_of_type(value, "grid", dict))
+    if grid.shape != shape:
+        raise Damaged("patches of images of another shape")
+    kind, own = value.get("kind"), _of_type(value, "kernel", dict)
+    if kind not in ("CNTK", "PatchAverage"):
+        raise Damaged("a kernel of patches of an unknown kind")
+    kernel: PatchKernel = CNTK(**own) if kind == "CNTK" else PatchAverage(_kernel(own))
+    grid.sides(kernel.depth)
+    return kernel, grid
+
+
+def _image_shape(estimator: Any) -> tuple[int, int, int]:
+    shape = getattr(estimator, "image_shape_", None)
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 3
+        or not all(type(side) is int and side > 0 for side in shape)
+    ):
+        raise Damaged("image_shape_ is no shape of images")
+    if math.prod(shape) != estimator.n_features_in_:
+        raise Damaged("image_shape_ does not belong to n_features_in_")
+    estimator.image_shape_ = tuple(shape)
+    return estimator.image_shape_
+
+
+def _optional(tensors: dict[str, Tensor], name: str, rows: int) -> dict[str, tuple[int, ...]]:
+    """What is expected of a factor of M that may be missing."""
+    return {name: (rows, _matrix(tensors, name).shape[1])} if name in tensors else {}
+
+
+def _restore_images(estimator: Any, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    kernel, grid = _patch_kernel(_of_type(header, "patches", dict), _image_shape(estimator))
+    (n, c), d, pixels = _matrix(tensors, "coefficients").shape, grid.features, grid.pixels
+    expected: dict[str, tuple[int, ...]] = {"agop": (d, d), "center": (pixels,), "centers": (n, pixels)}
+    expected |= {"coefficients": (n, c)} | _optional(tensors, "root", d)
+    _shapes(tensors, expected | ({"next": (d, d)} if "next" in tensors else {}))
+    _index(estimator, "best_iteration_", len(estimator.history_))
+    if not all(type(entry.get("learned")) is bool for entry in estimator.history_):
+        raise Damaged("history_ does not say what was learned")
+    estimator.agop_, estimator._matrix_ = tensors["agop"], tensors.get("next")
+    metric = Metric(tensors.get("root"), tensors["center"])
+    estimator.machine_ = ConvMachine(kernel, grid, metric, tensors["centers"], tensors["coefficients"])
+
+
+def _restore_stages(estimator: Any, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    stages, points, shape = (
+        _of_type(header, "stages", list),
+        _matrix(tensors, "training_points"),
+        _image_shape(estimator),
+    )
+    if not stages or len(stages) != len(estimator.history_):
+        raise Damaged("stages that do not belong together")
+    c = _matrix(tensors, "0.coefficients").shape[1]
+    expected: dict[str, tuple[int, ...]] = {"training_points": (len(points), estimator.n_features_in_)}
+    parts: list[tuple[PatchKernel, PatchGrid]] = []
+    for index, value in enumerate(stages):
+        kernel, grid = _patch_kernel(value if isinstance(value, dict) else {}, shape)
+        width, d = _matrix(tensors, f"{index}.weight").shape[0], grid.features
+        expected |= {f"{index}.agop": (d, d), f"{index}.weight": (width, d)}
+        expected |= {f"{index}.coefficients": (len(points), c)} | _optional(tensors, f"{index}.root", d)
+        parts.append((kernel, grid))
+        shape = (width, *grid.sides()[0])
+    _shapes(tensors, expected)
+    if estimator._n_features_out != math.prod(shape):
+        raise Damaged("stages that do not belong together")
+    largest = max([math.prod(shape), *(grid.pixels for _, grid in parts)])
+    if 4 * len(points) * largest * points.element_size() > psutil.virtual_memory().available:
+        raise Damaged(f"{len(points):,} images with {largest:,} numbers do not fit into the free memory")
+    best = _index(estimator, "best_layer_", len(stages))
+    estimator.X_fit_, estimator.layers_ = points, []
+    for index, (kernel, grid) in enumerate(parts):
+        weight, coefficients = tensors[f"{index}.weight"], tensors[f"{index}.coefficients"]
+        stage = ConvStage(
+            tensors[f"{index}.agop"], tensors.get(f"{index}.root"), weight, coefficients, kernel, grid
+        )
+        estimator.layers_.append(stage)
+        if index == best:
+            estimator.machine_ = stage.machine(points)
+        if index < best:
+            points = stage(points)
 
 
 def _restore_polynomial(estimator: Any, stored: dict[str, Any], tensors: dict[str, Tensor]) -> None:

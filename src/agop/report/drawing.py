@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from agop._checks import bad_value, one_of
 from agop.experiments.drawing import Above, Curve, Drawing, Line, Pick
 from agop.report import figures, style
+from agop.report.patches import energy_maps, filter_grid
+from agop.report.record import Patches
 from agop.report.series import mark, series_figure
 
 Tables = Mapping[str, pd.DataFrame]
@@ -51,7 +53,7 @@ def plates(drawing: Drawing, tables: Tables, arrays: Arrays, data: str) -> Itera
             words = _Words(drawing, data, [])
             yield Plate(
                 words("stem"), drawing.section, words("caption"), (), draw(drawing, found, words),
-                raster=True, wide=drawing.kind == "gram",
+                raster=True, wide=drawing.kind != "matrix",
             )  # fmt: skip
         return
     draw_frame = _FRAMES[one_of("kind of drawing", drawing.kind, _FRAMES)]
@@ -290,6 +292,33 @@ def _matrix(drawing: Drawing, arrays: Mapping[str, np.ndarray], words: _Words) -
     return figure
 
 
+def _filters(drawing: Drawing, arrays: Mapping[str, np.ndarray], words: _Words) -> Figure:
+    """Top eigenvectors of patch matrices, those that the drawing names in its order, or all of the file."""
+    found = Patches.of(arrays)
+    chosen = _chosen_arrays(drawing, found.filters)
+    shares = {title: found.shares[name] for name, title in chosen}
+    return filter_grid(
+        {title: found.filters[name] for name, title in chosen}, shares=shares, title=words("title")
+    )
+
+
+def _energy(drawing: Drawing, arrays: Mapping[str, np.ndarray], words: _Words) -> Figure:
+    """Maps of patch energy under the images that they are of."""
+    found = Patches.of(arrays)
+    chosen = _chosen_arrays(drawing, found.energies)
+    return energy_maps(
+        found.images, {title: found.energies[name] for name, title in chosen}, title=words("title")
+    )
+
+
+def _chosen_arrays(drawing: Drawing, there: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
+    """Names in the file, and what stands beside them."""
+    chosen = [pair for row in drawing.arrays for pair in row] or [(name, name) for name in there]
+    for name, _ in chosen:
+        one_of(f"arrays of drawing {drawing.stem!r}", name, there)
+    return chosen
+
+
 _FRAMES: dict[str, Callable[[Drawing, Tables, _Words], Figure]] = {
     "series": _series,
     "stages": _stages,
@@ -298,4 +327,6 @@ _FRAMES: dict[str, Callable[[Drawing, Tables, _Words], Figure]] = {
 _ARRAYS: dict[str, Callable[[Drawing, Mapping[str, np.ndarray], _Words], Figure]] = {
     "gram": _gram,
     "matrix": _matrix,
+    "filters": _filters,
+    "energy": _energy,
 }

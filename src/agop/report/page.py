@@ -15,6 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from agop import __version__
 from agop.report import charts, citation, images, measured, network_figures, style
+from agop.report.iterations import iteration_drawings
+from agop.report.patches import patch_drawings
 from agop.report.record import RunRecord
 from agop.report.table import layer_table
 
@@ -70,6 +72,7 @@ def _run(index: int, record: RunRecord) -> dict[str, Any]:
         "classes": [gram.class_names[label] for label in dict.fromkeys(gram.labels.tolist())] if gram else [],
         "gram_points": len(gram.labels) if gram else 0,
         "pictures": network_figures.pictures(network_figures.drawings(record.path, record.shown)),
+        "patches": network_figures.pictures([*iteration_drawings(record), *patch_drawings(record)]),
         "whole": measured.of_whole(record),
         "curves": network_figures.pictures(measured.curve_drawings(record)),
     }

@@ -16,6 +16,7 @@ from agop._checks import bad_type, bad_value, shown
 from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.files import read_json
 from agop.experiments.manifest import check_tables
+from agop.experiments.patch_pictures import PATCHES
 from agop.experiments.rundir import CONFIG, FORMAT, RESULT
 from agop.profiles.shown import Shown, look_of
 
@@ -33,6 +34,36 @@ class Gram:
     matrices: Mapping[tuple[int, str], Float[np.ndarray, "n n"]]
     labels: Int[np.ndarray, " n"]
     class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Filters and energies of patch matrices by name, as `agop.experiments.patch_pictures` writes them, and the images of the energies."""
+
+    filters: Mapping[str, Float[np.ndarray, "k c q q"]]
+    shares: Mapping[str, Float[np.ndarray, " k"]]
+    images: Float[np.ndarray, "n c h w"]
+    energies: Mapping[str, Float[np.ndarray, "n rows columns"]]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Patches:
+        """Sort the arrays of a file; one of another shape than its name promises is a `ValueError`."""
+        parts: dict[str, dict[str, np.ndarray]] = {"filters": {}, "shares": {}, "energies": {}}
+        for name, array in arrays.items():
+            kind, slash, of = name.partition("/")
+            if slash and kind in parts:
+                parts[kind][of] = array.astype(np.float64)
+        images = arrays["images"].astype(np.float64)
+        for of, filters in parts["filters"].items():
+            shares = parts["shares"][of]
+            if filters.ndim != 4 or shares.shape != filters.shape[:1] or not len(shares):
+                raise ValueError(f"{of[:40]!r} has no filters (k, c, q, q) with their shares")
+        for of, energies in parts["energies"].items():
+            if images.ndim != 4 or energies.ndim != 3 or len(energies) != len(images) or not len(images):
+                raise ValueError(f"{of[:40]!r} has no map for each image")
+        if not parts["filters"]:
+            raise ValueError("no filters")
+        return cls(parts["filters"], parts["shares"], images, parts["energies"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +98,7 @@ class RunRecord:
     whole: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    patches: Patches | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunRecord:
@@ -110,6 +142,7 @@ class RunRecord:
             profile=_table(folder / "profile.csv", ("layer", "stage")),
             layers=_table_if_there(folder / "layers.csv", ("layer",)),
             gram=_gram(folder / "gram.npz"),
+            patches=_patches(folder / PATCHES),
             whole=_readable(folder / "whole.csv", ()),
             curves=_readable(folder / "curves.csv", CURVES),
             shown=_shown(result),
@@ -211,3 +244,13 @@ def _gram(path: Path) -> Gram | None:
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
         raise bad_value("run", "readable Gram matrices", f"{str(path)!r} ({reason})", _REMEDY) from None
+
+
+def _patches(path: Path) -> Patches | None:
+    if not path.exists():
+        return None
+    try:
+        return Patches.of(read_arrays(path, _MOST_GRAM_BYTES))
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:200]
+        raise bad_value("run", "readable pictures of patches", f"{str(path)!r} ({reason})", _REMEDY) from None

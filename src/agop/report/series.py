@@ -11,7 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from agop.experiments.drawing import Line
 from agop.report import figures, style
@@ -26,6 +26,10 @@ def mark(index: int, *, marker: bool = True, line: bool = True) -> Mark:
     """The look of the series with this number: a colour and a shape that doubles it."""
     shape = MARKERS[index % len(MARKERS)] if marker else ""
     return Mark(COLOURS[index % len(COLOURS)], shape, "circle", "solid", "-" if line else "")
+
+
+_FEW = 12
+"""Up to this span an axis of whole numbers, such as iterations, has ticks at whole numbers only."""
 
 
 def series_figure(
@@ -127,4 +131,6 @@ def _plain_axis(axes: Axes, values: pd.Series, log: bool) -> None:
     else:
         axes.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
         axes.xaxis.set_major_formatter(ScalarFormatter())
+        if high - low <= _FEW and (values == values.round()).all():
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=False, axis="x")

@@ -10,7 +10,9 @@ from pathlib import Path
 from agop._checks import bad_value, shown
 from agop.experiments.files import write_text
 from agop.report import figures, measured, network_figures, style
+from agop.report.iterations import iteration_drawings
 from agop.report.page import render
+from agop.report.patches import patch_drawings
 from agop.report.record import RunRecord
 
 PAGE, FIGURES = "report.html", "figures"
@@ -48,7 +50,12 @@ def write_report(path: str | os.PathLike[str]) -> Path:
         )
         figures.save(grid, folder, "gram")
     drawn = network_figures.drawings(record.path, record.shown)
-    for drawing in [*drawn, *measured.curve_drawings(record)]:
+    for drawing in [
+        *drawn,
+        *iteration_drawings(record),
+        *patch_drawings(record),
+        *measured.curve_drawings(record),
+    ]:
         figures.save(drawing.make(), folder, drawing.stem)
     write_text(record.path / PAGE, render([record]))
     return record.path / PAGE

@@ -19,6 +19,7 @@ STUDIES: Registry[Study] = Registry(
         "ingrosso2022": "agop.experiments.studies.ingrosso2022:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
+        "beaglehole2023": "agop.experiments.studies.beaglehole2023:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""

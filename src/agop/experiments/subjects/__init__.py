@@ -15,6 +15,7 @@ SUBJECTS: Registry[SubjectKind[Any]] = Registry(
     "agop.subjects",
     {
         "deep-rfm": "agop.experiments.subjects.deep_rfm_config:KIND",
+        "conv-rfm": "agop.experiments.subjects.conv_rfm_config:KIND",
         "network": "agop.experiments.subjects.network_config:KIND",
         "profile": "agop.experiments.subjects.user_model_config:KIND",
     },
