@@ -20,6 +20,7 @@ for these there is the direct route.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -95,6 +96,7 @@ def kernel_agop(
     *,
     cells: Int[Tensor, " n"] | None = None,
     sample_weight: Float[Tensor, " n"] | None = None,
+    center: bool = False,
     weights: Float[Tensor, "n n"] | None = None,
     route: str | None = None,
     ranks: Ranks = ALONE,
@@ -112,6 +114,8 @@ def kernel_agop(
         products, O(n²d), are done in it, because a square root of the AGOP turns an error of 1e-7 into one of 3e-4.
     cells
         A partition of the points whose members may nearly coincide, as integers; changes rounding only.
+    center
+        Subtract the outer products of the mean gradients, :math:`\sum_c \bar g_c \bar g_c^T`: the covariance of the gradients.
     weights
         The (n, n) gradient weights if the caller has them; overwritten when samples are weighted.
     route
@@ -137,8 +141,12 @@ def kernel_agop(
     root = None
     if sample_weight is not None:
         # with W̃ = diag(√w) W diag(√w) and A / √w the formulas stay as they are, and W̃ stays symmetric
-        total, root = float(sample_weight.double().sum()), sample_weight.to(A.dtype).sqrt()[:, None]
-        A = A / root
+        shares = (
+            sample_weight.double()
+        )  # of a size that squares and sums hold in any dtype; only ratios count
+        shares = shares / 2.0 ** math.frexp(float(shares.max()))[1]
+        total, root = float(shares.sum()), shares.sqrt()[:, None]
+        A, root = (A / root).to(A.dtype), root.to(A.dtype)
         outward = None if outward is None else (outward[0] * root, outward[1])
         if weights is not None:
             weights.mul_(root).mul_(root.mT)
@@ -150,7 +158,11 @@ def kernel_agop(
             chosen = "direct"
     if chosen == "direct":
         summed = _direct(kernel, points, A, parts, weights, root, outward, ranks, on_share or _nobody)
-    return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
+    matrix = (summed + summed.mT) / (2 * total)
+    if center:
+        mean = _mean_gradients(kernel, points, A, weights, root, outward) / total
+        matrix = matrix - mean.mT @ mean
+    return KernelAGOP(matrix, chosen, cancellation)
 
 
 def _nobody(share: float) -> None:
@@ -178,6 +190,27 @@ def _weighted_block(
     W = kernel.block(points, rows, points, dtype, value=False)[1]
     assert W is not None
     return W if root is None else W.mul_(root[rows]).mul_(root.mT)
+
+
+def _mean_gradients(
+    kernel: Kernel,
+    points: Points,
+    A: Float[Tensor, "n c"],
+    weights: Float[Tensor, "n n"] | None,
+    root: Float[Tensor, "n 1"] | None,
+    outward: tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]] | None,
+) -> Float[Tensor, "c d"]:
+    r"""Sums of (weighted) gradients over the centres: with u = √w, :math:`(u \circ W A)^T Z - (A \circ W u)^T Z`."""
+    n, Z = len(A), points.values
+    u = A.new_ones(n, 1) if root is None else root
+    total = Z.new_zeros(A.shape[1], Z.shape[1])
+    for rows in row_blocks(n, rows_per_block(n, 3 * n * Z.element_size())):
+        W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
+        along = u[rows] * (W @ A) - A[rows] * (W @ u)
+        total += along.to(Z.dtype).mT @ Z[rows]
+    if outward is not None:
+        total += (u * outward[0]).to(Z.dtype).mT @ outward[1].to(Z.dtype)
+    return total
 
 
 def _direct(

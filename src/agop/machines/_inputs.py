@@ -29,18 +29,24 @@ class Place:
     given_device: torch.device
     given_dtype: torch.dtype
 
-    def returned(self, values: Tensor) -> Any:
-        """`values` as what the user passed: on its device as a tensor, or as a NumPy array."""
-        values = values.to(self.given_dtype)
+    def returned(self, values: Tensor, dtype: torch.dtype | None = None) -> Any:
+        """`values` as what the user passed: on its device as a tensor, or as a NumPy array; in its dtype unless another is named."""
+        values = values.to(self.given_dtype if dtype is None else dtype)
         return values.to(self.given_device) if self.given_tensor else values.cpu().numpy()
 
 
 def check_X(
     estimator: BaseEstimator, X: Any, *, reset: bool, device: Any, dtype: Any
 ) -> tuple[Float[Tensor, "n d"], Place]:
-    """Validate a design matrix by scikit-learn's rules and place it; the input itself is never written to."""
+    """Validate a design matrix by scikit-learn's rules, on the device where it will be computed with but in its own dtype.
+
+    The input itself is never written to.
+    """
     wanted = _wanted_dtype(dtype)
+    _refuse_equal_names(X)
     if isinstance(X, Tensor):
+        if X.layout == torch.strided and not (X.is_floating_point() or X.is_complex()):
+            X = X.double()  # as an array of whole numbers
         X = _checks.floating("X", X.detach(), ndim=2)
         if X.shape[0] == 0 or X.shape[1] == 0:
             raise _checks.bad_value("X", "at least one row and one column", f"shape {tuple(X.shape)}")
@@ -58,12 +64,27 @@ def check_X(
         given_device=values.device,
         given_dtype=values.dtype,
     )
-    placed = values.to(place.device, place.dtype)
+    return values.to(place.device), place
+
+
+def rounded(values: Float[Tensor, "n d"], dtype: torch.dtype) -> Float[Tensor, "n d"]:
+    """Rows in the dtype that is computed in, which must hold them."""
+    placed = values.to(dtype)
     if not bool(torch.isfinite(placed).all()):
         raise _checks.bad_value(
-            "X", f"values within the range of {place.dtype}", "larger ones", "rescale or use float64"
+            "X", f"values within the range of {dtype}", "larger ones", "rescale or use float64"
         )
-    return placed, place
+    return placed
+
+
+def _refuse_equal_names(X: Any) -> None:
+    """Raise if two columns of a frame have one name: nobody could say which is meant."""
+    names = list(getattr(X, "columns", ())) if not isinstance(X, np.ndarray | Tensor) else []
+    if all(isinstance(name, str) for name in names) and len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise _checks.bad_value(
+            "X", "columns with different names", f"{twice[0]!r} more than once", "rename one of them"
+        )
 
 
 def _check_columns(estimator: BaseEstimator, d: int, reset: bool) -> None:
@@ -89,34 +110,33 @@ def _wanted_dtype(dtype: Any) -> torch.dtype | None:
     return _DTYPES[name]
 
 
-def _no_targets() -> ValueError:
+def no_targets() -> ValueError:
     return ValueError(
         "y: expected one target per row of X, got None (fit requires y to be passed, but the target y is None)."
     )
 
 
 def check_targets(name: str, y: Any, n: int, place: Place) -> tuple[Float[Tensor, "n c"], bool]:
-    """Regression targets as an (n, c) tensor, and whether they came with one axis."""
+    """Regression targets as an (n, c) tensor in float64, and whether they came with one axis."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if y is None:
-        raise _no_targets()
+        raise no_targets()
     array = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=False)
     if array.ndim not in (1, 2):
         raise _checks.bad_value(name, "one or two axes", f"shape {array.shape}")
     _checks.same_length("X" + name[1:], n, name, len(array))
-    targets = torch.from_numpy(np.array(array)).to(place.device, place.dtype)
-    return targets.reshape(n, -1), array.ndim == 1
+    return torch.from_numpy(np.array(array)).to(place.device).reshape(n, -1), array.ndim == 1
 
 
 def check_labels(
-    name: str, y: Any, n: int, known: np.ndarray | None = None
-) -> tuple[np.ndarray, Int[Tensor, " n"]]:
-    """The sorted classes (the `known` ones if given), and the index of each label among them."""
+    name: str, y: Any, n: int, known: np.ndarray | None = None, counts: np.ndarray | None = None
+) -> tuple[np.ndarray, Int[Tensor, " m"]]:
+    """The sorted classes (the `known` ones if given), and the index of each label among them, of the rows that count (None: all)."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if y is None:
-        raise _no_targets()
+        raise no_targets()
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = column_or_1d(array, warn=True)
@@ -132,6 +152,8 @@ def check_labels(
     if array.dtype.kind == "O":
         _distinct(name, array)
     check_classification_targets(array)
+    if counts is not None:
+        array = array[counts]
     if known is not None:
         index = np.searchsorted(known, array).clip(max=len(known) - 1)
         if not (known[index] == array).all():
@@ -159,12 +181,12 @@ def _distinct(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def signed_one_hot(index: Int[Tensor, " n"], n_classes: int, place: Place) -> Float[Tensor, "n c"]:
     """+1 in the column of the class, −1 elsewhere."""
-    hot = torch.full((len(index), n_classes), -1.0, dtype=place.dtype, device=place.device)
+    hot = torch.full((len(index), n_classes), -1.0, dtype=torch.float64, device=place.device)
     return hot.scatter_(1, index.to(place.device)[:, None], 1.0)
 
 
 def check_weight(name: str, sample_weight: Any, n: int, place: Place) -> Float[Tensor, " n"] | None:
-    """Sample weights, finite and not negative, or None."""
+    """Sample weights in float64 whatever the dtype of X, finite and not negative, or None."""
     if sample_weight is None:
         return None
     if isinstance(sample_weight, Tensor):
@@ -174,7 +196,7 @@ def check_weight(name: str, sample_weight: Any, n: int, place: Place) -> Float[T
     )
     if not weights.sum() > 0:
         raise _checks.bad_value(name, "some positive weight", "none", "weight at least one sample")
-    return torch.from_numpy(weights).to(place.device, place.dtype)
+    return torch.from_numpy(np.array(weights)).to(place.device)
 
 
 def seed_from(random_state: Any) -> int:

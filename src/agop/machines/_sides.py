@@ -20,14 +20,14 @@ class KernelRegressor(RegressorMixin, KernelEstimator):
     """The regression side: targets with one or two axes."""
 
     def _targets(
-        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any]
-    ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
+        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any], counts: np.ndarray | None
+    ) -> tuple[Float[Tensor, "m c"], Int[Tensor, " m"] | None]:
         Y, one_axis = _inputs.check_targets(name, y, n, place)
         known = learned.setdefault("n_outputs_", Y.shape[1])
         learned.setdefault("_one_axis_", one_axis)
         if Y.shape[1] != known:
             raise _checks.bad_value(name, f"{known} columns like y", f"{Y.shape[1]}")
-        return Y, None
+        return (Y if counts is None else Y[torch.from_numpy(counts).to(Y.device)]), None
 
     def predict(self, X: Any) -> Any:
         """Predicted targets, with as many axes as `y` had in `fit`."""
@@ -35,7 +35,8 @@ class KernelRegressor(RegressorMixin, KernelEstimator):
         return self._as_targets(self._decision(X), place)
 
     def _as_targets(self, values: Float[Tensor, "m c"], place: Place) -> Any:
-        return place.returned(values[:, 0] if self._one_axis_ else values)
+        values = values[:, 0] if self._one_axis_ else values
+        return place.returned(values, self._scale_of_targets().dtype(place.given_dtype))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -48,9 +49,9 @@ class KernelClassifier(ClassifierMixin, KernelEstimator):
     """The classification side: labels of any kind, fitted as ±1 one-hot targets."""
 
     def _targets(
-        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any]
-    ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
-        classes, index = _inputs.check_labels(name, y, n, learned.get("classes_"))
+        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any], counts: np.ndarray | None
+    ) -> tuple[Float[Tensor, "m c"], Int[Tensor, " m"] | None]:
+        classes, index = _inputs.check_labels(name, y, n, learned.get("classes_"), counts)
         learned["classes_"] = classes
         return _inputs.signed_one_hot(index, len(classes), place), index
 

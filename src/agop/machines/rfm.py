@@ -12,16 +12,19 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels import named
+from agop.kernels import KERNELS, Kernel, named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
 from agop.machines._base import Callback, KernelEstimator
+from agop.machines._inputs import rounded
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
 from agop.machines.chain import Chain
+from agop.machines.columns import SCALINGS, Columns
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS
@@ -41,11 +44,16 @@ class _RFM(KernelEstimator):
         self,
         kernel: Any = "laplace",
         bandwidth: Any = 10.0,
+        bandwidth_factor: Any = 1.0,
+        bandwidth_at: Any = "start",
         ridge: Any = 1e-3,
         n_iter: Any = 5,
         diagonal: Any = False,
         power: Any = 0.5,
         scale: Any = "max",
+        center_gradients: Any = False,
+        scaling: Any = "columns",
+        center_targets: Any = True,
         solver: Any = "auto",
         tolerance: Any = 1e-6,
         max_rank: Any = None,
@@ -61,11 +69,16 @@ class _RFM(KernelEstimator):
     ) -> None:
         self.kernel = kernel
         self.bandwidth = bandwidth
+        self.bandwidth_factor = bandwidth_factor
+        self.bandwidth_at = bandwidth_at
         self.ridge = ridge
         self.n_iter = n_iter
         self.diagonal = diagonal
         self.power = power
         self.scale = scale
+        self.center_gradients = center_gradients
+        self.scaling = scaling
+        self.center_targets = center_targets
         self.solver = solver
         self.tolerance = tolerance
         self.max_rank = max_rank
@@ -88,7 +101,9 @@ class _RFM(KernelEstimator):
     ) -> None:
         n_iter, solver = current().together(lambda: self._check_parameters(samples))
         solver = solver.agreed(current())
-        kernels = named.make_kernels(self.kernel, self.bandwidth, samples.X)
+        kernels = named.make_kernels(
+            self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
+        )
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
                 "bandwidth",
@@ -99,7 +114,12 @@ class _RFM(KernelEstimator):
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
         begun = getattr(self, "_chains_", ())
-        self._chains_ = (*begun, *(Chain(kernel, identity) for kernel in kernels[len(begun) :]))
+        each = self.bandwidth_at == "each" and isinstance(self.kernel, str)
+        chains = [
+            Chain(kernel, identity, moves=each and isinstance(asked, str))
+            for kernel, asked in kernels.items()
+        ]
+        self._chains_ = (*begun, *chains[len(begun) :])
         done = max(len(chain.history) for chain in self._chains_) - 1
         if done > n_iter:
             raise _checks.bad_value(
@@ -124,10 +144,11 @@ class _RFM(KernelEstimator):
         _checks.real("power", self.power, above=0)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
+        _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
-        return n_iter, Solver.of(self).chosen(needs, n, self.ridge, memory, samples.X.device)
+        return n_iter, Solver.of(self).chosen(needs, n, float(self.ridge), memory, samples.X.device)
 
     def _iterate(
         self, place: int, samples: Samples, validation: Samples | None, solver: Solver, tell: StepHook
@@ -136,30 +157,35 @@ class _RFM(KernelEstimator):
         start = time.perf_counter()
         chain, X = self._chains_[place], samples.X
         coordinates, facts = self._coordinates(chain, samples)
-        learns = chain.iteration < self.n_iter
+        X = X @ coordinates if chain.iteration else X
+        kernel = self._kernel_of(chain, X, samples.weight)
+        learns = chain.iteration < int(self.n_iter)
         fit = fit_kernel_machine(
-            chain.kernel,
-            X @ coordinates if chain.iteration else X,
+            kernel,
+            X,
             samples.Y,
             float(self.ridge),
             cells=samples.cells,
             sample_weight=samples.weight,
             precision=self.precision,
             with_agop=learns,
+            center_gradients=bool(self.center_gradients),
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
             solver=solver,
             initial=chain.coefficients,
             on_step=tell,
         )
-        entry = {"iteration": chain.iteration, "bandwidth": getattr(chain.kernel, "bandwidth", None)}
+        entry: dict[str, Any] = {"candidate": place, "iteration": chain.iteration}
+        entry["bandwidth"] = getattr(kernel, "bandwidth", None)
         entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
         learned = {
             "machine_": fit.machine,
-            "kernel_": chain.kernel,
+            "kernel_": kernel,
             "bandwidth_": entry["bandwidth"],
             "coordinates_": coordinates,
             "agop_": chain.matrix.to(X.dtype),
+            "best_candidate_": place,
             "best_iteration_": chain.iteration,
         }
         if validation is not None:
@@ -172,7 +198,9 @@ class _RFM(KernelEstimator):
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
         coefficients = fit.machine.coefficients if solver.name == "cg" else None
-        chains[place] = Chain(chain.kernel, matrix, chain.iteration + learns, history, coefficients)
+        chains[place] = Chain(
+            chain.kernel, matrix, chain.iteration + learns, history, coefficients, chain.moves
+        )
         learned |= {"_chains_": tuple(chains), "history_": [e for link in chains for e in link.history]}
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
@@ -181,7 +209,9 @@ class _RFM(KernelEstimator):
         """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""
         if not chain.iteration:
             return chain.matrix.clone(), {"dimensions": len(chain.matrix), "left_out": 0.0}
-        raised = psd_power(chain.matrix, self.power)
+        if not bool((chain.matrix - chain.matrix.diagonal().diag()).any()):
+            return self._weighted_columns(chain, samples)
+        raised = psd_power(chain.matrix, float(self.power))
         coordinates, left_out = numerical_row_space(
             samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
         )
@@ -190,12 +220,29 @@ class _RFM(KernelEstimator):
         # an eigenbasis is a matter of rounding, which differs between unlike machines
         return current().from_main(coordinates.to(samples.X.dtype)), facts
 
+    def _weighted_columns(
+        self, chain: Chain, samples: Samples
+    ) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
+        """The map of a diagonal M, which mixes nothing and leaves out columns of weight zero only."""
+        weights = chain.matrix.diagonal()
+        kept = (weights > 0).nonzero()[:, 0]
+        coordinates = torch.diag(weights.pow(float(self.power)))[:, kept]
+        facts: dict[str, Any] = {"rank": len(kept), "clipped": len(weights) - len(kept)}
+        facts |= {"dimensions": len(kept), "left_out": 0.0}
+        return current().from_main(coordinates.to(samples.X.dtype)), facts
+
+    def _kernel_of(self, chain: Chain, X: Float[Tensor, "n r"], weight: Float[Tensor, " n"] | None) -> Kernel:
+        """The kernel of the next fit; with a bandwidth that is taken anew from the points as the metric now has them."""
+        if not (chain.moves and chain.iteration):
+            return chain.kernel
+        return named.make_kernel(self.kernel, "median", X, weight, factor=self.bandwidth_factor)
+
     def _is_best(self, place: int, iteration: int, score: float) -> bool:
         """Whether no fit so far has this validation score; of equal ones the first bandwidth, then the first iteration."""
         if not hasattr(self, "machine_"):
             return True
-        best = [chain.kernel for chain in self._chains_].index(self.kernel_)
-        return (score, -place, -iteration) > (self.validation_score_, -best, -self.best_iteration_)
+        best = (self.validation_score_, -self.best_candidate_, -self.best_iteration_)
+        return (score, -place, -iteration) > best
 
     def _next_matrix(
         self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
@@ -216,7 +263,31 @@ class _RFM(KernelEstimator):
         return M
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
+        values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
+        return self._scale_of_targets().restored(values)
+
+    def _learn_columns(self, samples: Samples) -> None:
+        _checks.one_of("scaling", self.scaling, SCALINGS)
+        kernel = (
+            KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
+        )
+        centered = bool(getattr(kernel, "shift_invariant", True))
+        columns = Columns.of(samples.X, samples.weight, self.scaling, centered=centered)
+        self.column_means_, self.column_scales_ = columns.means, columns.scales
+
+    def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m d"]:
+        return rounded(Columns(self.column_means_, self.column_scales_)(X, dtype), dtype)
+
+    @property
+    def agop_in_units_(self) -> Float[Tensor, "d d"]:
+        r"""`agop_` with respect to the columns as they were passed, in float64: :math:`D^{-1} M D^{-1}` with D = diag(`column_scales_`).
+
+        Row and column of a column without variation are 0. Of an M that `scale` has rescaled, only ratios mean something.
+        """
+        check_is_fitted(self)
+        scales = self.column_scales_
+        inverse = torch.where(scales > 0, 1 / torch.where(scales > 0, scales, 1.0), 0.0)
+        return self.agop_.double() * inverse * inverse[:, None]
 
 
 _PARAMETERS = r"""
