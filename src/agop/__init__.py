@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agop.probes.redundancy import Redundancy, redundancy
 
     # estimators
-    from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
+    from agop.kernels import L1, Gaussian, Laplace, Lpq, ReLUNNGP, ReLUNTK
     from agop.machines import (
         DeepRFMClassifier,
         DeepRFMRegressor,
@@ -78,7 +78,7 @@ _NAMES = {
     ),
     "probes.dropout": "dropout_penalty",
     "probes.redundancy": "Redundancy redundancy",
-    "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
+    "kernels": "Gaussian L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),

@@ -15,7 +15,7 @@ precision right at deep collapse.
 Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
 :math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
 Kernels of angles have gradients that point outward as well (`Kernel.outward`), :math:`G_c = L_c \hat Z + \mathrm{diag}(s_c) \hat Z`;
-for these there is the direct route.
+for these there is the direct route. Kernels of single columns (`Kernel.partials`) give their gradients column by column.
 """
 
 from __future__ import annotations
@@ -133,7 +133,10 @@ def kernel_agop(
     outward = kernel.outward(points, points, A)
     if outward is not None and route == "gram":
         raise _checks.bad_value("route", "'direct' for a kernel of angles", "'gram'")
-    chosen = "direct" if outward is not None else route or cheaper_route(n, d, c)
+    if not kernel.rotation_invariant and route == "gram":
+        raise _checks.bad_value("route", "'direct' for a kernel of single columns", "'gram'")
+    direct_only = outward is not None or not kernel.rotation_invariant
+    chosen = "direct" if direct_only else route or cheaper_route(n, d, c)
     if chosen == "gram" and weights is None:
         weights = A.new_empty(n, n)
         fill_kernel_matrix(kernel, points, weights=weights)
@@ -156,12 +159,16 @@ def kernel_agop(
         summed, cancellation = _gram(A, parts, weights, ranks, on_share or _nobody)
         if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
             chosen = "direct"
-    if chosen == "direct":
+    mean: Float[Tensor, "c d"] | None = None
+    if not kernel.rotation_invariant:
+        summed, mean = _by_columns(kernel, points, A, weights, root, ranks, on_share or _nobody)
+    elif chosen == "direct":
         summed = _direct(kernel, points, A, parts, weights, root, outward, ranks, on_share or _nobody)
     matrix = (summed + summed.mT) / (2 * total)
     if center:
-        mean = _mean_gradients(kernel, points, A, weights, root, outward) / total
-        matrix = matrix - mean.mT @ mean
+        if mean is None:
+            mean = _mean_gradients(kernel, points, A, weights, root, outward)
+        matrix = matrix - mean.mT @ mean / total**2
     return KernelAGOP(matrix, chosen, cancellation)
 
 
@@ -190,6 +197,35 @@ def _weighted_block(
     W = kernel.block(points, rows, points, dtype, value=False)[1]
     assert W is not None
     return W if root is None else W.mul_(root[rows]).mul_(root.mT)
+
+
+def _by_columns(
+    kernel: Kernel,
+    points: Points,
+    A: Float[Tensor, "n c"],
+    weights: Float[Tensor, "n n"] | None,
+    root: Float[Tensor, "n 1"] | None,
+    ranks: Ranks,
+    on_share: Callable[[float], None],
+) -> tuple[Float[Tensor, "d d"], Float[Tensor, "c d"]]:
+    """Sums of outer products of gradients, and of gradients, for a kernel that has these column by column: n²d(1 + c) operations."""
+    (n, c), d, mine = A.shape, points.values.shape[1], ranks.share(len(A))
+    Z = points.values
+    summed, mean = Z.new_zeros(d, d), Z.new_zeros(c, d)
+    bytes_per_row = 4 * n * Z.element_size() + 2 * c * d * Z.element_size()
+    for rows in row_blocks(mine.stop - mine.start, rows_per_block(n, bytes_per_row)):
+        rows = slice(mine.start + rows.start, mine.start + rows.stop)
+        W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
+        partials = kernel.partials(W, Z[rows], Z, A)
+        assert partials is not None
+        G = Z.new_empty(rows.stop - rows.start, c, d)
+        for column, values in enumerate(partials):
+            G[:, :, column] = values
+        mean += G.sum(0) if root is None else torch.einsum("b,bcd->cd", root[rows, 0].to(G), G)
+        G = G.flatten(0, 1)
+        summed.addmm_(G.mT, G)
+        on_share((rows.stop - mine.start) / (mine.stop - mine.start))
+    return ranks.sum_(summed), ranks.sum_(mean)
 
 
 def _mean_gradients(

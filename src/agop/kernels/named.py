@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from agop import _checks
 from agop.kernels.angular import AngularKernel
 from agop.kernels.base import Kernel
-from agop.kernels.distance import squared_distances
+from agop.kernels.distance import Points
 from agop.kernels.registry import KERNELS
 
 
@@ -62,7 +63,8 @@ def make_kernel(
         return KERNELS[name]()
     if isinstance(bandwidth, str):
         _checks.one_of("bandwidth", bandwidth, ["median"])
-        bandwidth = _checks.real("bandwidth_factor", factor, above=0) * median_distance(X, weight)
+        points = KERNELS[name](bandwidth=1.0).points  # type: ignore[call-arg]
+        bandwidth = _checks.real("bandwidth_factor", factor, above=0) * median_distance(X, weight, points)
     return KERNELS[name](bandwidth=_checks.real("bandwidth", bandwidth, above=0))  # type: ignore[call-arg]
 
 
@@ -73,9 +75,12 @@ def kernel_name(kernel: Kernel) -> str:
 
 
 def median_distance(
-    X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None = None, at_most: int = 1000
+    X: Float[Tensor, "n d"],
+    weight: Float[Tensor, " n"] | None = None,
+    prepared: Callable[[Tensor], Points] = Points,
+    at_most: int = 1000,
 ) -> float:
-    """The lower weighted median distance between rows of `X` that differ; 1 if none do.
+    """The lower weighted median distance between rows of `X` that differ; 1 if none do. `prepared` rows know what a distance is.
 
     A pair counts with the product of both weights, so that a row with weight k is k rows. Of more than `at_most` different rows those are
     taken that stand at evenly spaced shares of the weight in the rows' lexicographic order: which ones does not depend on the order they
@@ -91,7 +96,8 @@ def median_distance(
         chosen, times = torch.unique(chosen, return_counts=True)
         rows, mass = rows[chosen], times.double()
     i, j = torch.triu_indices(len(rows), len(rows), 1, device=X.device)
-    distances, order = squared_distances(rows)[i, j].sqrt().sort()
+    points = prepared(rows)
+    distances, order = points.distances(slice(None), points)[i, j].sort()
     upto = (mass[i] * mass[j])[order].cumsum(0)
     upto, distances = upto[distances > 0], distances[distances > 0]
     if distances.numel() == 0:

@@ -104,6 +104,7 @@ class _RFM(KernelEstimator):
         kernels = named.make_kernels(
             self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
         )
+        self._check_metric(next(iter(kernels)), n_iter)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
                 "bandwidth",
@@ -149,6 +150,15 @@ class _RFM(KernelEstimator):
         needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
         return n_iter, Solver.of(self).chosen(needs, n, float(self.ridge), memory, samples.X.device)
+
+    def _check_metric(self, kernel: Kernel, n_iter: int) -> None:
+        """Whether this kernel can have a metric learned, and of this kind."""
+        if n_iter and not kernel.learns:
+            expected = "0 for a kernel whose gradients have no useful second moment (p < 0.7)"
+            raise _checks.bad_value("n_iter", expected, f"{n_iter}", "set n_iter=0, or a larger p")
+        if n_iter and not kernel.mixes_columns and not self.diagonal:
+            expected = f"True for kernel={named.kernel_name(kernel)!r}, which sums over single columns"
+            raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
 
     def _iterate(
         self, place: int, samples: Samples, validation: Samples | None, solver: Solver, tell: StepHook
@@ -212,9 +222,12 @@ class _RFM(KernelEstimator):
         if not bool((chain.matrix - chain.matrix.diagonal().diag()).any()):
             return self._weighted_columns(chain, samples)
         raised = psd_power(chain.matrix, float(self.power))
-        coordinates, left_out = numerical_row_space(
-            samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
-        )
+        if chain.kernel.rotation_invariant:
+            coordinates, left_out = numerical_row_space(
+                samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
+            )
+        else:
+            coordinates, left_out = raised.matrix, 0.0
         facts: dict[str, Any] = {"rank": raised.rank, "clipped": raised.clipped}
         facts |= {"dimensions": coordinates.shape[1], "left_out": left_out}
         # an eigenbasis is a matter of rounding, which differs between unlike machines
