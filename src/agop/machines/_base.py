@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,9 @@ E = TypeVar("E", bound="KernelEstimator")
 
 class KernelEstimator(BaseEstimator):
     """Shared ground of the four estimators; a subclass gives `_fit_samples`, `_decision` and `_targets`."""
+
+    _takes_tables: ClassVar[bool] = False
+    """Whether columns may hold categories and gaps."""
 
     seed_: int
     data_digest_: str
@@ -134,7 +137,13 @@ class KernelEstimator(BaseEstimator):
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
         X, place = _inputs.check_X(
-            self, X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype
+            self,
+            X,
+            reset=not self.__sklearn_is_fitted__(),
+            device=self.device,
+            dtype=self.dtype,
+            gaps=self._takes_tables,
+            counts=_inputs.counting(sample_weight) if self._takes_tables else None,
         )
         learned: dict[str, Any] = {}
         samples = self._samples("", X, y, sample_weight, place, learned)
@@ -220,7 +229,8 @@ class KernelEstimator(BaseEstimator):
             return None
         if X is None or y is None:
             raise _checks.bad_value("X_val, y_val", "both", "one of them", "pass samples and their targets")
-        X, _ = _inputs.check_X(self, X, reset=False, device=place.device, dtype=place.dtype)
+        options: dict[str, Any] = {"device": place.device, "dtype": place.dtype, "gaps": self._takes_tables}
+        X, _ = _inputs.check_X(self, X, reset=False, **options)
         return self._samples("_val", X, y, sample_weight, place, learned)
 
     def _share(self) -> float:
@@ -266,7 +276,8 @@ class KernelEstimator(BaseEstimator):
     def _checked(self, X: Any) -> tuple[Float[Tensor, "m d"], Place]:
         """New samples for a fitted estimator, where and in what it computes."""
         check_is_fitted(self)
-        X, place = _inputs.check_X(self, X, reset=False, device=self.device_, dtype=self.dtype_)
+        options: dict[str, Any] = {"device": self.device_, "dtype": self.dtype_, "gaps": self._takes_tables}
+        X, place = _inputs.check_X(self, X, reset=False, **options)
         return self._placed(X, place.dtype), place
 
     def save(self, path: str | Path, centers: str | None = None) -> None:

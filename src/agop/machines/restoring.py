@@ -53,6 +53,7 @@ EXACT = ("column_means_", "column_scales_", "target_means_", "target_scales_")
 _MOST = float(np.finfo(np.float64).max)
 
 _RFM_0_1 = {
+    "categorical_features": None,
     "bandwidth_factor": 1.0,
     "bandwidth_at": "start",
     "center_gradients": False,
@@ -120,6 +121,8 @@ def _untouched(estimator: Any, tensors: dict[str, Tensor], header: dict[str, Any
     )
     if "monomials" in header:
         del kinds["column"]
+    if "column" in kinds:
+        estimator.categories_, estimator.missing_indicator_ = None, []
     if "best_iteration_" in header["fitted"]:
         estimator.best_candidate_ = _best_candidate(estimator, header)
     made: dict[str, Tensor] = {}
@@ -166,7 +169,7 @@ def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
 def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     """The estimator with its constructor's arguments; `fit` checks their values, as it does for everybody's."""
     known = inspect.signature(cls).parameters
-    lists = ("ridge", "shape") if cls.__name__ in _POLYNOMIALS else ("bandwidth",)
+    lists = ("ridge", "shape") if cls.__name__ in _POLYNOMIALS else ("bandwidth", "categorical_features")
     for name, value in parameters.items():
         if name not in known:
             raise Damaged(f"{cls.__name__} has no parameter {name!r}")
@@ -243,7 +246,7 @@ def _matrix(tensors: dict[str, Tensor], name: str) -> Tensor:
 
 
 def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel) -> None:
-    d = estimator.n_features_in_
+    d = _encoded(estimator)
     r = _matrix(tensors, "coordinates").shape[1]
     n, c = _matrix(tensors, "coefficients").shape
     following: dict[str, tuple[int, ...]] = {
@@ -259,6 +262,29 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
         kernel, tensors["centers"], tensors["coefficients"], estimator.precision
     )
     estimator._chains_ = _chains(estimator, kernel, tensors)
+
+
+def _encoded(estimator: Any) -> int:
+    """How many columns the machine sees; categories and gaps are checked before they are counted."""
+    d = estimator.n_features_in_
+    levels, gaps = (getattr(estimator, name, None) for name in ("categories_", "missing_indicator_"))
+    plain = isinstance(levels, list) and len(levels) == d and all(_is_levels(known) for known in levels)
+    if levels is not None and not plain:
+        raise Damaged("categories_ are not one list of levels, or nothing, per column")
+    numbers = d if levels is None else levels.count(None)
+    if not isinstance(gaps, list) or len(set(map(str, gaps))) < len(gaps):
+        raise Damaged("missing_indicator_ is no list of columns")
+    for j in gaps:
+        if type(j) is not int or not 0 <= j < d or (levels is not None and levels[j] is not None):
+            raise Damaged("missing_indicator_ names what is no column of numbers")
+    return int(numbers + len(gaps) + sum(len(known) for known in levels or () if known is not None))
+
+
+def _is_levels(known: Any) -> bool:
+    if known is None:
+        return True
+    texts = isinstance(known, list) and all(isinstance(v, str | int | float | bool | None) for v in known)
+    return texts and len(set(map(repr, known))) == len(known) and None not in known[:-1]
 
 
 def _restore_polynomial(estimator: Any, stored: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -25,6 +25,7 @@ from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
 from agop.machines.chain import Chain
 from agop.machines.columns import SCALINGS, Columns
+from agop.machines.encoding import Encoding
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS
@@ -38,6 +39,9 @@ SCALES = ("max", "trace", "none")
 
 class _RFM(KernelEstimator):
     """The recursion `fit → AGOP → fit …`, shared by both estimators."""
+
+    _takes_tables = True
+    categories_: list[list[Any] | None] | None
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
@@ -54,6 +58,7 @@ class _RFM(KernelEstimator):
         center_gradients: Any = False,
         scaling: Any = "columns",
         center_targets: Any = True,
+        categorical_features: Any = "from_dtype",
         solver: Any = "auto",
         tolerance: Any = 1e-6,
         max_rank: Any = None,
@@ -79,6 +84,7 @@ class _RFM(KernelEstimator):
         self.center_gradients = center_gradients
         self.scaling = scaling
         self.center_targets = center_targets
+        self.categorical_features = categorical_features
         self.solver = solver
         self.tolerance = tolerance
         self.max_rank = max_rank
@@ -285,11 +291,33 @@ class _RFM(KernelEstimator):
             KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
         )
         centered = bool(getattr(kernel, "shift_invariant", True))
-        columns = Columns.of(samples.X, samples.weight, self.scaling, centered=centered)
+        encoding = Encoding.of(samples.X, self.categories_)
+        columns = encoding.columns(samples.X, samples.weight, self.scaling, centered=centered)
         self.column_means_, self.column_scales_ = columns.means, columns.scales
+        self.missing_indicator_ = encoding.gaps
 
-    def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m d"]:
-        return rounded(Columns(self.column_means_, self.column_scales_)(X, dtype), dtype)
+    @property
+    def _encoding(self) -> Encoding:
+        levels = self.categories_ or [None] * self.n_features_in_
+        return Encoding(levels, self.missing_indicator_)
+
+    def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m p"]:
+        encoded = self._encoding.expanded(X)
+        return rounded(Columns(self.column_means_, self.column_scales_)(encoded, dtype), dtype)
+
+    @property
+    def encoded_feature_names_(self) -> list[str]:
+        """Names of the columns that `agop_` is about: "age", "age is missing", "city=Rome"."""
+        check_is_fitted(self)
+        given = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        return self._encoding.names([str(name) for name in given])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.input_tags.categorical = True
+        return tags
 
     @property
     def agop_in_units_(self) -> Float[Tensor, "d d"]:
