@@ -39,7 +39,7 @@ GENERATED: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
     "friedman2": lambda n: make_friedman2(n, noise=100.0, random_state=0),
     "friedman3": lambda n: make_friedman3(n, noise=0.1, random_state=0),
     "digits": lambda n: tuple(part[:n] for part in load_digits(return_X_y=True)),
-    "images": lambda n: images(n, 0)[:2],
+    "images": lambda n: images(n, 1)[:2],
 }
 TABLES = (*REAL, *GENERATED)
 PIXELS = ("digits", "images")

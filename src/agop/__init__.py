@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     # estimators
     from agop.kernels import L1, Gaussian, Laplace, Lpq, ReLUNNGP, ReLUNTK
     from agop.machines import (
+        AgopDisplay,
         DeepRFMClassifier,
         DeepRFMRegressor,
         PolynomialClassifier,
@@ -80,7 +81,8 @@ _NAMES = {
     "probes.redundancy": "Redundancy redundancy",
     "kernels": "Gaussian L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
-        "DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "AgopDisplay DeepRFMClassifier DeepRFMRegressor PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor "
+        "estimate_memory"
     ),
     "launch": "launched",
     "evidence": "Evidence Need",

@@ -86,7 +86,7 @@ SUBJECTS = [
 
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
-    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
+    "Source", "Kernel", "AgopDisplay", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
     "Evidence",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""

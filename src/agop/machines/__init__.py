@@ -8,11 +8,13 @@ from agop._lazy import on_first_use
 
 if TYPE_CHECKING:
     from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
+    from agop.machines.display import AgopDisplay
     from agop.machines.memory import MemoryEstimate, estimate_memory
     from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
     from agop.machines.rfm import RFMClassifier, RFMRegressor
 
 __all__ = [
+    "AgopDisplay",
     "DeepRFMClassifier",
     "DeepRFMRegressor",
     "MemoryEstimate",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AgopDisplay": "display",
     "DeepRFMClassifier": "deep_rfm",
     "DeepRFMRegressor": "deep_rfm",
     "MemoryEstimate": "memory",

@@ -52,7 +52,7 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
         tensors = _polynomial_tensors(estimator, header)
     else:
         tensors = _deep_tensors(estimator, header) if is_deep else _rfm_tensors(estimator)
-    tensors |= {name: getattr(estimator, name) for name in EXACT if hasattr(estimator, name)}
+    tensors |= {name: value for name in EXACT if (value := getattr(estimator, name, None)) is not None}
     if centers is not None:
         if is_polynomial:
             raise _checks.bad_value("centers", "None for a polynomial, which has no centres", repr(centers))

@@ -44,10 +44,11 @@ OTHERWISE = (
     "column_scales_",
     "target_means_",
     "target_scales_",
+    "_weight_",
 )
 """What a fit leaves behind that is stored as tensors or in a form of its own, not as plain text."""
 
-EXACT = ("column_means_", "column_scales_", "target_means_", "target_scales_")
+EXACT = ("column_means_", "column_scales_", "target_means_", "target_scales_", "_weight_")
 """Tensors in float64 whatever the dtype of the estimator."""
 
 _MOST = float(np.finfo(np.float64).max)
@@ -149,6 +150,11 @@ def _set_scales(estimator: Any, exact: dict[str, Tensor], outputs: int) -> None:
     if hasattr(estimator, "coordinates_"):
         columns = (len(estimator.coordinates_),)
         expected |= {"column_means_": columns, "column_scales_": columns}
+        estimator._weight_ = None
+        if "_weight_" in exact:
+            expected["_weight_"] = (len(estimator.machine_.centers),)
+            if not bool((exact["_weight_"] > 0).all()):
+                raise Damaged("weights that are not positive")
     _shapes(exact, expected)
     for name, value in exact.items():
         if name.endswith("scales_") and bool((value < 0).any()):

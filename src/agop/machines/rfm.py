@@ -7,9 +7,11 @@ backpropagation-free machine learning models*, Science 383; the procedure as in 
 from __future__ import annotations
 
 import time
+import warnings
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.utils.validation import check_is_fitted
@@ -26,6 +28,7 @@ from agop.machines._words import SOLVING
 from agop.machines.chain import Chain
 from agop.machines.columns import SCALINGS, Columns
 from agop.machines.encoding import Encoding
+from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS
@@ -42,6 +45,7 @@ class _RFM(KernelEstimator):
 
     _takes_tables = True
     categories_: list[list[Any] | None] | None
+    _weight_: Tensor | None
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
@@ -106,6 +110,7 @@ class _RFM(KernelEstimator):
         progress: ProgressHook | None,
     ) -> None:
         n_iter, solver = current().together(lambda: self._check_parameters(samples))
+        self._weight_ = samples.weight
         solver = solver.agreed(current())
         kernels = named.make_kernels(
             self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
@@ -304,6 +309,44 @@ class _RFM(KernelEstimator):
     def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m p"]:
         encoded = self._encoding.expanded(X)
         return rounded(Columns(self.column_means_, self.column_scales_)(encoded, dtype), dtype)
+
+    @property
+    def predictor_agop_(self) -> Float[Tensor, "p p"]:
+        """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
+
+        A mean over training points (weighted), a sum over outputs, in the units of the targets that were fitted (`target_scales_`). `agop_`
+        is that of the fit before, from which the metric was made.
+        """
+        check_is_fitted(self)
+        known = self.__dict__.get("_own_agop")
+        if known is None or known[0] is not self.machine_:
+            identity = torch.eye(len(self.agop_), dtype=self.agop_.dtype, device=self.agop_.device)
+            coordinates = self.coordinates_ if self.best_iteration_ else identity
+            computed = self.best_iteration_ > 0
+            matrix = machine_agop(self.machine_, coordinates, self._weight_, computed=computed)
+            known = self._own_agop = (self.machine_, matrix)
+        return known[1]
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """How much the predictor changes along each input column: shares (d,) of the trace of `predictor_agop_`, with sum 1.
+
+        In standardised coordinates, so that they don't depend on units. A column of categories counts as one: of the gradient over its
+        levels the mean is left out, because only one of them can be on. Zeros, with a warning, if the predictor is constant.
+        """
+        M, encoding = self.predictor_agop_, self._encoding
+        sources = encoding.sources
+        first = len(encoding.numbers) + len(encoding.gaps)
+        groups = [
+            [first + int(k) for k in (sources[first:] == j).nonzero()[0]]
+            for j, known in enumerate(encoding.levels)
+            if known
+        ]
+        shares = column_importances(M, sources, groups, self.n_features_in_)
+        if not shares.any():
+            message = "feature_importances_ are zeros: the predictor is constant at every training point."
+            warnings.warn(message, UserWarning, stacklevel=2)
+        return shares
 
     @property
     def encoded_feature_names_(self) -> list[str]:
