@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -116,6 +117,7 @@ class KernelEstimator(BaseEstimator):
         same fit.
         """
         ranks = current()
+        ranks.together(self._check_constraints)
         samples, validation, dtype = ranks.together(
             lambda: self._read(X, y, sample_weight, X_val, y_val, sample_weight_val)
         )
@@ -129,6 +131,13 @@ class KernelEstimator(BaseEstimator):
         with Bar() as bar:
             self._fit_samples(samples, validation, callback, _both(bar, progress))
         return self
+
+    def _check_constraints(self) -> None:
+        """What scikit-learn can check of the parameters, in its own words; an estimator without constraints checks all itself."""
+        constraints = getattr(self, "_parameter_constraints", None)
+        if constraints:
+            values = {name: _checks.plain(value) for name, value in self.get_params(deep=False).items()}
+            validate_parameter_constraints(constraints, values, caller_name=type(self).__name__)
 
     def _read(
         self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -170,6 +179,7 @@ class KernelEstimator(BaseEstimator):
         self, samples: Samples, validation: Samples | None, dtype: torch.dtype
     ) -> tuple[Samples, Samples | None]:
         """Samples as the machine takes them, in `dtype`; what is learned of columns and targets is kept with the estimator."""
+        samples = self._reweighted(samples)
         if not self.__sklearn_is_fitted__():
             self._learn_columns(samples)
             self._learn_targets(samples, dtype)
@@ -181,6 +191,10 @@ class KernelEstimator(BaseEstimator):
             )
 
         return taken(samples), None if validation is None else taken(validation)
+
+    def _reweighted(self, samples: Samples) -> Samples:
+        """Training samples with the weights they are fitted with."""
+        return samples
 
     def _learn_columns(self, samples: Samples) -> None:
         """Keep what the columns of the training samples are like; nothing, unless an estimator rescales them."""

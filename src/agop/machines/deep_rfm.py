@@ -339,8 +339,8 @@ class DeepRFMClassifier(_DeepRFM, KernelClassifier):  # noqa: D101
     (150, 64)
     """
 
-    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+    def staged_predict(self, X: Any) -> Iterator[Any]:
         """Labels predicted by each layer's kernel machine, first to last."""
-        X, _ = self._checked(X)
+        X, place = self._checked(X)
         for values in self._staged_decision(X):
-            yield self._as_labels(values)
+            yield self._as_labels(values, place)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 import warnings
 from functools import partial
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -31,7 +33,7 @@ from agop.machines.encoding import Encoding
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
-from agop.machines.names import PRECISIONS
+from agop.machines.names import PRECISIONS, SOLVERS
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
 from agop.machines.solver import Solver
@@ -44,6 +46,33 @@ class _RFM(KernelEstimator):
     """The recursion `fit → AGOP → fit …`, shared by both estimators."""
 
     _takes_tables = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "kernel": [str, Kernel],
+        "bandwidth": [Interval(Real, 0, None, closed="neither"), StrOptions({"median"}), "array-like"],
+        "bandwidth_factor": [Interval(Real, 0, None, closed="neither")],
+        "bandwidth_at": [StrOptions({"start", "each"})],
+        "ridge": [Interval(Real, 0, None, closed="left")],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
+        "diagonal": ["boolean"],
+        "power": [Interval(Real, 0, None, closed="neither")],
+        "scale": [StrOptions(set(SCALES))],
+        "center_gradients": ["boolean"],
+        "scaling": [StrOptions(set(SCALINGS))],
+        "center_targets": ["boolean"],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "solver": [StrOptions(set(SOLVERS))],
+        "tolerance": [Interval(Real, 0, 0.1, closed="right")],
+        "max_rank": [Interval(Integral, 0, None, closed="left"), None],
+        "max_cg_iter": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
+        "validation": "no_validation",
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "device": "no_validation",
+        "dtype": "no_validation",
+        "random_state": "no_validation",
+    }
     categories_: list[list[Any] | None] | None
     _weight_: Tensor | None
 
@@ -444,3 +473,66 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
     >>> RFMClassifier(bandwidth=3.0, n_iter=2).fit(X, y).score(X, y) > 0.95
     True
     """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_RFM._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        kernel: Any = "laplace",
+        bandwidth: Any = 10.0,
+        bandwidth_factor: Any = 1.0,
+        bandwidth_at: Any = "start",
+        ridge: Any = 1e-3,
+        n_iter: Any = 5,
+        diagonal: Any = False,
+        power: Any = 0.5,
+        scale: Any = "max",
+        center_gradients: Any = False,
+        scaling: Any = "columns",
+        center_targets: Any = True,
+        categorical_features: Any = "from_dtype",
+        solver: Any = "auto",
+        tolerance: Any = 1e-6,
+        max_rank: Any = None,
+        max_cg_iter: Any = 500,
+        precision: Any = "mixed",
+        max_memory: Any = None,
+        validation: Any = None,
+        warm_start: Any = False,
+        verbose: Any = False,
+        device: Any = None,
+        dtype: Any = None,
+        random_state: Any = None,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            kernel=kernel,
+            bandwidth=bandwidth,
+            bandwidth_factor=bandwidth_factor,
+            bandwidth_at=bandwidth_at,
+            ridge=ridge,
+            n_iter=n_iter,
+            diagonal=diagonal,
+            power=power,
+            scale=scale,
+            center_gradients=center_gradients,
+            scaling=scaling,
+            center_targets=center_targets,
+            categorical_features=categorical_features,
+            solver=solver,
+            tolerance=tolerance,
+            max_rank=max_rank,
+            max_cg_iter=max_cg_iter,
+            precision=precision,
+            max_memory=max_memory,
+            validation=validation,
+            warm_start=warm_start,
+            verbose=verbose,
+            device=device,
+            dtype=dtype,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
