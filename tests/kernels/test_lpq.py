@@ -74,7 +74,7 @@ def test_a_step_along_one_column_is_found():
     weights = model.agop_.diagonal()
     assert weights[0] > 5 * weights[1:].max()
     median = np.median(torch.pdist(torch.as_tensor((X - X.mean(0)) / X.std(0)), p=1))
-    assert model.bandwidth_ == pytest.approx(median, rel=1e-3)  # of the kernel's own distance
+    assert model.bandwidth_ == pytest.approx(4 * median, rel=1e-3)  # of the kernel's own distance
 
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])

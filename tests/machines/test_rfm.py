@@ -120,7 +120,7 @@ def test_median_bandwidth_knows_neither_the_order_nor_whether_rows_are_weighted_
 
 
 def test_median_bandwidth_of_equal_points_is_one():
-    model = agop.RFMRegressor(bandwidth="median", n_iter=1).fit(np.ones((5, 2)), np.arange(5.0))
+    model = agop.RFMRegressor(bandwidth_factor=1.0, n_iter=1).fit(np.ones((5, 2)), np.arange(5.0))
     assert model.bandwidth_ == 1.0
     np.testing.assert_allclose(model.predict([[1.0, 1.0], [9.0, 9.0]]), 2.0)
 

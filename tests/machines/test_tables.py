@@ -237,7 +237,11 @@ BAD = {
         "names of columns of X, got 'town'",
     ),
     "names without names": (np.c_[AGE, AGE], {"categorical_features": ["a"]}, "'a', and X has no names"),
-    "no choice": (FRAME, {"categorical_features": "all"}, "expected one of 'from_dtype', got 'all'"),
+    "no choice": (
+        FRAME,
+        {"categorical_features": "all"},
+        "The 'categorical_features' parameter of RFMRegressor must be .* Got 'all' instead",
+    ),
     "one name twice": (
         FRAME.set_axis(["a", "b", "a"], axis=1),
         {},
