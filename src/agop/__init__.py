@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     from agop.probes.redundancy import Redundancy, redundancy
 
     # estimators
-    from agop.kernels import Gaussian, Laplace, ReLUNNGP, ReLUNTK
+    from agop.kernels import L1, Gaussian, Laplace, Lpq, ReLUNNGP, ReLUNTK
     from agop.machines import (
+        AgopDisplay,
         ConvRFMClassifier,
         ConvRFMRegressor,
         DeepConvRFMClassifier,
@@ -96,9 +97,9 @@ _NAMES = {
     "probes.localisation": "inverse_participation_ratio",
     "probes.ricci": "ricci_coefficients",
     "probes.redundancy": "Redundancy redundancy",
-    "kernels": "Gaussian Laplace ReLUNNGP ReLUNTK",
+    "kernels": "Gaussian L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
-        "ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
+        "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
         "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
     "launch": "launched",

@@ -35,6 +35,13 @@ def shown(value: object) -> str:
     return ascii(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__
 
 
+def plain(value: Any) -> Any:
+    """A NumPy scalar, or an array or tensor without axes, as the Python value that it holds; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
 def one_of(name: str, value: _T, allowed: Iterable[_T]) -> _T:
     """Return `value` if it is among `allowed`, else raise with the list."""
     allowed = list(allowed)
@@ -59,6 +66,7 @@ def real(
         if bound is not None
     ]
     expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise bad_type(name, expected, f"{value!r} ({type(value).__name__})", remedy)
     try:
@@ -78,6 +86,7 @@ def real(
 def integer(name: str, value: Any, *, at_least: int | None = None, remedy: str = "") -> int:
     """Return `value` as an int if it is an integer and not below `at_least`, else raise."""
     expected = "an integer" + (f" >= {at_least}" if at_least is not None else "")
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise bad_type(name, expected, f"{value!r} ({type(value).__name__})", remedy)
     if at_least is not None and int(value) < at_least:

@@ -101,7 +101,8 @@ def read(
     if header.get("format") != f"agop.{kind}":
         got = f"{str(path)!r} of format {_checks.shown(header.get('format'))}"
         raise _checks.bad_value("path", f"a saved {kind}", got, "choose another file")
-    if header.get("version") not in range(version if oldest is None else oldest, version):
+    found_version = header.get("version")
+    if type(found_version) is not int or found_version not in range(oldest or version, version):
         _check_version(header.get("version"), version, kind, path, header.get("agop"))
     try:
         tensors = _tensors(path)

@@ -58,15 +58,17 @@ class KernelConformance:
 
     @pytest.mark.parametrize("with_cells", [False, True])
     @pytest.mark.parametrize("weighted", [False, True])
-    def test_agop_equals_the_oracle(self, with_cells, weighted):
+    @pytest.mark.parametrize("centered", [False, True])
+    def test_agop_equals_the_oracle(self, with_cells, weighted, centered):
         Z, A = data(23, 6, 3)
         Z[7] = Z[2]
         w = torch.rand(23, generator=torch.Generator().manual_seed(2), dtype=Z.dtype) if weighted else None
         cells = torch.arange(23) % 4 if with_cells else None
-        expected = oracle.machine_agop(self.name, self.parameters, Z, A, w)
+        expected = oracle.machine_agop(self.name, self.parameters, Z, A, w, centered)
+        options = {"cells": cells, "sample_weight": w, "center": centered}
         for route in (None, *self.routes):
             points = self.kernel.points(Z)
-            actual = kernel_agop(self.kernel, points, A, cells=cells, sample_weight=w, route=route).matrix
+            actual = kernel_agop(self.kernel, points, A, route=route, **options).matrix
             assert relative_error(actual, expected) < IDENTITY
 
     def test_agop_in_single_precision_survives_nearly_coincident_points(self):
@@ -136,6 +138,48 @@ class RadialConformance(KernelConformance):
         gram = self.kernel(Z)
         assert gram[4, 0] == 1
         assert (gram.diagonal() == 1).all()
+
+
+class NormConformance(KernelConformance):
+    """A function of a p-norm of the difference: columns are not mixed, and may be permuted and reflected, not turned."""
+
+    routes = ("direct",)
+    shift = 3.0
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @given(n=st.integers(1, 12), d=st.integers(1, 5), c=st.integers(1, 3), seed=st.integers(0, 99))
+    def test_agop_is_psd_and_turns_with_the_data(self, n, d, c, seed):
+        Z, A = data(n, d, c, seed)
+        g = torch.Generator().manual_seed(seed)
+        turn = torch.eye(d, dtype=Z.dtype)[torch.randperm(d, generator=g)]
+        turn = turn * torch.randn(d, generator=g, dtype=Z.dtype).sign()
+        plain = kernel_agop(self.kernel, self.kernel.points(Z), A).matrix
+        turned = kernel_agop(self.kernel, self.kernel.points(Z @ turn + self.shift), A).matrix
+        scale = plain.norm().clamp_min(1e-12)
+        assert (turned - turn.T @ plain @ turn).norm() <= 1e-8 * scale
+        assert torch.linalg.eigvalsh(plain).min() >= -IDENTITY * scale
+
+    def test_equal_columns_contribute_nothing(self):
+        Z, A = data(8, 3, 2)
+        Z[:, 1] = Z[0, 1]
+        gradient = self.kernel.gradient(Z, Z, A)
+        assert torch.isfinite(gradient).all()
+        assert (gradient[:, :, 1] == 0).all()
+
+    def test_gradients_are_central_differences(self):
+        X, _ = data(5, 3, 1)
+        Z, A = data(9, 3, 2, seed=1)
+        step = 1e-6 * torch.eye(3, dtype=X.dtype)
+        for column in range(3):
+            up, down = (self.kernel(X + sign * step[column], Z) @ A for sign in (1, -1))
+            assert relative_error(self.kernel.gradient(X, Z, A)[:, :, column], (up - down) / 2e-6) < 1e-6
+
+    def test_gram_route_is_refused(self):
+        Z, A = data(6, 4, 2)
+        with pytest.raises(
+            ValueError, match="route: expected 'direct' for a kernel of single columns, got 'gram'"
+        ):
+            kernel_agop(self.kernel, self.kernel.points(Z), A, route="gram")
 
 
 class AngularConformance(KernelConformance):

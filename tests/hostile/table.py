@@ -36,7 +36,8 @@ FAMILIES = ("gradients", "kernels", "estimators", "collapse", "probes", "profile
 SENTENCE = re.compile(r"[\w\[\]., ]+: expected [^\n]+, got [^\n]+\.")
 """Every message of ours has this form: the argument, what was expected, what came, and mostly what to do."""
 SKLEARN = re.compile(
-    r"(Input (X|y|sample_weight) contains (NaN|infinity)|Found array with|Sample weights must|Expected 2D array"
+    r"(The '\w+' parameter of \w+ must be|Input (X|y|sample_weight) contains (NaN|infinity)"
+    r"|Found array with|Sample weights must|Expected 2D array"
     r"|This \w+ instance is not fitted yet|Support for labels represented as bytes"
     r"|.*(dtype|Unknown label type|could not convert|Complex data|sparse|features? names|dimensions?|sample_weight|inhomogeneous"
     r"|feature)).*",
@@ -164,6 +165,8 @@ def told(error: Exception) -> str:
     # torch's own words in a parenthesis change with its releases, amounts of memory with the machine
     text = re.sub(r" \((addmm|mm|mat1)[^;]*\);", " (torch's reason);", " ".join(text.split()))
     text = re.sub(r"[\d.]+ [KMGT]?i?B\b", "# bytes", text)
+    # scikit-learn lists a set of words in any order
+    text = re.sub(r"\{('[^{}]*')\}", lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", text)
     return f"{type(error).__name__}: {unlisted(text)[:300]}"
 
 

@@ -128,7 +128,7 @@ def tensor(name, **changes):
 
 
 ENEMIES = {
-    "newer": (header(version=2), r"format version 1, got '.*' of version 2; update agop: agop .* wrote it"),
+    "newer": (header(version=3), r"format version 2, got '.*' of version 3; update agop: agop .* wrote it"),
     "older": (header(version=0), r"of version 0; read it with the release that wrote it \(agop .*\) and save it again"),
     "no version": (header(version=None), "of version None"),
     "true is no version": (header(version=True), "of version True"),

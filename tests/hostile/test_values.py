@@ -8,7 +8,7 @@ import types
 import torch
 
 import agop
-from agop import Gaussian, Laplace, collapse
+from agop import L1, Gaussian, Laplace, Lpq, collapse
 from agop.integrations.torchmetrics import NeuralCollapse
 from agop.kernels import ReLUNNGP, ReLUNTK
 from agop.theory import gram_collapse, kernel_learning
@@ -56,6 +56,10 @@ def linear(**more):
 SUBJECTS = [
     Subject("Laplace", "bandwidth", lambda v: Laplace(v)(POINTS), 1.0, REAL),
     Subject("Laplace", "exponent", lambda v: Laplace(1.0, v)(POINTS), 1.0, REAL | options(2, 2.1)),
+    Subject("L1", "bandwidth", lambda v: L1(v)(POINTS), 1.0, REAL),
+    Subject("Lpq", "bandwidth", lambda v: Lpq(v)(POINTS), 1.0, REAL),
+    Subject("Lpq", "p", lambda v: Lpq(1.0, v, 0.5)(POINTS), 1.0, REAL | options(2, 2.1, 0.4)),
+    Subject("Lpq", "q", lambda v: Lpq(1.0, 1.5, v)(POINTS), 1.0, REAL | options(1.5, 1.6)),
     Subject("Gaussian", "bandwidth", lambda v: Gaussian(v)(POINTS), 1.0, REAL),
     Subject("ReLUNNGP", "depth", lambda v: ReLUNNGP(v)(POINTS), 1, options(0, -1, 1.5, "x", None, True)),
     Subject("ReLUNTK", "depth", lambda v: ReLUNTK(v)(POINTS), 1, options(0, -1, 1.5, "x", None, True)),
@@ -82,7 +86,7 @@ SUBJECTS = [
 
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
-    "Source", "Kernel", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
+    "Source", "Kernel", "AgopDisplay", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
     "Evidence",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""

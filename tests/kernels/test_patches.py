@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from agop.kernels import Gaussian, Laplace, ReLUNTK
+from agop.kernels import Gaussian, Laplace, Lpq, ReLUNTK
 from agop.kernels.cntk import CNTK
 from agop.kernels.patch_agop import patch_agop
 from agop.kernels.patch_gram import cross_matrix_product, fill_patch_matrix
@@ -280,7 +280,8 @@ def test_names():
     assert median == pytest.approx(float(pairs.median()), rel=1e-6)
     for wrong, match in (
         ("relu-ntk", "kernel: expected one of 'cntk'"),
-        (ReLUNTK(1), "a kernel of distances"),
+        (ReLUNTK(1), "a kernel of Euclidean distances"),
+        (Lpq(), "a kernel of Euclidean distances"),
     ):
         with pytest.raises((ValueError, TypeError), match=match):
             make_patch_kernel(wrong, 1, 1.0, X, grid)

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
 import agop
 
@@ -34,6 +35,78 @@ def named(estimators):
 @parametrize_with_checks(ALL)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("cls", [agop.RFMRegressor, agop.RFMClassifier])
+def test_parameters_are_checked_in_scikit_learn_s_words(cls):
+    check_param_validation(cls.__name__, cls())
+
+
+@named(CLASSIFIERS)
+def test_labels_are_tensors_for_tensors_if_they_are_numbers(estimator, blobs):
+    X, y = blobs
+    rows = torch.as_tensor(X)
+    for labels in (torch.as_tensor(y), y.astype(np.float32), y == 1):
+        model = clone(estimator).fit(rows, labels)
+        found = model.predict(rows)
+        assert isinstance(found, torch.Tensor)
+        np.testing.assert_array_equal(found.numpy(), model.predict(X))
+    named = clone(estimator).fit(rows, np.array(["a", "b", "c"])[y]).predict(rows)
+    assert isinstance(named, np.ndarray)
+
+
+@named(CLASSIFIERS)
+def test_logarithms_of_probabilities(estimator, blobs):
+    X, y = blobs
+    model = clone(estimator).fit(X, y)
+    np.testing.assert_array_equal(
+        np.exp(model.predict_log_proba(X)).round(12), model.predict_proba(X).round(12)
+    )
+    rows = torch.as_tensor(X)
+    assert torch.equal(model.predict_log_proba(rows), model.predict_proba(rows).log())
+
+
+def test_class_weights_are_sample_weights(blobs):
+    X, y = blobs[0], np.minimum(blobs[1], 1)
+    w = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    options = {"bandwidth": 3.0, "n_iter": 2}
+
+    def decided(weight=None, class_weight=None):
+        model = agop.RFMClassifier(class_weight=class_weight, **options).fit(X, y, weight)
+        return model.decision_function(X)
+
+    named = decided(w, {1: 3.0})
+    np.testing.assert_allclose(named, decided(w * np.where(y == 1, 3.0, 1.0)), rtol=1e-9)
+    mass = np.bincount(y, weights=w)
+    balanced = decided(w, "balanced")
+    np.testing.assert_allclose(balanced, decided(w * (mass.sum() / 2 / mass)[y]), rtol=1e-9)
+    far = agop.RFMClassifier(class_weight="balanced", **options).fit(X, y).predict_proba(np.full((1, 6), 1e9))
+    np.testing.assert_allclose(far, 0.5)
+    with pytest.raises(
+        ValueError, match="class_weight: expected labels that occur in y, got 7; leave it out"
+    ):
+        decided(class_weight={7: 1.0})
+    with pytest.raises(
+        ValueError, match="The 'class_weight' parameter of RFMClassifier must be .* Got 3 instead"
+    ):
+        decided(class_weight=3)
+
+
+@named([agop.RFMRegressor(bandwidth=3.0, n_iter=1), agop.RFMClassifier(bandwidth=3.0, n_iter=1)])
+def test_weights_are_routed(estimator, blobs):
+    X, y = blobs
+    w = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    with config_context(enable_metadata_routing=True):
+        step = clone(estimator).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        search = GridSearchCV(make_pipeline(scaler, step), {}, cv=3).fit(X, y, sample_weight=w)
+        splits = StratifiedKFold(3) if hasattr(step, "class_weight") else KFold(3)
+        scores = []
+        for fit, held in splits.split(X, y):
+            scaler = StandardScaler().fit(X[fit])
+            fitted = clone(estimator).fit(scaler.transform(X[fit]), y[fit], w[fit])
+            scores.append(fitted.score(scaler.transform(X[held]), y[held], w[held]))
+    assert search.best_score_ == pytest.approx(np.mean(scores))
 
 
 @named(ALL)
@@ -132,14 +205,26 @@ BAD = {
     "inf in X": (lambda X, y: (np.where(X == X[0, 0], np.inf, X), y), {}, "infinity"),
     "mismatched lengths": (lambda X, y: (X, y[:-1]), {}, r"y: expected as many rows as X \(120\), got 119"),
     "no rows": (lambda X, y: (X[:0], y[:0]), {}, "0 sample"),
-    "negative bandwidth": (None, {"bandwidth": -1.0}, "bandwidth: expected a finite number > 0, got -1.0"),
+    "negative bandwidth": (
+        None,
+        {"bandwidth": -1.0},
+        r"bandwidth: expected a finite number > 0, got -1.0|The 'bandwidth' parameter of RFM.* Got -1.0 instead",
+    ),
     "unknown kernel": (
         None,
         {"kernel": "cubic"},
-        "kernel: expected one of 'laplace', 'gaussian', 'relu-nngp', 'relu-ntk', got 'cubic'",
+        "kernel: expected one of 'laplace', 'gaussian', .*'relu-ntk', got 'cubic'",
     ),
-    "negative ridge": (None, {"ridge": -1e-3}, "ridge: expected a finite number >= 0, got -0.001"),
-    "unknown solver": (None, {"solver": "magic"}, "solver: expected one of 'auto', 'cholesky'"),
+    "negative ridge": (
+        None,
+        {"ridge": -1e-3},
+        r"ridge: expected a finite number >= 0, got -0.001|The 'ridge' parameter of RFM.* Got -0.001 instead",
+    ),
+    "unknown solver": (
+        None,
+        {"solver": "magic"},
+        "solver: expected one of 'auto', 'cholesky'|The 'solver' parameter of RFM.* Got 'magic' instead",
+    ),
     "unknown dtype": (
         None,
         {"dtype": "float16"},
@@ -162,6 +247,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_sentence(estimator, blobs, case):
     change, parameters, message = BAD[case]
+    if case == "NaN in X" and not type(estimator).__name__.startswith("Deep"):
+        return  # a gap, which is no error: tests/machines/test_tables.py
     X, y = blobs if change is None else change(*blobs)
     with pytest.raises(ValueError, match=message):
         clone(estimator).set_params(**parameters).fit(X, y)

@@ -218,10 +218,9 @@ def test_a_warm_start_with_other_data_or_parameters_is_refused_and_changes_nothi
             model.fit(*other)
     with pytest.raises(ValueError, match=message):
         model.fit(X, y, sample_weight=np.arange(1, 49))
-    with pytest.raises(
-        ValueError, match="ridge: expected 0.001 as in the fit that warm_start=True continues"
-    ):
-        clone_with(model, ridge=0.1).fit(X, y)
+    message = f"ridge: expected {model.ridge} as in the fit that warm_start=True continues"
+    with pytest.raises(ValueError, match=message):
+        clone_with(model, ridge=0.7).fit(X, y)
     np.testing.assert_array_equal(values(model, X), before)
     model.set_params(warm_start=False).fit(X, 2 - y)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -137,3 +138,19 @@ def test_labels_keep_their_kind(labels, blobs, tmp_path):
     again = agop.RFMClassifier.load(tmp_path / "m")
     assert again.classes_.dtype == model.classes_.dtype
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("name", ["RFMRegressor", "RFMClassifier", "DeepRFMRegressor"])
+def test_files_of_0_1_0_predict_what_they_predicted_there(name, tmp_path):
+    folder = Path(__file__).parent / "files"
+    with np.load(folder / "predictions.npz") as stored:
+        rows, expected = stored["x"], stored[name]
+    model = getattr(agop, name).load(folder / f"{name}.safetensors")
+    found = model.predict_proba(rows) if name.endswith("Classifier") else model.predict(rows)
+    np.testing.assert_allclose(found, expected, rtol=1e-5 if model.dtype_ == "float32" else 1e-12)
+    if name.startswith("RFM"):
+        kept = {"power": 0.5, "scaling": "none", "center_targets": False, "bandwidth_at": "start"}
+        assert kept.items() <= model.get_params().items()
+    model.save(tmp_path / "again")  # in today's format
+    again = type(model).load(tmp_path / "again")
+    np.testing.assert_array_equal(again.predict(rows), model.predict(rows))

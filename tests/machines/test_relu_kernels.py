@@ -37,7 +37,7 @@ def test_rfm_equals_the_procedure_as_written_down(case, n_iter):
     )  # what all points share counts for these kernels
     x = regression(seed=1)[0]
     expected, M = oracle.rfm(X, Y, x, bandwidth=0.0, ridge=1e-2, n_iter=n_iter, **truth)
-    model = agop.RFMRegressor(kernel=kernel, ridge=1e-2, n_iter=n_iter).fit(X, Y)
+    model = agop.RFMRegressor(kernel=kernel, ridge=1e-2, n_iter=n_iter, **oracle.AS_WRITTEN).fit(X, Y)
     assert relative_error(model.predict(x), expected) < ITERATIVE
     assert relative_error(model.agop_, M) < ITERATIVE
 

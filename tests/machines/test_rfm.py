@@ -6,6 +6,7 @@ import torch
 from sklearn.base import clone
 
 import agop
+from agop.kernels.named import median_distance
 from tests.oracles import machines as oracle
 from tests.tolerances import ITERATIVE, SINGLE, relative_error
 
@@ -23,7 +24,7 @@ def test_equals_the_procedure_as_written_down(n_iter, diagonal):
     x, _ = regression(seed=1)
     options = {"bandwidth": 3.0, "ridge": 1e-2, "n_iter": n_iter, "diagonal": diagonal}
     expected, M = oracle.rfm(X, Y, x, **options)
-    model = agop.RFMRegressor(**options).fit(X, Y)
+    model = agop.RFMRegressor(**options, **oracle.AS_WRITTEN).fit(X, Y)
     assert relative_error(model.predict(x), expected) < ITERATIVE
     assert relative_error(model.agop_, M) < ITERATIVE
 
@@ -46,8 +47,9 @@ def test_trace_scale_does_not_depend_on_the_axes():
     rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=X.dtype))[
         0
     ]
-    plain = agop.RFMRegressor(bandwidth=3.0, scale="trace").fit(X, Y).predict(X)
-    turned = agop.RFMRegressor(bandwidth=3.0, scale="trace").fit(X @ rotation, Y).predict(X @ rotation)
+    model = agop.RFMRegressor(bandwidth=3.0, scale="trace", scaling="none")
+    plain = model.fit(X, Y).predict(X)
+    turned = model.fit(X @ rotation, Y).predict(X @ rotation)
     assert relative_error(turned, plain) < ITERATIVE
 
 
@@ -98,20 +100,29 @@ def test_near_duplicates_in_regression_do_not_break_the_fast_route():
     assert relative_error(single.agop_, double.agop_) < 0.01
 
 
-def test_median_bandwidth():
+def test_median_bandwidth_is_the_lower_median_over_pairs_that_differ():
     X, Y = regression()
-    model = agop.RFMRegressor(bandwidth="median", n_iter=0).fit(X, Y)
-    assert model.bandwidth_ == pytest.approx(np.median(torch.pdist(X).numpy()), rel=1e-12)
+    X[7] = X[3]
+    model = agop.RFMRegressor(bandwidth="median", bandwidth_factor=2.0, n_iter=0, scaling="none").fit(X, Y)
+    distances = np.sort(torch.pdist(X).numpy())[1:]
+    assert model.bandwidth_ == pytest.approx(2 * distances[(len(distances) - 1) // 2], rel=1e-12)
 
 
-@pytest.mark.parametrize(("n", "step"), [(1000, 1), (1001, 2), (2500, 3)])
-def test_median_bandwidth_of_many_points_is_that_of_every_so_manieth_one(n, step):
-    X, Y = regression(n=n, d=2)
-    X[step] = X[0]  # one pair of equal points, which does not count
-    model = agop.RFMRegressor(bandwidth="median", n_iter=0, ridge=1.0).fit(X, Y)
-    distances = torch.pdist(X[::step]).numpy()
-    assert (distances == 0).sum() == 1
-    assert model.bandwidth_ == pytest.approx(np.median(distances[distances > 0]), rel=1e-12)
+@pytest.mark.parametrize("n", [30, 700, 1700])
+def test_median_bandwidth_knows_neither_the_order_nor_whether_rows_are_weighted_or_repeated(n):
+    X, _ = regression(n=n, d=2)
+    w = torch.randint(0, 4, (n,), generator=torch.Generator().manual_seed(0)).double()
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    assert median_distance(X[order], w[order]) == median_distance(X, w)
+    repeated = median_distance(X.repeat_interleave(w.long(), 0))
+    assert repeated == pytest.approx(median_distance(X[w > 0], w[w > 0]), rel=1e-12)
+    assert repeated == pytest.approx(float(torch.pdist(X).median()), rel=0.1)
+
+
+def test_median_bandwidth_of_equal_points_is_one():
+    model = agop.RFMRegressor(bandwidth_factor=1.0, n_iter=1).fit(np.ones((5, 2)), np.arange(5.0))
+    assert model.bandwidth_ == 1.0
+    np.testing.assert_allclose(model.predict([[1.0, 1.0], [9.0, 9.0]]), 2.0)
 
 
 def test_memory_that_does_not_suffice_is_said_beforehand():

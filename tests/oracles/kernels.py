@@ -56,10 +56,33 @@ def angular_jacobians(name: str, parameters: dict[str, float], X: Tensor, Z: Ten
     return torch.einsum("nc,mnd->mcd", A, gradients)
 
 
+def norm_values(parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
+    """exp(−‖x − z‖_p^q / L^q), pair by pair."""
+    p, q, bandwidth = (parameters.get(name, 1.0) for name in ("p", "q", "bandwidth"))
+    powers = (X[:, None, :] - Z[None, :, :]).abs() ** p
+    return torch.exp(-(powers.sum(2) ** (q / p)) / bandwidth**q)
+
+
+def norm_jacobians(parameters: dict[str, float], X: Tensor, Z: Tensor, A: Tensor) -> Tensor:
+    """An explicit loop over points, centres and columns; equal columns contribute 0."""
+    p, q, bandwidth = (parameters.get(name, 1.0) for name in ("p", "q", "bandwidth"))
+    K, J = norm_values(parameters, X, Z), X.new_zeros(len(X), A.shape[1], X.shape[1])
+    for m, x in enumerate(X):
+        for i, z in enumerate(Z):
+            norm = float(((x - z).abs() ** p).sum() ** (1 / p))
+            for j, delta in enumerate((x - z).tolist()):
+                if delta != 0:
+                    slope = (1 if delta > 0 else -1) * abs(delta) ** (p - 1) * norm ** (q - p)
+                    J[m, :, j] -= A[i] * K[m, i] * q / bandwidth**q * slope
+    return J
+
+
 def kernel_values(name: str, parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
     """The kernel matrix from its textbook formula."""
     if name in ANGULAR:
         return angular_values(name, parameters, X, Z)
+    if name in ("l1", "lpq"):
+        return norm_values(parameters, X, Z)
     return FORMULAS[name](pairwise_distances(X, Z), parameters)
 
 
@@ -74,15 +97,24 @@ def machine_jacobians(name: str, parameters: dict[str, float], X: Tensor, Z: Ten
     """(m, c, d) Jacobians of x ↦ Σ_i A_i k(x, z_i) at the rows of X, coincident pairs contributing 0."""
     if name in ANGULAR:
         return angular_jacobians(name, parameters, X, Z, A)
+    if name in ("l1", "lpq"):
+        return norm_jacobians(parameters, X, Z, A)
     W = gradient_weights(name, parameters, X, Z)
     differences = X[:, None, :] - Z[None, :, :]
     return torch.einsum("mn,nc,mnd->mcd", W, A, differences)
 
 
 def machine_agop(
-    name: str, parameters: dict[str, float], Z: Tensor, A: Tensor, sample_weight: Tensor | None = None
+    name: str,
+    parameters: dict[str, float],
+    Z: Tensor,
+    A: Tensor,
+    sample_weight: Tensor | None = None,
+    centered: bool = False,
 ) -> Tensor:
-    """AGOP over the centres from the (n, c, d) tensor of gradients."""
+    """AGOP over the centres from the (n, c, d) tensor of gradients, which may be centred."""
     J = machine_jacobians(name, parameters, Z, Z, A)
     w = torch.ones(len(Z), dtype=Z.dtype) if sample_weight is None else sample_weight
+    if centered:
+        J = J - torch.einsum("n,nci->ci", w, J) / w.sum()
     return torch.einsum("n,nci,ncj->ij", w, J, J) / w.sum()

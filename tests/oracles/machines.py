@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tests.oracles.kernels import kernel_values, machine_agop
 
+AS_WRITTEN = {"scaling": "none", "center_targets": False, "power": 0.5}
+"""What makes an RFM estimator follow the paper's procedure to the letter."""
+
 
 def sqrt_psd(M: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(M)

@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from agop.kernels.base import Kernel
     from agop.kernels.gaussian import Gaussian
     from agop.kernels.laplace import Laplace
+    from agop.kernels.lpq import L1, Lpq
     from agop.kernels.relu import ReLUNNGP, ReLUNTK
 
-__all__ = ["KERNELS", "Gaussian", "Kernel", "Laplace", "ReLUNNGP", "ReLUNTK"]
+__all__ = ["KERNELS", "L1", "Gaussian", "Kernel", "Laplace", "Lpq", "ReLUNNGP", "ReLUNTK"]
 
 _HOMES = {
     "Kernel": "base",
     "Gaussian": "gaussian",
+    "L1": "lpq",
     "Laplace": "laplace",
+    "Lpq": "lpq",
     "ReLUNNGP": "relu",
     "ReLUNTK": "relu",
 }

@@ -15,11 +15,12 @@ precision right at deep collapse.
 Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
 :math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
 Kernels of angles have gradients that point outward as well (`Kernel.outward`), :math:`G_c = L_c \hat Z + \mathrm{diag}(s_c) \hat Z`;
-for these there is the direct route.
+for these there is the direct route. Kernels of single columns (`Kernel.partials`) give their gradients column by column.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -95,6 +96,7 @@ def kernel_agop(
     *,
     cells: Int[Tensor, " n"] | None = None,
     sample_weight: Float[Tensor, " n"] | None = None,
+    center: bool = False,
     weights: Float[Tensor, "n n"] | None = None,
     route: str | None = None,
     ranks: Ranks = ALONE,
@@ -112,6 +114,8 @@ def kernel_agop(
         products, O(n²d), are done in it, because a square root of the AGOP turns an error of 1e-7 into one of 3e-4.
     cells
         A partition of the points whose members may nearly coincide, as integers; changes rounding only.
+    center
+        Subtract the outer products of the mean gradients, :math:`\sum_c \bar g_c \bar g_c^T`: the covariance of the gradients.
     weights
         The (n, n) gradient weights if the caller has them; overwritten when samples are weighted.
     route
@@ -129,7 +133,10 @@ def kernel_agop(
     outward = kernel.outward(points, points, A)
     if outward is not None and route == "gram":
         raise _checks.bad_value("route", "'direct' for a kernel of angles", "'gram'")
-    chosen = "direct" if outward is not None else route or cheaper_route(n, d, c)
+    if not kernel.rotation_invariant and route == "gram":
+        raise _checks.bad_value("route", "'direct' for a kernel of single columns", "'gram'")
+    direct_only = outward is not None or not kernel.rotation_invariant
+    chosen = "direct" if direct_only else route or cheaper_route(n, d, c)
     if chosen == "gram" and weights is None:
         weights = A.new_empty(n, n)
         fill_kernel_matrix(kernel, points, weights=weights)
@@ -137,8 +144,12 @@ def kernel_agop(
     root = None
     if sample_weight is not None:
         # with W̃ = diag(√w) W diag(√w) and A / √w the formulas stay as they are, and W̃ stays symmetric
-        total, root = float(sample_weight.double().sum()), sample_weight.to(A.dtype).sqrt()[:, None]
-        A = A / root
+        shares = (
+            sample_weight.double()
+        )  # of a size that squares and sums hold in any dtype; only ratios count
+        shares = shares / 2.0 ** math.frexp(float(shares.max()))[1]
+        total, root = float(shares.sum()), shares.sqrt()[:, None]
+        A, root = (A / root).to(A.dtype), root.to(A.dtype)
         outward = None if outward is None else (outward[0] * root, outward[1])
         if weights is not None:
             weights.mul_(root).mul_(root.mT)
@@ -148,9 +159,17 @@ def kernel_agop(
         summed, cancellation = _gram(A, parts, weights, ranks, on_share or _nobody)
         if route is None and not cancellation * torch.finfo(A.dtype).eps < CANCELLATION_LIMIT:
             chosen = "direct"
-    if chosen == "direct":
+    mean: Float[Tensor, "c d"] | None = None
+    if not kernel.rotation_invariant:
+        summed, mean = _by_columns(kernel, points, A, weights, root, ranks, on_share or _nobody)
+    elif chosen == "direct":
         summed = _direct(kernel, points, A, parts, weights, root, outward, ranks, on_share or _nobody)
-    return KernelAGOP((summed + summed.mT) / (2 * total), chosen, cancellation)
+    matrix = (summed + summed.mT) / (2 * total)
+    if center:
+        if mean is None:
+            mean = _mean_gradients(kernel, points, A, weights, root, outward)
+        matrix = matrix - mean.mT @ mean / total**2
+    return KernelAGOP(matrix, chosen, cancellation)
 
 
 def _nobody(share: float) -> None:
@@ -178,6 +197,56 @@ def _weighted_block(
     W = kernel.block(points, rows, points, dtype, value=False)[1]
     assert W is not None
     return W if root is None else W.mul_(root[rows]).mul_(root.mT)
+
+
+def _by_columns(
+    kernel: Kernel,
+    points: Points,
+    A: Float[Tensor, "n c"],
+    weights: Float[Tensor, "n n"] | None,
+    root: Float[Tensor, "n 1"] | None,
+    ranks: Ranks,
+    on_share: Callable[[float], None],
+) -> tuple[Float[Tensor, "d d"], Float[Tensor, "c d"]]:
+    """Sums of outer products of gradients, and of gradients, for a kernel that has these column by column: n²d(1 + c) operations."""
+    (n, c), d, mine = A.shape, points.values.shape[1], ranks.share(len(A))
+    Z = points.values
+    summed, mean = Z.new_zeros(d, d), Z.new_zeros(c, d)
+    bytes_per_row = 4 * n * Z.element_size() + 2 * c * d * Z.element_size()
+    for rows in row_blocks(mine.stop - mine.start, rows_per_block(n, bytes_per_row)):
+        rows = slice(mine.start + rows.start, mine.start + rows.stop)
+        W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
+        partials = kernel.partials(W, Z[rows], Z, A)
+        assert partials is not None
+        G = Z.new_empty(rows.stop - rows.start, c, d)
+        for column, values in enumerate(partials):
+            G[:, :, column] = values
+        mean += G.sum(0) if root is None else torch.einsum("b,bcd->cd", root[rows, 0].to(G), G)
+        G = G.flatten(0, 1)
+        summed.addmm_(G.mT, G)
+        on_share((rows.stop - mine.start) / (mine.stop - mine.start))
+    return ranks.sum_(summed), ranks.sum_(mean)
+
+
+def _mean_gradients(
+    kernel: Kernel,
+    points: Points,
+    A: Float[Tensor, "n c"],
+    weights: Float[Tensor, "n n"] | None,
+    root: Float[Tensor, "n 1"] | None,
+    outward: tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]] | None,
+) -> Float[Tensor, "c d"]:
+    r"""Sums of (weighted) gradients over the centres: with u = √w, :math:`(u \circ W A)^T Z - (A \circ W u)^T Z`."""
+    n, Z = len(A), points.values
+    u = A.new_ones(n, 1) if root is None else root
+    total = Z.new_zeros(A.shape[1], Z.shape[1])
+    for rows in row_blocks(n, rows_per_block(n, 3 * n * Z.element_size())):
+        W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
+        along = u[rows] * (W @ A) - A[rows] * (W @ u)
+        total += along.to(Z.dtype).mT @ Z[rows]
+    if outward is not None:
+        total += (u * outward[0]).to(Z.dtype).mT @ outward[1].to(Z.dtype)
+    return total
 
 
 def _direct(

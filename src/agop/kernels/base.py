@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -25,6 +26,12 @@ class Kernel(ABC):
 
     shift_invariant: ClassVar[bool] = True
     """Whether the kernel stays the same when all points are moved by one vector."""
+    rotation_invariant: ClassVar[bool] = True
+    """Whether the kernel stays the same when all points are rotated: then a metric may be applied in any basis."""
+    mixes_columns: ClassVar[bool] = True
+    """Whether a metric may mix columns; a kernel of single columns takes a diagonal one only."""
+    learns: ClassVar[bool] = True
+    """Whether its gradients have a second moment to learn a metric from."""
 
     @abstractmethod
     def evaluate(
@@ -59,6 +66,19 @@ class Kernel(ABC):
         """Gradients at `left` beyond those along differences: coefficients (of scaled `A`), and the vectors they multiply."""
         return None
 
+    def partials(
+        self,
+        weight: Float[Tensor, "b n"],
+        left: Float[Tensor, "b d"],
+        right: Float[Tensor, "n d"],
+        A: Float[Tensor, "n c"],
+    ) -> Iterator[Float[Tensor, "b c"]] | None:
+        """Partial derivatives of all outputs at `left`, one column of the points after the other; None for a kernel of Euclidean distances.
+
+        `weight` is the block of gradient weights. A kernel of Euclidean distances has products of whole matrices instead.
+        """
+        return None
+
     def __call__(
         self, X: Float[Tensor, "m d"], Z: Float[Tensor, "n _"] | None = None
     ) -> Float[Tensor, "m n"]:
@@ -88,8 +108,12 @@ class Kernel(ABC):
         for rows in _row_slices(len(left), len(points), points):
             weight = self.block(left, rows, points, points.values.dtype, value=False)[1]
             assert weight is not None
-            J = torch.einsum("bc,bd->bcd", weight @ A, left.values[rows])
-            J -= torch.einsum("bn,nc,nd->bcd", weight, A, points.values)
+            partials = self.partials(weight, left.values[rows], points.values, A)
+            if partials is None:
+                J = torch.einsum("bc,bd->bcd", weight @ A, left.values[rows])
+                J -= torch.einsum("bn,nc,nd->bcd", weight, A, points.values)
+            else:
+                J = torch.stack(list(partials), 2)
             if outward is not None:
                 J += outward[0][rows, :, None] * outward[1][rows, None, :]
             values.append(J.to(X.dtype))

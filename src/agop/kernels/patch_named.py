@@ -9,12 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels.angular import AngularKernel
 from agop.kernels.base import Kernel
 from agop.kernels.cntk import CNTK
 from agop.kernels.distance import squared_distances
 from agop.kernels.patch_kernel import PatchKernel
-from agop.kernels.patch_radial import PatchAverage
+from agop.kernels.patch_radial import PatchAverage, is_radial
 from agop.kernels.patches import PatchGrid
 from agop.kernels.registry import KERNELS
 
@@ -24,7 +23,7 @@ _IMAGES, _ROWS = 500, 16
 
 def patch_kernel_names() -> list[str]:
     """The names of kernels of images: "cntk", and "patch-" before the name of a kernel of distances."""
-    radial = [name for name, kind in KERNELS.items() if not issubclass(kind, AngularKernel)]
+    radial = [name for name, kind in KERNELS.items() if is_radial(kind)]
     return ["cntk", *(_PREFIX + name for name in radial)]
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
-from agop.kernels.angular import AngularKernel
 from agop.kernels.base import Kernel
 from agop.kernels.patch_kernel import Metric, PatchBlock, PatchKernel
 from agop.kernels.patches import PatchGrid
@@ -22,6 +21,11 @@ _NEAR = 1e-9
 _SINGLE_RANGE = (1e-28, 1e37)
 
 
+def is_radial(kind: type[Kernel]) -> bool:
+    """Whether all kernels of a class are functions of the Euclidean distance."""
+    return kind.shift_invariant is True and kind.rotation_invariant is True
+
+
 @dataclass(frozen=True)
 class PatchAverage(PatchKernel):
     r"""A radial kernel averaged over the positions of patches.
@@ -29,7 +33,7 @@ class PatchAverage(PatchKernel):
     Parameters
     ----------
     kernel
-        The kernel of one patch, of distances: any `agop.kernels.Kernel` that is not one of angles.
+        The kernel of one patch, of distances: any `agop.kernels.Kernel` that is a function of the Euclidean distance.
 
     Notes
     -----
@@ -40,9 +44,12 @@ class PatchAverage(PatchKernel):
     kernel: Kernel
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kernel, Kernel) or isinstance(self.kernel, AngularKernel):
+        if not isinstance(self.kernel, Kernel) or not is_radial(type(self.kernel)):
             raise _checks.bad_type(
-                "kernel", "a kernel of distances", type(self.kernel).__name__, "use 'laplace' or 'gaussian'"
+                "kernel",
+                "a kernel of Euclidean distances",
+                type(self.kernel).__name__,
+                "use 'laplace' or 'gaussian'",
             )
 
     @property

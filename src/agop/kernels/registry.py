@@ -17,6 +17,8 @@ KERNELS: Registry[type[Kernel]] = Registry(
     {
         "laplace": "agop.kernels.laplace:Laplace",
         "gaussian": "agop.kernels.gaussian:Gaussian",
+        "l1": "agop.kernels.lpq:L1",
+        "lpq": "agop.kernels.lpq:Lpq",
         "relu-nngp": "agop.kernels.relu:ReLUNNGP",
         "relu-ntk": "agop.kernels.relu:ReLUNTK",
     },

@@ -27,7 +27,8 @@ def numerical_row_space(
 
     Distances do not change under the rotation. A coordinate is left out while all that are left out together carry at
     most the machine epsilon of X's dtype of the scatter of the points (about their mean, or about 0 if not `centered`: for kernels that see
-    where the origin is), and of their scatter about class means.
+    where the origin is), and of their scatter about class means; and the metric itself must be that small along it, because new points
+    may lie where these do not.
     """
     coordinates = raised.coordinates
     Z = X.to(coordinates.dtype) @ coordinates
@@ -38,9 +39,11 @@ def numerical_row_space(
         counts = torch.bincount(index).clamp_min(1)[:, None]
         shares.append(_scatter(Z - (sums / counts)[index]))
     share = torch.stack(shares).max(0).values
-    order = share.argsort()
+    eps = torch.finfo(X.dtype).eps
+    small = (raised.powers / raised.powers.max()).square() <= eps
+    order = torch.where(small, share, torch.inf).argsort()
     left_out = share[order].cumsum(0)
-    dropped = min(int((left_out <= torch.finfo(X.dtype).eps).sum()), len(order) - 1)
+    dropped = min(int(((left_out <= eps) & small[order]).sum()), len(order) - 1)
     kept = order[dropped:].sort().values
     return coordinates[:, kept], float(left_out[dropped - 1]) if dropped else 0.0
 

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from agop.machines.conv_rfm import ConvRFMClassifier, ConvRFMRegressor
     from agop.machines.deep_conv_rfm import DeepConvRFMClassifier
     from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
+    from agop.machines.display import AgopDisplay
     from agop.machines.memory import MemoryEstimate, estimate_memory
     from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
     from agop.machines.rfm import RFMClassifier, RFMRegressor
 
 __all__ = [
+    "AgopDisplay",
     "ConvRFMClassifier",
     "ConvRFMRegressor",
     "DeepConvRFMClassifier",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AgopDisplay": "display",
     "ConvRFMClassifier": "conv_rfm",
     "ConvRFMRegressor": "conv_rfm",
     "DeepConvRFMClassifier": "deep_conv_rfm",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from agop.machines import _inputs, persistence
 from agop.machines._inputs import Place
 from agop.machines.progress import Bar, ProgressHook
 from agop.machines.samples import Samples
+from agop.machines.targets import Targets
 from agop.ranks import Ranks, current
 
 Callback = Callable[[int, int, dict[str, Any]], None]
@@ -53,6 +56,8 @@ class KernelEstimator(BaseEstimator):
 
     may_change: ClassVar[frozenset[str]] = MAY_CHANGE
     """See `MAY_CHANGE`."""
+    _takes_tables: ClassVar[bool] = False
+    """Whether columns may hold categories and gaps."""
 
     seed_: int
     data_digest_: str
@@ -70,14 +75,21 @@ class KernelEstimator(BaseEstimator):
         raise TypeError("a subclass predicts")
 
     def _targets(
-        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any]
-    ) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"] | None]:
-        """Targets (n, c) and labels (or None) of `n` rows; what `fit` learns of them is in `learned`, which is empty at first."""
+        self, name: str, y: Any, n: int, place: Place, learned: dict[str, Any], counts: np.ndarray | None
+    ) -> tuple[Float[Tensor, "m c"], Int[Tensor, " m"] | None]:
+        """Targets (m, c) in float64 and labels (or None) of those of `n` rows that count (None: all).
+
+        What `fit` learns of them is in `learned`, which is empty at first.
+        """
         raise TypeError("a subclass reads targets")
 
-    def _rows(self, X: Any, *, reset: bool, device: Any, dtype: Any) -> tuple[Float[Tensor, "n d"], Place]:
-        """Samples as rows where they are computed with; `reset` learns their number of features."""
-        return _inputs.check_X(self, X, reset=reset, device=device, dtype=dtype)
+    def _rows(
+        self, X: Any, *, reset: bool, device: Any, dtype: Any, counts: Any = None
+    ) -> tuple[Float[Tensor, "n d"], Place]:
+        """Samples as rows where they are computed with; `reset` learns their number of features, of those rows that count (None: all)."""
+        return _inputs.check_X(
+            self, X, reset=reset, device=device, dtype=dtype, gaps=self._takes_tables, counts=counts
+        )
 
     def _holds_out(self) -> bool:
         """Whether `fit` holds a share of the samples out."""
@@ -119,12 +131,14 @@ class KernelEstimator(BaseEstimator):
         same fit.
         """
         ranks = current()
-        samples, validation = ranks.together(
+        ranks.together(self._check_constraints)
+        samples, validation, dtype = ranks.together(
             lambda: self._read(X, y, sample_weight, X_val, y_val, sample_weight_val)
         )
         self._agree(ranks)
         if self._holds_out() and validation is None:
             samples, validation = samples.split(self._share(), self.seed_)
+        samples, validation = ranks.together(lambda: self._prepared(samples, validation, dtype))
         if not (self.verbose and ranks.is_main):
             self._fit_samples(samples, validation, callback, progress)
             return self
@@ -132,22 +146,88 @@ class KernelEstimator(BaseEstimator):
             self._fit_samples(samples, validation, callback, _both(bar, progress))
         return self
 
+    def _check_constraints(self) -> None:
+        """What scikit-learn can check of the parameters, in its own words; an estimator without constraints checks all itself."""
+        constraints = getattr(self, "_parameter_constraints", None)
+        if constraints:
+            values = {name: _checks.plain(value) for name, value in self.get_params(deep=False).items()}
+            validate_parameter_constraints(constraints, values, caller_name=type(self).__name__)
+
     def _read(
         self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
-    ) -> tuple[Samples, Samples | None]:
-        """Training samples, and those to validate on if they were passed, of a fit that begins or goes on."""
+    ) -> tuple[Samples, Samples | None, torch.dtype]:
+        """Training samples as they came, those to validate on if they were passed, and the dtype to compute in."""
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
-        X, place = self._rows(X, reset=not self.__sklearn_is_fitted__(), device=self.device, dtype=self.dtype)
+        X, place = self._rows(
+            X,
+            reset=not self.__sklearn_is_fitted__(),
+            device=self.device,
+            dtype=self.dtype,
+            counts=_inputs.counting(sample_weight) if self._takes_tables else None,
+        )
         learned: dict[str, Any] = {}
-        Y, labels = self._targets("y", y, len(X), place, learned)
-        weight = _inputs.check_weight("sample_weight", sample_weight, len(X), place)
-        samples = Samples(X, Y, labels, weight).that_count()
+        samples = self._samples("", X, y, sample_weight, place, learned)
         validation = self._given(X_val, y_val, sample_weight_val, place, learned)
         self._continue(samples, validation)
         learned |= {"device_": str(place.device), "dtype_": str(place.dtype).removeprefix("torch.")}
         self.__dict__.update(learned)
-        return samples, validation
+        return samples, validation, place.dtype
+
+    def _samples(
+        self, suffix: str, X: Tensor, y: Any, sample_weight: Any, place: Place, learned: dict[str, Any]
+    ) -> Samples:
+        """Rows as they came with targets, labels and weights; those of weight zero are not there."""
+        if y is None:
+            raise _inputs.no_targets()
+        weight = _inputs.check_weight("sample_weight" + suffix, sample_weight, len(X), place)
+        counts = None if weight is None or bool((weight > 0).all()) else (weight > 0).cpu().numpy()
+        Y, labels = self._targets("y" + suffix, y, len(X), place, learned, counts)
+        if counts is not None and weight is not None:
+            X, weight = X[weight > 0], weight[weight > 0]
+        return Samples(X, Y, labels, weight)
+
+    def _prepared(
+        self, samples: Samples, validation: Samples | None, dtype: torch.dtype
+    ) -> tuple[Samples, Samples | None]:
+        """Samples as the machine takes them, in `dtype`; what is learned of columns and targets is kept with the estimator."""
+        samples = self._reweighted(samples)
+        if not self.__sklearn_is_fitted__():
+            self._learn_columns(samples)
+            self._learn_targets(samples, dtype)
+        scale = self._scale_of_targets()
+
+        def taken(part: Samples) -> Samples:
+            return replace(
+                part, X=self._placed(part.X, dtype), Y=scale.scaled(part.Y, dtype), restored=scale.restored
+            )
+
+        return taken(samples), None if validation is None else taken(validation)
+
+    def _reweighted(self, samples: Samples) -> Samples:
+        """Training samples with the weights they are fitted with."""
+        return samples
+
+    def _learn_columns(self, samples: Samples) -> None:
+        """Keep what the columns of the training samples are like; nothing, unless an estimator rescales them."""
+
+    def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m p"]:
+        """Rows in the coordinates that the machine computes in."""
+        return _inputs.rounded(X, dtype)
+
+    def _learn_targets(self, samples: Samples, dtype: torch.dtype | None) -> None:
+        scale = Targets.of(
+            samples.Y,
+            samples.weight,
+            center=bool(getattr(self, "center_targets", False)),
+            labels=samples.labels is not None,
+            dtype=dtype,
+        )
+        self.target_means_, self.target_scales_ = scale.means, scale.scales
+        self.target_extent_ = [scale.largest, scale.resolution]
+
+    def _scale_of_targets(self) -> Targets:
+        return Targets(self.target_means_, self.target_scales_, *self.target_extent_)
 
     def _agree(self, ranks: Ranks) -> None:
         """Every rank fits the same samples in the same way from the same point on, or none does."""
@@ -176,9 +256,7 @@ class KernelEstimator(BaseEstimator):
         if X is None or y is None:
             raise _checks.bad_value("X_val, y_val", "both", "one of them", "pass samples and their targets")
         X, _ = self._rows(X, reset=False, device=place.device, dtype=place.dtype)
-        Y, labels = self._targets("y_val", y, len(X), place, learned)
-        weight = _inputs.check_weight("sample_weight_val", sample_weight, len(X), place)
-        return Samples(X, Y, labels, weight).that_count()
+        return self._samples("_val", X, y, sample_weight, place, learned)
 
     def _share(self) -> float:
         remedy = "pass samples of your own to fit as X_val and y_val"
@@ -195,7 +273,7 @@ class KernelEstimator(BaseEstimator):
         """Begin a fit, with its seed; or check that a warm start has the data and the parameters of the fit it continues."""
         digest = samples.fingerprint() + ("" if validation is None else validation.fingerprint())
         settings = {
-            name: repr(value.item() if isinstance(value, np.generic) else value)
+            name: repr(_checks.plain(value))
             for name, value in self.get_params(deep=False).items()
             if name not in self.may_change
         }
@@ -223,7 +301,8 @@ class KernelEstimator(BaseEstimator):
     def _checked(self, X: Any) -> tuple[Float[Tensor, "m d"], Place]:
         """New samples for a fitted estimator, where and in what it computes."""
         check_is_fitted(self)
-        return self._rows(X, reset=False, device=self.device_, dtype=self.dtype_)
+        X, place = self._rows(X, reset=False, device=self.device_, dtype=self.dtype_)
+        return self._placed(X, place.dtype), place
 
     def save(self, path: str | Path, centers: str | None = None) -> None:
         """Write the fitted estimator to a safetensors file, atomically and without pickle; see `load`.

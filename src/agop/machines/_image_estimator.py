@@ -25,7 +25,9 @@ class ImageEstimator(KernelEstimator):
 
     image_shape_: tuple[int, int, int]
 
-    def _rows(self, X: Any, *, reset: bool, device: Any, dtype: Any) -> tuple[Float[Tensor, "n d"], Place]:
+    def _rows(
+        self, X: Any, *, reset: bool, device: Any, dtype: Any, counts: Any = None
+    ) -> tuple[Float[Tensor, "n d"], Place]:
         known = None if reset else tuple(self.image_shape_)
         images = _images.are_images(X)
         asked = known if self.image_shape is None and not images else self.image_shape

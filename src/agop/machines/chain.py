@@ -16,7 +16,8 @@ class Chain:
     """The recursion with one kernel as far as it got: `matrix` is the M of `iteration`, the next fit.
 
     The fit with the last M forms no AGOP, so its iteration stays: it is done again if more iterations are wanted later.
-    `coefficients` are those of the last fit, for an iterative solver to start from.
+    `coefficients` are those of the last fit, for an iterative solver to start from. A kernel that `moves` is that of the first fit: its
+    bandwidth is taken anew in each.
     """
 
     kernel: Kernel
@@ -24,3 +25,4 @@ class Chain:
     iteration: int = 0
     history: tuple[dict[str, Any], ...] = ()
     coefficients: Float[Tensor, "n c"] | None = None
+    moves: bool = False

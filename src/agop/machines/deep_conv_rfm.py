@@ -224,10 +224,10 @@ class DeepConvRFMClassifier(  # noqa: D101
 
     def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
         """Predictions of each stage's kernel machine, first to last."""
-        X, _ = self._checked(X)
+        X, place = self._checked(X)
         centers = self.X_fit_
         for stage in self.layers_:
-            yield self._as_labels(stage.machine(centers).predict(X))
+            yield self._as_labels(stage.machine(centers).predict(X), place)
             centers, X = stage(centers), stage(X)
 
     def transform(self, X: Any, layer: int = -1) -> Any:

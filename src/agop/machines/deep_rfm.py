@@ -125,7 +125,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         needs = partial(estimate_memory, n, d, c, width=width, n_layers=n_layers, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
-        solver = Solver.of(self).chosen(needs, n, self.ridge, memory, samples.X.device)
+        solver = Solver.of(self).chosen(needs, n, float(self.ridge), memory, samples.X.device)
         done = len(getattr(self, "layers_", ()))
         if n_layers < done:
             raise _checks.bad_value(
@@ -152,7 +152,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             kernel,
             X if basis is None else X @ basis.to(X.dtype),
             samples.Y,
-            self.ridge,
+            float(self.ridge),
             cells=samples.cells,
             sample_weight=samples.weight,
             precision=self.precision,
@@ -162,7 +162,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
             on_step=tell,
         )
         assert fit.agop is not None
-        raised = psd_power(fit.agop, self.power)
+        raised = psd_power(fit.agop, float(self.power))
         tell("root", 1.0)
         index, coefficients = len(self.layers_), fit.machine.coefficients
         features = self._draw(index, X.shape[1], self.width, kernel, X)
@@ -215,14 +215,15 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         for layer in self.layers_[: self.best_layer_]:
             X = layer(X)
-        return self.machine_.predict(unit_rows(X))
+        return self._scale_of_targets().restored(self.machine_.predict(unit_rows(X)))
 
     def _staged_decision(self, X: Float[Tensor, "m d"]) -> Iterator[Float[Tensor, "m c"]]:
         centers = self.X_fit_
         for layer in self.layers_:
             centers, X = unit_rows(centers), unit_rows(X)
             kernel = named.make_kernel(self.kernel, self.bandwidth, centers)
-            yield KernelMachine(kernel, centers, layer.coefficients, self.precision).predict(X)
+            values = KernelMachine(kernel, centers, layer.coefficients, self.precision).predict(X)
+            yield self._scale_of_targets().restored(values)
             centers, X = (layer.features(layer.project(rows)) for rows in (centers, X))
 
     def transform(self, X: Any, layer: int = -1) -> Any:
@@ -338,8 +339,8 @@ class DeepRFMClassifier(_DeepRFM, KernelClassifier):  # noqa: D101
     (150, 64)
     """
 
-    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+    def staged_predict(self, X: Any) -> Iterator[Any]:
         """Labels predicted by each layer's kernel machine, first to last."""
-        X, _ = self._checked(X)
+        X, place = self._checked(X)
         for values in self._staged_decision(X):
-            yield self._as_labels(values)
+            yield self._as_labels(values, place)

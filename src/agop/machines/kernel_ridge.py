@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,7 @@ def fit_kernel_machine(
     sample_weight: Float[Tensor, " n"] | None = None,
     precision: str = "mixed",
     with_agop: bool = True,
+    center_gradients: bool = False,
     max_memory: int | None = None,
     computed: bool = False,
     solver: Solver = _DIRECT,
@@ -83,6 +85,8 @@ def fit_kernel_machine(
     precision
         "mixed": distances in float64, and up to 2,048 points all matrices of pairs too, the rest in the dtype of `X`; "native":
         everything in the dtype of `X`.
+    center_gradients
+        Whether the AGOP is the covariance of the gradients, not their second moment.
     max_memory
         Bytes the fit may take. Two (n, n) matrices are held if they fit (values and gradient weights share their distances), one
         otherwise (distances are formed again for the AGOP), none by an iterative solver.
@@ -119,14 +123,16 @@ def fit_kernel_machine(
             weights = X.new_empty(n, n, dtype=dtype)
         solved = solve_direct(system, weights, tell)
     coefficients = ranks.from_main(solved.coefficients)
+    unit = _unit(coefficients)
     agop: KernelAGOP | None = None
     if with_agop:
         agop = kernel_agop(
             kernel,
             points,
-            coefficients,
+            coefficients.to(dtype) if unit == 1 else (coefficients / unit).to(dtype),
             cells=_worthwhile(cells, n, c),
             sample_weight=sample_weight,
+            center=center_gradients,
             weights=weights,
             route="direct" if solver.name == "cg" else None,  # the other one stores an (n, n) matrix
             ranks=ranks,
@@ -141,11 +147,18 @@ def fit_kernel_machine(
         "cancellation": None if agop is None else agop.cancellation,
     }
     machine = KernelMachine(kernel, X, coefficients.to(X.dtype), precision)
-    return MachineFit(machine, solved.fitted, None if agop is None else agop.matrix, report)
+    matrix = None if agop is None else agop.matrix if unit == 1 else agop.matrix.double() * unit**2
+    return MachineFit(machine, solved.fitted, matrix, report)
 
 
 def _silent(step: str, share: float) -> None:
     """Nobody listens."""
+
+
+def _unit(A: Float[Tensor, "n c"]) -> float:
+    """A power of two to divide coefficients by before their squares are summed: 1 unless those would leave the range of float32."""
+    largest = float(A.abs().max())
+    return 1.0 if largest == 0 or 1e-12 < largest < 1e12 else 2.0 ** math.frexp(largest)[1]
 
 
 def _worthwhile(cells: Int[Tensor, " n"] | None, n: int, c: int) -> Int[Tensor, " n"] | None:

@@ -24,9 +24,10 @@ from agop.kernels.patch_kernel import PatchKernel
 from agop.kernels.patches import PatchGrid
 from agop.machines.conv_machine import ConvMachine
 from agop.machines.polynomial_ridge import Polynomial
-from agop.machines.restoring import OTHERWISE, Damaged, restored
+from agop.machines.restoring import EXACT, OTHERWISE, Damaged, restored
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OLDEST = 1
 _KIND, _REMEDY = "estimator", "save the estimator again"
 
 
@@ -60,6 +61,7 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
         tensors = _polynomial_tensors(estimator, header)
     else:
         tensors = _deep_tensors(estimator, header) if is_deep else _rfm_tensors(estimator)
+    tensors |= {name: value for name in EXACT if (value := getattr(estimator, name, None)) is not None}
     if centers is not None:
         if is_polynomial:
             raise _checks.bad_value("centers", "None for a polynomial, which has no centres", repr(centers))
@@ -71,7 +73,7 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
 def load(path: str | Path, *, device: Any = None) -> Any:
     """Read an estimator that `save` wrote; `device` is where it will compute (None: the CPU)."""
     place = _checks.device("device", device)
-    header, tensors = _store.read(path, _KIND, FORMAT_VERSION, _REMEDY)
+    header, tensors = _store.read(path, _KIND, FORMAT_VERSION, _REMEDY, oldest=_OLDEST)
     try:
         return restored(header, tensors, place)
     except (Damaged, KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
@@ -89,8 +91,7 @@ def _text(name: str, value: Any) -> Any:
         return {str(key): _text(name, entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_text(name, entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = _checks.plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise _checks.bad_type(name, "numbers and texts, which can be saved", type(value).__name__)
@@ -102,11 +103,10 @@ def _plain(name: str, value: Any) -> Any:
         return {"kernel": named.kernel_name(value), **vars(value)}
     if isinstance(value, torch.device | torch.dtype):
         return str(value).removeprefix("torch.")
-    if isinstance(value, np.generic):
-        return value.item()
+    value = _checks.plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if name in ("bandwidth", "ridge", "shape", "image_shape") and isinstance(
+    if name in ("bandwidth", "ridge", "shape", "image_shape", "categorical_features") and isinstance(
         value, list | tuple | np.ndarray
     ):
         return [_plain(name, candidate) for candidate in value]
@@ -137,7 +137,7 @@ def _rfm_tensors(estimator: Any) -> dict[str, Tensor]:
         "coefficients": machine.coefficients,
     }
     for index, chain in enumerate(estimator._chains_):
-        predicts = (chain.kernel, chain.iteration) == (estimator.kernel_, estimator.best_iteration_)
+        predicts = (index, chain.iteration) == (estimator.best_candidate_, estimator.best_iteration_)
         if chain.history and not predicts:
             tensors[f"{index}.next"] = chain.matrix.to(estimator.agop_.dtype)
     return tensors

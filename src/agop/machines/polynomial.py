@@ -23,8 +23,9 @@ from agop.linalg.psd import psd_power
 from agop.machines._base import Callback, KernelEstimator
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
+from agop.machines.columns import SCALINGS
 from agop.machines.memory import parse_memory
-from agop.machines.polynomial_features import SCALINGS, Monomials
+from agop.machines.polynomial_features import Monomials
 from agop.machines.polynomial_ridge import SOLVERS, Plan, Polynomial, RidgeProblem, Solver
 from agop.machines.progress import Progress, ProgressHook
 from agop.machines.samples import Samples
@@ -37,8 +38,9 @@ P = TypeVar("P", bound="_PolynomialRidge")
 class _RangePlace(Place):
     """A place that refuses what the dtype of the user's input does not hold: squares soon leave the range of a short one."""
 
-    def returned(self, values: Tensor) -> Any:
-        return super().returned(_rounded(values, self.given_dtype, "values"))
+    def returned(self, values: Tensor, dtype: torch.dtype | None = None) -> Any:
+        dtype = self.given_dtype if dtype is None else dtype
+        return super().returned(_rounded(values, dtype, "values"), dtype)
 
 
 class _PolynomialRidge(KernelEstimator):
@@ -129,6 +131,9 @@ class _PolynomialRidge(KernelEstimator):
             callback=callback,
             progress=progress,
         )
+
+    def _learn_targets(self, samples: Samples, dtype: torch.dtype | None) -> None:
+        super()._learn_targets(samples, None)  # targets are fitted as they are, in float64
 
     def _fit_samples(
         self,
@@ -252,7 +257,7 @@ class _PolynomialRidge(KernelEstimator):
         )
 
 
-def _scores(polynomial: Polynomial, samples: Samples, validation: Samples | None) -> dict[str, float]:
+def _scores(polynomial: Polynomial, samples: Samples, validation: Samples | None) -> dict[str, float | None]:
     """Training score, and validation score where there are samples for it."""
     scores = samples.training_score(polynomial.predict(samples.X))
     if validation is not None:
@@ -262,6 +267,7 @@ def _scores(polynomial: Polynomial, samples: Samples, validation: Samples | None
 
 def _ridges(ridge: Any, validated: bool) -> list[float]:
     """The different ridges to try, in their order."""
+    ridge = _checks.plain(ridge)
     if not isinstance(ridge, list | tuple | np.ndarray):
         return [_checks.real("ridge", ridge, at_least=0)]
     candidates = list(dict.fromkeys(_checks.real("ridge", value, at_least=0) for value in list(ridge)))

@@ -17,10 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop import _checks
+from agop.machines.columns import centre, spread
 
 DEGREES = (1, 2)
 PAIRS = ("all", "local")
-SCALINGS = ("columns", "common", "none")
 
 
 @dataclass(frozen=True)
@@ -185,25 +185,17 @@ class Coordinates:
         X, eps = X.double(), torch.finfo(X.dtype).eps
         if scaling == "none":
             return cls(torch.zeros_like(X[0]), torch.ones_like(X[0]))
-        # from the first row on, so that the mean of a constant column is that constant, to the last bit
-        center = X[0] + share @ (X - X[0])
-        spread, size = _spread(X - center, share), X.abs().amax(0)
-        varies = spread > 4 * eps * size
+        center = centre(X, share)
+        deviations, size = spread(X - center, share), X.abs().amax(0)
+        varies = deviations > 4 * eps * size
         size = torch.where(size > 0, size, 1.0)
         if not bool(varies.any()):
             return cls(center, size)
-        top = spread[varies].max()
-        common = top * (spread[varies] / top).square().sum().sqrt()
-        scale = common.expand_as(spread) if scaling == "common" else spread * int(varies.sum()) ** 0.5
+        top = deviations[varies].max()
+        common = top * (deviations[varies] / top).square().sum().sqrt()
+        scale = common.expand_as(deviations) if scaling == "common" else deviations * int(varies.sum()) ** 0.5
         return cls(center, torch.where(varies, scale, size))
 
     def __call__(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
         """The rows of `X` in these coordinates."""
         return (X.double() - self.center).div_(self.scale)
-
-
-def _spread(deviation: Float[Tensor, "n d"], share: Float[Tensor, " n"]) -> Float[Tensor, " d"]:
-    """Standard deviations of columns, also where the squares leave the range of float64."""
-    largest = deviation.abs().amax(0)
-    unit = torch.where(largest > 0, largest, 1.0)
-    return unit * (share @ (deviation / unit).square()).sqrt()

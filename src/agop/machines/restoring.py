@@ -50,8 +50,28 @@ OTHERWISE = (
     "_matrix_",
     "classes_",
     "feature_names_in_",
+    "column_means_",
+    "column_scales_",
+    "target_means_",
+    "target_scales_",
+    "_weight_",
 )
 """What a fit leaves behind that is stored as tensors or in a form of its own, not as plain text."""
+
+EXACT = ("column_means_", "column_scales_", "target_means_", "target_scales_", "_weight_")
+"""Tensors in float64 whatever the dtype of the estimator."""
+
+_MOST = float(np.finfo(np.float64).max)
+
+_RFM_0_1 = {
+    "categorical_features": None,
+    "bandwidth_factor": 1.0,
+    "bandwidth_at": "start",
+    "center_gradients": False,
+    "scaling": "none",
+    "center_targets": False,
+}
+"""What RFM did in 0.1.0 (format 1), where later versions have parameters."""
 
 T = TypeVar("T")
 
@@ -71,7 +91,10 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     name = _of_type(header, "class", str)
     if name not in ESTIMATORS:
         raise Damaged(f"class {name!r} is none of agop's estimators")
-    estimator = _constructed(ESTIMATORS[name], _of_type(header, "parameters", dict))
+    parameters = _of_type(header, "parameters", dict)
+    if header.get("version") == 1 and name in ("RFMRegressor", "RFMClassifier"):
+        parameters = _RFM_0_1 | parameters
+    estimator = _constructed(ESTIMATORS[name], parameters)
     _set_fitted(estimator, _of_type(header, "fitted", dict))
     estimator.device_ = str(device)
     dtype = torch.float64 if type(estimator).__name__ in _POLYNOMIALS else _dtype(estimator)
@@ -79,10 +102,14 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     if "centers_exponent" in header:
         tensors[points] = _widened(tensors[points], _of_type(header, "centers_exponent", int), dtype)
     for key, value in tensors.items():
-        own = torch.float64 if key.rpartition(".")[2] in _WIDE and name in _IMAGE_ESTIMATORS else dtype
+        wide = key in EXACT or (key.rpartition(".")[2] in _WIDE and name in _IMAGE_ESTIMATORS)
+        own = torch.float64 if wide else dtype
         if value.dtype != own or not bool(torch.isfinite(value).all()):
             raise Damaged(f"tensor {key!r} is not made of finite numbers in {str(own)[6:]}")
     tensors = {key: value.to(device) for key, value in tensors.items()}
+    if header.get("version") == 1:
+        tensors |= _untouched(estimator, tensors, header)
+    exact = {key: tensors.pop(key) for key in EXACT if key in tensors}
     if type(estimator).__name__ in _POLYNOMIALS:
         _restore_polynomial(estimator, _of_type(header, "monomials", dict), tensors)
     elif name in _IMAGE_ESTIMATORS:
@@ -94,9 +121,63 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     else:
         _restore_machine(estimator, tensors, _kernel(_of_type(header, "kernel", dict)))
     outputs = estimator.machine_.coefficients.shape[1]
+    _set_scales(estimator, exact, outputs)
     _set_names(estimator, header)
     _set_classes(estimator, header, outputs)
     return estimator
+
+
+def _untouched(estimator: Any, tensors: dict[str, Tensor], header: dict[str, Any]) -> dict[str, Tensor]:
+    """Scales of an estimator of 0.1.0, which took columns and targets as they were."""
+    estimator.target_extent_ = [0.0, _MOST]
+    coefficients = "0.coefficients" if "maps" in header else "coefficients"
+    outputs = _matrix(tensors, coefficients).shape[1]
+    kinds = (
+        {"target": outputs} if "maps" in header else {"target": outputs, "column": estimator.n_features_in_}
+    )
+    if "monomials" in header:
+        del kinds["column"]
+    if "column" in kinds:
+        estimator.categories_, estimator.missing_indicator_ = None, []
+    if "best_iteration_" in header["fitted"]:
+        estimator.best_candidate_ = _best_candidate(estimator, header)
+    made: dict[str, Tensor] = {}
+    for kind, count in kinds.items():
+        if count > 10**8:
+            raise Damaged("more columns than fit into memory")
+        made[f"{kind}_means_"] = torch.zeros(count, dtype=torch.float64)
+        made[f"{kind}_scales_"] = torch.ones(count, dtype=torch.float64)
+    return made
+
+
+def _best_candidate(estimator: Any, header: dict[str, Any]) -> int:
+    """The place of the bandwidth that predicts among those that were tried."""
+    tried = list(dict.fromkeys(entry.get("bandwidth") for entry in estimator.history_))
+    bandwidth = header["fitted"].get("bandwidth_")
+    if bandwidth not in tried:
+        raise Damaged("a bandwidth that was not tried")
+    return tried.index(bandwidth)
+
+
+def _set_scales(estimator: Any, exact: dict[str, Tensor], outputs: int) -> None:
+    """Means and scales of columns and targets, and the room that targets need."""
+    expected: dict[str, tuple[int, ...]] = {"target_means_": (outputs,), "target_scales_": (outputs,)}
+    if hasattr(estimator, "coordinates_"):
+        columns = (len(estimator.coordinates_),)
+        expected |= {"column_means_": columns, "column_scales_": columns}
+        estimator._weight_ = None
+        if "_weight_" in exact:
+            expected["_weight_"] = (len(estimator.machine_.centers),)
+            if not bool((exact["_weight_"] > 0).all()):
+                raise Damaged("weights that are not positive")
+    _shapes(exact, expected)
+    for name, value in exact.items():
+        if name.endswith("scales_") and bool((value < 0).any()):
+            raise Damaged(f"tensor {name!r} has negative entries")
+        setattr(estimator, name, value)
+    extent = getattr(estimator, "target_extent_", None)
+    if not isinstance(extent, list) or [type(number) for number in extent] != [float, float]:
+        raise Damaged("target_extent_ is not two numbers")
 
 
 def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
@@ -109,8 +190,10 @@ def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
 def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     """The estimator with its constructor's arguments; `fit` checks their values, as it does for everybody's."""
     known = inspect.signature(cls).parameters
-    lists = ("ridge", "shape") if cls.__name__ in _POLYNOMIALS else ("bandwidth",)
-    if cls.__name__ in _IMAGE_ESTIMATORS:
+    lists: tuple[str, ...] = ("bandwidth", "categorical_features")
+    if cls.__name__ in _POLYNOMIALS:
+        lists = ("ridge", "shape")
+    elif cls.__name__ in _IMAGE_ESTIMATORS:
         lists = ("image_shape",)
     for name, value in parameters.items():
         if name not in known:
@@ -189,7 +272,7 @@ def _matrix(tensors: dict[str, Tensor], name: str) -> Tensor:
 
 
 def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel) -> None:
-    d = estimator.n_features_in_
+    d = _encoded(estimator)
     r = _matrix(tensors, "coordinates").shape[1]
     n, c = _matrix(tensors, "coefficients").shape
     following: dict[str, tuple[int, ...]] = {
@@ -198,12 +281,36 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
     machine = {"agop": (d, d), "coordinates": (d, r), "centers": (n, r), "coefficients": (n, c)}
     _shapes(tensors, following | machine)
     _index(estimator, "best_iteration_", len(estimator.history_))
+    _index(estimator, "best_candidate_", len(estimator.history_))
     estimator.kernel_ = kernel
     estimator.agop_, estimator.coordinates_ = tensors["agop"], tensors["coordinates"]
     estimator.machine_ = KernelMachine(
         kernel, tensors["centers"], tensors["coefficients"], estimator.precision
     )
-    estimator._chains_ = _chains(estimator.history_, kernel, tensors)
+    estimator._chains_ = _chains(estimator, kernel, tensors)
+
+
+def _encoded(estimator: Any) -> int:
+    """How many columns the machine sees; categories and gaps are checked before they are counted."""
+    d = estimator.n_features_in_
+    levels, gaps = (getattr(estimator, name, None) for name in ("categories_", "missing_indicator_"))
+    plain = isinstance(levels, list) and len(levels) == d and all(_is_levels(known) for known in levels)
+    if levels is not None and not plain:
+        raise Damaged("categories_ are not one list of levels, or nothing, per column")
+    numbers = d if levels is None else levels.count(None)
+    if not isinstance(gaps, list) or len(set(map(str, gaps))) < len(gaps):
+        raise Damaged("missing_indicator_ is no list of columns")
+    for j in gaps:
+        if type(j) is not int or not 0 <= j < d or (levels is not None and levels[j] is not None):
+            raise Damaged("missing_indicator_ names what is no column of numbers")
+    return int(numbers + len(gaps) + sum(len(known) for known in levels or () if known is not None))
+
+
+def _is_levels(known: Any) -> bool:
+    if known is None:
+        return True
+    texts = isinstance(known, list) and all(isinstance(v, str | int | float | bool | None) for v in known)
+    return texts and len(set(map(repr, known))) == len(known) and None not in known[:-1]
 
 
 def _patch_kernel(value: dict[str, Any], shape: tuple[int, int, int]) -> tuple[PatchKernel, PatchGrid]:
@@ -313,18 +420,23 @@ def _monomials(stored: dict[str, Any], d: int) -> Monomials:
     return Monomials.asked(d, stored["degree"], stored["pairs"], stored["shape"], stored["radius"])
 
 
-def _chains(history: list[dict[str, Any]], kernel: Kernel, tensors: dict[str, Tensor]) -> tuple[Chain, ...]:
+def _chains(estimator: Any, kernel: Kernel, tensors: dict[str, Tensor]) -> tuple[Chain, ...]:
     """Where the recursion stood with each bandwidth: its entries, and the matrix it goes on from."""
     entries: dict[Any, list[dict[str, Any]]] = {}
-    for entry in history:
-        entries.setdefault(entry["bandwidth"], []).append(entry)
+    for entry in estimator.history_:
+        entries.setdefault(entry.get("candidate", entry["bandwidth"]), []).append(entry)
+    asked = estimator.bandwidth if isinstance(estimator.bandwidth, list) else [estimator.bandwidth]
+    numbers = [candidate for candidate in asked if not isinstance(candidate, str)]
+    each = estimator.bandwidth_at == "each" and isinstance(estimator.kernel, str)
     chains = []
-    for index, (bandwidth, own) in enumerate(entries.items()):
+    for index, own in enumerate(entries.values()):
+        bandwidth = own[0]["bandwidth"]
         if [entry["iteration"] for entry in own] != list(range(len(own))):
             raise Damaged("iterations that do not follow each other")
         own_kernel = kernel if bandwidth is None else type(kernel)(**{**vars(kernel), "bandwidth": bandwidth})
         matrix = tensors.get(f"{index}.next", tensors["agop"])
-        chains.append(Chain(own_kernel, matrix, len(own) - (own[-1]["agop_route"] is None), tuple(own)))
+        iteration, moves = len(own) - (own[-1]["agop_route"] is None), each and bandwidth not in numbers
+        chains.append(Chain(own_kernel, matrix, iteration, tuple(own), moves=moves))
     return tuple(chains)
 
 

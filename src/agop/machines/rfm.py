@@ -7,24 +7,33 @@ backpropagation-free machine learning models*, Science 383; the procedure as in 
 from __future__ import annotations
 
 import time
+import warnings
 from functools import partial
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels import named
+from agop.kernels import KERNELS, Kernel, named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
 from agop.machines._base import Callback, KernelEstimator
+from agop.machines._inputs import rounded
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
 from agop.machines.chain import Chain
+from agop.machines.columns import SCALINGS, Columns
+from agop.machines.encoding import Encoding
+from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
-from agop.machines.names import PRECISIONS
+from agop.machines.names import PRECISIONS, SOLVERS
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
 from agop.machines.solver import Solver
@@ -36,16 +45,53 @@ SCALES = ("max", "trace", "none")
 class _RFM(KernelEstimator):
     """The recursion `fit → AGOP → fit …`, shared by both estimators."""
 
+    _takes_tables = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "kernel": [str, Kernel],
+        "bandwidth": [Interval(Real, 0, None, closed="neither"), StrOptions({"median"}), "array-like"],
+        "bandwidth_factor": [Interval(Real, 0, None, closed="neither")],
+        "bandwidth_at": [StrOptions({"start", "each"})],
+        "ridge": [Interval(Real, 0, None, closed="left")],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
+        "diagonal": ["boolean"],
+        "power": [Interval(Real, 0, None, closed="neither")],
+        "scale": [StrOptions(set(SCALES))],
+        "center_gradients": ["boolean"],
+        "scaling": [StrOptions(set(SCALINGS))],
+        "center_targets": ["boolean"],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "solver": [StrOptions(set(SOLVERS))],
+        "tolerance": [Interval(Real, 0, 0.1, closed="right")],
+        "max_rank": [Interval(Integral, 0, None, closed="left"), None],
+        "max_cg_iter": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
+        "validation": "no_validation",
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "device": "no_validation",
+        "dtype": "no_validation",
+        "random_state": "no_validation",
+    }
+    categories_: list[list[Any] | None] | None
+    _weight_: Tensor | None
+
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
         self,
         kernel: Any = "laplace",
-        bandwidth: Any = 10.0,
-        ridge: Any = 1e-3,
-        n_iter: Any = 5,
+        bandwidth: Any = "median",
+        bandwidth_factor: Any = 4.0,
+        bandwidth_at: Any = "start",
+        ridge: Any = 0.1,
+        n_iter: Any = 2,
         diagonal: Any = False,
-        power: Any = 0.5,
+        power: Any = 0.25,
         scale: Any = "max",
+        center_gradients: Any = False,
+        scaling: Any = "columns",
+        center_targets: Any = True,
+        categorical_features: Any = "from_dtype",
         solver: Any = "auto",
         tolerance: Any = 1e-6,
         max_rank: Any = None,
@@ -61,11 +107,17 @@ class _RFM(KernelEstimator):
     ) -> None:
         self.kernel = kernel
         self.bandwidth = bandwidth
+        self.bandwidth_factor = bandwidth_factor
+        self.bandwidth_at = bandwidth_at
         self.ridge = ridge
         self.n_iter = n_iter
         self.diagonal = diagonal
         self.power = power
         self.scale = scale
+        self.center_gradients = center_gradients
+        self.scaling = scaling
+        self.center_targets = center_targets
+        self.categorical_features = categorical_features
         self.solver = solver
         self.tolerance = tolerance
         self.max_rank = max_rank
@@ -87,8 +139,12 @@ class _RFM(KernelEstimator):
         progress: ProgressHook | None,
     ) -> None:
         n_iter, solver = current().together(lambda: self._check_parameters(samples))
+        self._weight_ = samples.weight
         solver = solver.agreed(current())
-        kernels = named.make_kernels(self.kernel, self.bandwidth, samples.X)
+        kernels = named.make_kernels(
+            self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
+        )
+        self._check_metric(next(iter(kernels)), n_iter)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
                 "bandwidth",
@@ -99,7 +155,12 @@ class _RFM(KernelEstimator):
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
         begun = getattr(self, "_chains_", ())
-        self._chains_ = (*begun, *(Chain(kernel, identity) for kernel in kernels[len(begun) :]))
+        each = self.bandwidth_at == "each" and isinstance(self.kernel, str)
+        chains = [
+            Chain(kernel, identity, moves=each and isinstance(asked, str))
+            for kernel, asked in kernels.items()
+        ]
+        self._chains_ = (*begun, *chains[len(begun) :])
         done = max(len(chain.history) for chain in self._chains_) - 1
         if done > n_iter:
             raise _checks.bad_value(
@@ -124,10 +185,20 @@ class _RFM(KernelEstimator):
         _checks.real("power", self.power, above=0)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
+        _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
-        return n_iter, Solver.of(self).chosen(needs, n, self.ridge, memory, samples.X.device)
+        return n_iter, Solver.of(self).chosen(needs, n, float(self.ridge), memory, samples.X.device)
+
+    def _check_metric(self, kernel: Kernel, n_iter: int) -> None:
+        """Whether this kernel can have a metric learned, and of this kind."""
+        if n_iter and not kernel.learns:
+            expected = "0 for a kernel whose gradients have no useful second moment (p < 0.7)"
+            raise _checks.bad_value("n_iter", expected, f"{n_iter}", "set n_iter=0, or a larger p")
+        if n_iter and not kernel.mixes_columns and not self.diagonal:
+            expected = f"True for kernel={named.kernel_name(kernel)!r}, which sums over single columns"
+            raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
 
     def _iterate(
         self, place: int, samples: Samples, validation: Samples | None, solver: Solver, tell: StepHook
@@ -136,30 +207,35 @@ class _RFM(KernelEstimator):
         start = time.perf_counter()
         chain, X = self._chains_[place], samples.X
         coordinates, facts = self._coordinates(chain, samples)
-        learns = chain.iteration < self.n_iter
+        X = X @ coordinates if chain.iteration else X
+        kernel = self._kernel_of(chain, X, samples.weight)
+        learns = chain.iteration < int(self.n_iter)
         fit = fit_kernel_machine(
-            chain.kernel,
-            X @ coordinates if chain.iteration else X,
+            kernel,
+            X,
             samples.Y,
             float(self.ridge),
             cells=samples.cells,
             sample_weight=samples.weight,
             precision=self.precision,
             with_agop=learns,
+            center_gradients=bool(self.center_gradients),
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
             solver=solver,
             initial=chain.coefficients,
             on_step=tell,
         )
-        entry = {"iteration": chain.iteration, "bandwidth": getattr(chain.kernel, "bandwidth", None)}
+        entry: dict[str, Any] = {"candidate": place, "iteration": chain.iteration}
+        entry["bandwidth"] = getattr(kernel, "bandwidth", None)
         entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
         learned = {
             "machine_": fit.machine,
-            "kernel_": chain.kernel,
+            "kernel_": kernel,
             "bandwidth_": entry["bandwidth"],
             "coordinates_": coordinates,
             "agop_": chain.matrix.to(X.dtype),
+            "best_candidate_": place,
             "best_iteration_": chain.iteration,
         }
         if validation is not None:
@@ -172,7 +248,9 @@ class _RFM(KernelEstimator):
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
         coefficients = fit.machine.coefficients if solver.name == "cg" else None
-        chains[place] = Chain(chain.kernel, matrix, chain.iteration + learns, history, coefficients)
+        chains[place] = Chain(
+            chain.kernel, matrix, chain.iteration + learns, history, coefficients, chain.moves
+        )
         learned |= {"_chains_": tuple(chains), "history_": [e for link in chains for e in link.history]}
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
@@ -181,21 +259,43 @@ class _RFM(KernelEstimator):
         """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""
         if not chain.iteration:
             return chain.matrix.clone(), {"dimensions": len(chain.matrix), "left_out": 0.0}
-        raised = psd_power(chain.matrix, self.power)
-        coordinates, left_out = numerical_row_space(
-            samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
-        )
+        if not bool((chain.matrix - chain.matrix.diagonal().diag()).any()):
+            return self._weighted_columns(chain, samples)
+        raised = psd_power(chain.matrix, float(self.power))
+        if chain.kernel.rotation_invariant:
+            coordinates, left_out = numerical_row_space(
+                samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
+            )
+        else:
+            coordinates, left_out = raised.matrix, 0.0
         facts: dict[str, Any] = {"rank": raised.rank, "clipped": raised.clipped}
         facts |= {"dimensions": coordinates.shape[1], "left_out": left_out}
         # an eigenbasis is a matter of rounding, which differs between unlike machines
         return current().from_main(coordinates.to(samples.X.dtype)), facts
 
+    def _weighted_columns(
+        self, chain: Chain, samples: Samples
+    ) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
+        """The map of a diagonal M, which mixes nothing and leaves out columns of weight zero only."""
+        weights = chain.matrix.diagonal()
+        kept = (weights > 0).nonzero()[:, 0]
+        coordinates = torch.diag(weights.pow(float(self.power)))[:, kept]
+        facts: dict[str, Any] = {"rank": len(kept), "clipped": len(weights) - len(kept)}
+        facts |= {"dimensions": len(kept), "left_out": 0.0}
+        return current().from_main(coordinates.to(samples.X.dtype)), facts
+
+    def _kernel_of(self, chain: Chain, X: Float[Tensor, "n r"], weight: Float[Tensor, " n"] | None) -> Kernel:
+        """The kernel of the next fit; with a bandwidth that is taken anew from the points as the metric now has them."""
+        if not (chain.moves and chain.iteration):
+            return chain.kernel
+        return named.make_kernel(self.kernel, "median", X, weight, factor=self.bandwidth_factor)
+
     def _is_best(self, place: int, iteration: int, score: float) -> bool:
         """Whether no fit so far has this validation score; of equal ones the first bandwidth, then the first iteration."""
         if not hasattr(self, "machine_"):
             return True
-        best = [chain.kernel for chain in self._chains_].index(self.kernel_)
-        return (score, -place, -iteration) > (self.validation_score_, -best, -self.best_iteration_)
+        best = (self.validation_score_, -self.best_candidate_, -self.best_iteration_)
+        return (score, -place, -iteration) > best
 
     def _next_matrix(
         self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
@@ -216,7 +316,91 @@ class _RFM(KernelEstimator):
         return M
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
+        values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
+        return self._scale_of_targets().restored(values)
+
+    def _learn_columns(self, samples: Samples) -> None:
+        _checks.one_of("scaling", self.scaling, SCALINGS)
+        kernel = (
+            KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
+        )
+        centered = bool(getattr(kernel, "shift_invariant", True))
+        encoding = Encoding.of(samples.X, self.categories_)
+        columns = encoding.columns(samples.X, samples.weight, self.scaling, centered=centered)
+        self.column_means_, self.column_scales_ = columns.means, columns.scales
+        self.missing_indicator_ = encoding.gaps
+
+    @property
+    def _encoding(self) -> Encoding:
+        levels = self.categories_ or [None] * self.n_features_in_
+        return Encoding(levels, self.missing_indicator_)
+
+    def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m p"]:
+        encoded = self._encoding.expanded(X)
+        return rounded(Columns(self.column_means_, self.column_scales_)(encoded, dtype), dtype)
+
+    @property
+    def predictor_agop_(self) -> Float[Tensor, "p p"]:
+        """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
+
+        A mean over training points (weighted), a sum over outputs, in the units of the targets that were fitted (`target_scales_`). `agop_`
+        is that of the fit before, from which the metric was made.
+        """
+        check_is_fitted(self)
+        known = self.__dict__.get("_own_agop")
+        if known is None or known[0] is not self.machine_:
+            identity = torch.eye(len(self.agop_), dtype=self.agop_.dtype, device=self.agop_.device)
+            coordinates = self.coordinates_ if self.best_iteration_ else identity
+            computed = self.best_iteration_ > 0
+            matrix = machine_agop(self.machine_, coordinates, self._weight_, computed=computed)
+            known = self._own_agop = (self.machine_, matrix)
+        return known[1]
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """How much the predictor changes along each input column: shares (d,) of the trace of `predictor_agop_`, with sum 1.
+
+        In standardised coordinates, so that they don't depend on units. A column of categories counts as one: of the gradient over its
+        levels the mean is left out, because only one of them can be on. Zeros, with a warning, if the predictor is constant.
+        """
+        M, encoding = self.predictor_agop_, self._encoding
+        sources = encoding.sources
+        first = len(encoding.numbers) + len(encoding.gaps)
+        groups = [
+            [first + int(k) for k in (sources[first:] == j).nonzero()[0]]
+            for j, known in enumerate(encoding.levels)
+            if known
+        ]
+        shares = column_importances(M, sources, groups, self.n_features_in_)
+        if not shares.any():
+            message = "feature_importances_ are zeros: the predictor is constant at every training point."
+            warnings.warn(message, UserWarning, stacklevel=2)
+        return shares
+
+    @property
+    def encoded_feature_names_(self) -> list[str]:
+        """Names of the columns that `agop_` is about: "age", "age is missing", "city=Rome"."""
+        check_is_fitted(self)
+        given = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        return self._encoding.names([str(name) for name in given])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.input_tags.categorical = True
+        return tags
+
+    @property
+    def agop_in_units_(self) -> Float[Tensor, "d d"]:
+        r"""`agop_` with respect to the columns as they were passed, in float64: :math:`D^{-1} M D^{-1}` with D = diag(`column_scales_`).
+
+        Row and column of a column without variation are 0. Of an M that `scale` has rescaled, only ratios mean something.
+        """
+        check_is_fitted(self)
+        scales = self.column_scales_
+        inverse = torch.where(scales > 0, 1 / torch.where(scales > 0, scales, 1.0), 0.0)
+        return self.agop_.double() * inverse * inverse[:, None]
 
 
 _PARAMETERS = r"""
@@ -224,24 +408,49 @@ _PARAMETERS = r"""
     :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points. A last fit with the last M is
     the predictor. M starts at the identity.
 
+    The defaults are those of the least regret over 21 tables, of the paper's procedure with a full M (docs/benchmarks.md); neither units
+    nor offsets of columns or targets change the predictions. The paper's procedure to the letter, which 0.1.0 followed, is
+    `bandwidth=10.0, ridge=1e-3, n_iter=5, power=0.5, scaling="none", center_targets=False`.
+
     Parameters
     ----------
-    kernel : "laplace", "gaussian", "relu-nngp", "relu-ntk" or an `agop.kernels.Kernel`
+    kernel : "laplace", "gaussian", "l1", "lpq", "relu-nngp", "relu-ntk" or an `agop.kernels.Kernel`
         A kernel object brings its own parameters; a name takes `bandwidth` (those of ReLU networks have none, and one hidden layer).
+        "l1" needs `diagonal=True`; "lpq" has p = 1.5, q = 1.
     bandwidth : float, "median", or a list of these
-        In the units of the distance; "median" is the median distance between training points that differ (beyond 1,000 points, between
-        every k-th of them). Of a list, such as `[5, 10, "median"]`, the one with the best validation score.
+        In the units of the kernel's distance, after `scaling`. "median": `bandwidth_factor` times the lower median of the distances
+        between training points that differ, weighted; of more than 1,000 different points, of 1,000 that do not depend on their order; 1
+        if none differ. Of a list, such as `[5, 10, "median"]`, the one with the best validation score.
+    bandwidth_factor : float
+        What "median" is multiplied with.
+    bandwidth_at : "start" or "each"
+        Whether "median" is taken once, before M is learned, or anew in each fit, from the points as the metric then has them.
     ridge : float
-        :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n).
+        :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n): weights s·w are the same as a ridge μ/s.
     n_iter : int
         How often M is learned; 0 is kernel ridge regression.
     diagonal : bool
-        Keep only the diagonal of M: feature weights, no rotations.
+        Keep only the diagonal of M: feature weights, no rotations. On raw tables a little better (docs/benchmarks.md).
     power : float
-        Points are mapped to :math:`X M^p`; 1/2 makes the distance the Mahalanobis distance of M.
+        Points are mapped to :math:`X M^p`. 1/4 makes the metric the root of the AGOP, as in the xRFM package; 1/2, the paper's, the AGOP.
     scale : "max", "trace" or "none"
-        M is divided by its largest entry (so that one bandwidth serves all iterations), scaled to trace d (which does not
-        depend on the coordinate axes), or kept as the mean of the gradients' outer products."""
+        M is divided by its largest entry (so that one bandwidth serves all iterations), scaled to trace p (which does not
+        depend on the coordinate axes), or kept as the mean of the gradients' outer products.
+    center_gradients : bool
+        Learn M from the covariance of the gradients instead of their second moment: their mean is left out.
+    scaling : "columns", "common" or "none"
+        "columns": columns are centred and divided by their standard deviation (weighted). "common": centred, and divided by one number,
+        the root of their mean variance, which keeps what is large large (pixels, principal components). "none": left as they are, except
+        that kernels of distances compute with centred points, which changes rounding only.
+    center_targets : bool
+        Regression: the (weighted) mean of each target is subtracted and added back, and each is divided by its standard deviation, so that
+        outputs count equally in M. Classification: the ±1 targets are centred, so that a point far from all data is predicted by the
+        class shares. False: the predictor falls to 0 far from the data.
+    categorical_features : "from_dtype", mask, positions, names or None
+        Which columns hold categories, as in scikit-learn's HistGradientBoosting; "from_dtype" takes those of categorical dtype in a frame
+        of pandas or polars or a table of pyarrow. A category is an indicator column, at most 1,000 a column; unseen ones are treated as
+        missing. Missing numbers (NaN) are the column's mean, with an indicator if there were any in `fit`; a missing category is a
+        category. Sparse matrices are made dense."""
 _PARAMETERS += SOLVING
 _PARAMETERS += r"""
     validation : float, optional
@@ -257,21 +466,60 @@ _PARAMETERS += r"""
     Attributes
     ----------
     classes_ : array (C,)
-        Of a classifier: the labels, sorted.
-    agop_ : Tensor (d, d)
-        The feature matrix M of the predictor (scaled as `scale` says).
-    best_iteration_, bandwidth_, validation_score_
-        The iteration that the predictor is from (the last one without validation; 0 is kernel ridge regression), its bandwidth, and its
-        validation score.
+        Of a classifier: the labels of positive weight, sorted.
+    n_features_in_, feature_names_in_, n_outputs_
+        Columns of X; their names, if X had any; of a regressor, columns of y.
+    agop_ : Tensor (p, p)
+        The feature matrix M of the predictor (scaled as `scale` says), over encoded columns after `scaling`: the AGOP of the fit before.
+    agop_in_units_ : Tensor (p, p)
+        The same with respect to columns as they were passed, :math:`D^{-1} M D^{-1}` with the scales of columns D.
+    predictor_agop_ : Tensor (p, p)
+        The AGOP of the function that predicts, over the same columns, not rescaled, in float64; formed when it is first asked for.
+    feature_importances_ : array (d,)
+        Shares of its trace by column of X, with sum 1: in standardised coordinates, categories as one column.
+    encoded_feature_names_ : list of str
+        Names of the p encoded columns: numbers, "age is missing", "city=Rome".
+    categories_ : list of (list or None), or None
+        Of each column of X its categories (None last where some were missing), or None for numbers; None if there are only numbers.
+    missing_indicator_ : list of int
+        The columns of numbers whose gaps have an indicator.
+    column_means_, column_scales_ : Tensor (p,)
+        What was subtracted from the encoded columns, and what they were divided by (0: constant, mapped to 0; indicators: 1), in float64.
+    target_means_, target_scales_ : Tensor (c,)
+        The same of the targets.
+    target_extent_ : list of float
+        The largest absolute target, and the largest machine epsilon of a dtype that keeps the targets' digits: predictions are in the dtype
+        of X if it holds both, else in float64.
+    best_iteration_, best_candidate_, bandwidth_, validation_score_
+        The iteration that the predictor is from (the last one without validation; 0 is kernel ridge regression), the place of its
+        bandwidth in the list, that bandwidth, and its validation score.
+    kernel_ : Kernel
+        The kernel of the predictor, with that bandwidth.
     history_ : list of dict
-        One entry a fit: iteration, bandwidth, training and validation score, solver, dtype of the solution, smallest pivot, AGOP route,
-        rank and clipped eigenvalues of the M it used, seconds, notes on every fallback.
-    coordinates_ : Tensor (d, r)
-        Maps points to :math:`X M^p` in the eigenbasis of M; directions that rounding hides are left out (`left_out` in `history_` is
-        their share of the scatter, at most the machine epsilon).
+        One entry a fit: candidate, iteration, bandwidth, training and validation score, solver, dtype of the solution, smallest pivot,
+        AGOP route, rank and clipped eigenvalues of the M it used, seconds, notes on every fallback.
+    coordinates_ : Tensor (p, r)
+        Maps encoded columns to :math:`X M^p` in the eigenbasis of M; directions that rounding hides are left out (`left_out` in `history_`
+        is their share of the scatter, at most the machine epsilon).
     machine_ : KernelMachine
-        The fit that predicts, in these coordinates.
+        The fit that predicts, in these coordinates: kernel, centres, coefficients.
+    device_, dtype_, seed_, settings_, data_digest_
+        Where and in what was computed, the seed that `random_state` gave, and the parameters and the digest of the data that a warm start
+        must share.
 """
+
+
+_CLASSIFIER_PARAMETERS = _PARAMETERS.replace(
+    """
+    Attributes
+    ----------""",
+    """    class_weight : dict, "balanced" or None
+        Weights of classes, multiplied with `sample_weight`; "balanced" gives all classes the same total weight.
+
+    Attributes
+    ----------""",
+    1,
+)
 
 
 class RFMRegressor(_RFM, KernelRegressor):  # noqa: D101
@@ -281,11 +529,74 @@ class RFMRegressor(_RFM, KernelRegressor):  # noqa: D101
 
 class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
     __doc__ = f"""Recursive Feature Machine for classification: ±1 one-hot targets, the largest output wins.
-    {_PARAMETERS}
+    {_CLASSIFIER_PARAMETERS}
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> RFMClassifier(bandwidth=3.0, n_iter=2).fit(X, y).score(X, y) > 0.95
+    >>> RFMClassifier().fit(X, y).score(X, y) > 0.95
     True
     """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_RFM._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        kernel: Any = "laplace",
+        bandwidth: Any = "median",
+        bandwidth_factor: Any = 4.0,
+        bandwidth_at: Any = "start",
+        ridge: Any = 0.1,
+        n_iter: Any = 2,
+        diagonal: Any = False,
+        power: Any = 0.25,
+        scale: Any = "max",
+        center_gradients: Any = False,
+        scaling: Any = "columns",
+        center_targets: Any = True,
+        categorical_features: Any = "from_dtype",
+        solver: Any = "auto",
+        tolerance: Any = 1e-6,
+        max_rank: Any = None,
+        max_cg_iter: Any = 500,
+        precision: Any = "mixed",
+        max_memory: Any = None,
+        validation: Any = None,
+        warm_start: Any = False,
+        verbose: Any = False,
+        device: Any = None,
+        dtype: Any = None,
+        random_state: Any = None,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            kernel=kernel,
+            bandwidth=bandwidth,
+            bandwidth_factor=bandwidth_factor,
+            bandwidth_at=bandwidth_at,
+            ridge=ridge,
+            n_iter=n_iter,
+            diagonal=diagonal,
+            power=power,
+            scale=scale,
+            center_gradients=center_gradients,
+            scaling=scaling,
+            center_targets=center_targets,
+            categorical_features=categorical_features,
+            solver=solver,
+            tolerance=tolerance,
+            max_rank=max_rank,
+            max_cg_iter=max_cg_iter,
+            precision=precision,
+            max_memory=max_memory,
+            validation=validation,
+            warm_start=warm_start,
+            verbose=verbose,
+            device=device,
+            dtype=dtype,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight

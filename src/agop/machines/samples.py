@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,15 +15,21 @@ from torch import Tensor
 
 from agop import _checks
 
+_ROOT_OF_RANGE = 1e150
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows `X` with their targets `Y` (±1 one-hot for `labels`), and how much each counts (None: equally)."""
+    """Rows `X` with their targets `Y` (±1 one-hot for `labels`), and how much each counts (None: equally).
+
+    As they came, or as a machine takes them; `restored` leads from its values to targets as the user passed them.
+    """
 
     X: Float[Tensor, "n d"]
     Y: Float[Tensor, "n c"]
     labels: Int[Tensor, " n"] | None
     weight: Float[Tensor, " n"] | None
+    restored: Callable[[Tensor], Tensor] = field(default=lambda values: values)
 
     def __len__(self) -> int:
         return len(self.X)
@@ -36,13 +43,8 @@ class Samples:
         """Some of the samples, by index or mask."""
         labels = None if self.labels is None else self.labels[rows.cpu()]
         rows = rows.to(self.X.device)
-        return Samples(self.X[rows], self.Y[rows], labels, None if self.weight is None else self.weight[rows])
-
-    def that_count(self) -> Samples:
-        """Without those of weight zero: a sample of weight zero is a sample that is not there."""
-        if self.weight is None or bool((self.weight > 0).all()):
-            return self
-        return self.take(self.weight > 0)
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, X=self.X[rows], Y=self.Y[rows], labels=labels, weight=weight)
 
     def split(self, share: float, seed: int) -> tuple[Samples, Samples]:
         """The samples without a random `share` of them, and that share; classes keep their proportions in both."""
@@ -63,19 +65,22 @@ class Samples:
         return kept, held
 
     def score(self, values: Float[Tensor, "n c"]) -> float:
-        """What `score` of the estimator gives for these predictions: weighted accuracy for labels, else R² (mean over outputs)."""
+        """What `score` of the estimator gives for these values of a machine: weighted accuracy for labels, else R² (mean over outputs)."""
         weight = None if self.weight is None else self.weight.cpu().numpy()
         if self.labels is not None:
-            predicted = values.argmax(1).cpu().numpy()
+            predicted = self.restored(values).argmax(1).cpu().numpy()
             return float(accuracy_score(self.labels.numpy(), predicted, sample_weight=weight))
         return float(r2_score(self.Y.cpu().numpy(), values.cpu().numpy(), sample_weight=weight))
 
-    def training_score(self, fitted: Float[Tensor, "n c"]) -> dict[str, float]:
-        """Training accuracy for labels, training mean squared error for targets."""
+    def training_score(self, fitted: Float[Tensor, "n c"]) -> dict[str, float | None]:
+        """Training accuracy for labels, training mean squared error for targets (None if that is beyond float64)."""
         if self.labels is not None:
-            hits = fitted.argmax(1) == self.labels.to(fitted.device)
+            hits = self.restored(fitted).argmax(1) == self.labels.to(fitted.device)
             return {"train_accuracy": float(hits.double().mean())}
-        return {"train_mse": float((fitted - self.Y).double().square().mean())}
+        error = (self.restored(fitted) - self.restored(self.Y)).double()
+        largest = float(error.abs().max())
+        mean = float((error / (largest or 1)).square().mean())
+        return {"train_mse": mean * largest**2 if largest < _ROOT_OF_RANGE else None}
 
     def fingerprint(self) -> str:
         """A digest of all numbers, equal only for equal samples."""
@@ -83,7 +88,8 @@ class Samples:
         for tensor in (self.X, self.Y, self.weight):
             if tensor is not None:
                 digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-                digest.update(tensor.detach().cpu().contiguous().numpy().data)
+                whole = tensor.detach().cpu().contiguous()
+                digest.update(whole.reshape(-1).view(torch.uint8).numpy().data)  # NumPy has no bfloat16
         return digest.hexdigest()
 
 

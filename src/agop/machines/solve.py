@@ -43,10 +43,10 @@ class System:
 
     @property
     def damping(self) -> Float[Tensor, " n"]:
-        """The diagonal that is added to K, in float64."""
+        """The diagonal that is added to K, in float64; at most 1e300, where the weight counts for nothing."""
         if self.sample_weight is None:
             return self.X.new_full((len(self.X),), self.ridge, dtype=torch.float64)
-        return self.ridge / self.sample_weight.double()
+        return (self.ridge / self.sample_weight.double()).clamp_max(1e300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +70,17 @@ def solve_direct(system: System, weights: Float[Tensor, "n n"] | None, tell: Ste
             raise
         factor = _factor(system, None, torch.float64, tell)
         notes.append(f"the ridge system is singular in {str(system.dtype)[6:]}: it was solved in float64")
-    Y = system.Y.to(factor.lower.dtype)
-    A = factor.solve(Y)
-    fitted = Y - system.damping[:, None].to(A.dtype) * A
-    report = {"solve_dtype": str(A.dtype)[6:], "pivot_ratio": factor.pivot_ratio, "notes": notes}
+    Y, damping = system.Y.to(factor.lower.dtype), system.damping[:, None]
+    root = _equilibrium(system)
+    if root is None:
+        A = factor.solve(Y)
+        fitted = Y - damping.to(A.dtype) * A
+    else:
+        A = root * factor.solve((root * Y).to(Y.dtype)).double()
+        fitted = Y - damping * A
+    report = {"solve_dtype": str(Y.dtype)[6:], "pivot_ratio": factor.pivot_ratio, "notes": notes}
     tell("solve", 1.0)
-    return Solved(A.to(system.dtype), fitted.to(X.dtype), report)
+    return Solved(A if root is not None else A.to(system.dtype), fitted.to(X.dtype), report)
 
 
 def solve_cg(
@@ -95,7 +100,8 @@ def solve_cg(
     exact = KernelOperator(
         system.kernel, X, points, points.values.dtype, ranks=ranks, keep_bytes=keep if native else 0
     )
-    fast = exact if native else _in_single_precision(exact, X, keep)
+    wide = float(damping.max()) > _LARGE
+    fast = exact if native or wide else _in_single_precision(exact, X, keep)
     rank = default_rank(len(X)) if solver.max_rank is None else solver.max_rank
     partial = pivoted_cholesky(
         fast,
@@ -199,6 +205,18 @@ def _damped(operator: KernelOperator, damping: Float[Tensor, " n"]) -> Product:
     return lambda V: (operator @ V).addcmul_(column, V)
 
 
+_LARGE = 1e6
+"""A damping beyond which the system is solved with a diagonal of one: its pivots, and single precision, would tell nothing of K."""
+
+
+def _equilibrium(system: System) -> Float[Tensor, "n 1"] | None:
+    """Roots s (float64) that make the diagonal of s (K + D) s one, if D = μ/w is large; else None."""
+    if float(system.damping.max()) <= _LARGE:
+        return None
+    diagonal = system.kernel.diagonal(system.points, torch.float64)
+    return (diagonal + system.damping).rsqrt()[:, None]
+
+
 def _refuse_duplicates(X: Float[Tensor, "n d"]) -> None:
     distinct = len(torch.unique(X, dim=0))
     if distinct < len(X):
@@ -216,8 +234,13 @@ def _factor(
     fill_kernel_matrix(
         system.kernel, points, values=K, weights=weights, on_share=lambda share: tell("kernel", share)
     )
+    root = _equilibrium(system)
+    if root is not None:
+        short = root.to(dtype)
+        K.mul_(short).mul_(short.mT).diagonal().add_((root.square() * system.damping[:, None])[:, 0])
+        return RidgeFactor.of(K, 0, overwrite=True)
     if system.sample_weight is not None:
-        K.diagonal().add_(ridge * (1 / system.sample_weight.to(K.dtype) - 1))
+        K.diagonal().add_(ridge * (1 / system.sample_weight.double() - 1))
     # the share of the n³/3 operations that lie behind a row
     return RidgeFactor.of(
         K, ridge, overwrite=True, on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3)
