@@ -168,8 +168,15 @@ def run_rfm(unit: Unit, folder: Path) -> list[str]:
     for kind in KINDS:
         data = load(NAMES[kind], seed=unit.seed, parameters=parameters)
         assert data.x_test is not None
+        # pixels of one scale, and the metric of the paper
         model = RFMClassifier(
-            n_iter=options["iterations"], bandwidth=options["bandwidth"], ridge=options["ridge"]
+            n_iter=options["iterations"],
+            bandwidth=options["bandwidth"],
+            bandwidth_factor=1.0,
+            ridge=options["ridge"],
+            power=0.5,
+            scaling="none",
+            center_targets=False,
         )
         model.fit(data.x_train, data.y_train)
         matrix = torch.as_tensor(model.agop_).double()
