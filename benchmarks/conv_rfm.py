@@ -3,8 +3,8 @@
 `python -m benchmarks.conv_rfm [n]`; n is 2,000 unless it is given. The peer of the AGOP is what the released script does, in our words: the
 kernel's recursion with cosines, autograd of every output at 20 images (what is not finite set to 0), scaled to all.
 
-The floor of the kernel matrix is what its passes cost on arrays that stay in the cache: for every pair of images, position and layer one arc
-sine, two roots, seventeen products or sums, and one entry of a float64 matrix product of length q² + 1, each timed here by itself.
+The floor of the kernel matrix is what its passes cost on arrays that stay in the cache: for every pair of images, position and layer one
+arc sine, two roots, seventeen products or sums, and one entry of a float64 matrix product of length q² + 1, each timed here by itself.
 """
 
 from __future__ import annotations
