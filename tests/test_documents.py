@@ -39,6 +39,7 @@ def test_docstring_examples(name):
         "docs/papers/emschwiller2020.md",
         "docs/papers/arora2020.md",
         "docs/papers/doimo2021.md",
+        "docs/papers/beaglehole2023.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):
