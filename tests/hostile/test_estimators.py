@@ -186,6 +186,9 @@ SMALL = {
     "RFMRegressor": {"n_iter": 1, "bandwidth": 2.0},
     "DeepRFMClassifier": {"n_layers": 2, "width": 6, "random_state": 0},
     "DeepRFMRegressor": {"n_layers": 2, "width": 6, "random_state": 0},
+    "ConvRFMClassifier": {"patch_size": 1, "depth": 1},
+    "ConvRFMRegressor": {"patch_size": 1, "kernel": "patch-laplace", "bandwidth": 2.0},
+    "DeepConvRFMClassifier": {"patch_size": 1, "n_layers": 2, "width": 6, "random_state": 0},
     "PolynomialClassifier": {},
     "PolynomialRegressor": {},
 }

@@ -35,6 +35,10 @@ SAVED = {
     "DeepRFMClassifier": lambda: agop.DeepRFMClassifier(
         n_layers=2, width=4, feature_map="fourier", random_state=0
     ).fit(X, Y),
+    "ConvRFMClassifier": lambda: agop.ConvRFMClassifier(depth=2, patch_size=1).fit(X, NAMES[Y]),
+    "DeepConvRFMClassifier": lambda: agop.DeepConvRFMClassifier(
+        n_layers=2, width=3, patch_size=1, random_state=0
+    ).fit(X, Y),
     "Profile": _profile,
 }
 READERS = {name: getattr(agop, name).load for name in SAVED}

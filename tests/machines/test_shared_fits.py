@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from agop import DeepRFMClassifier, PolynomialClassifier, RFMClassifier, RFMRegressor
+from agop import (
+    ConvRFMClassifier,
+    DeepConvRFMClassifier,
+    DeepRFMClassifier,
+    PolynomialClassifier,
+    RFMClassifier,
+    RFMRegressor,
+)
 from tests.launching import start
 from tests.tolerances import ITERATIVE, relative_error
 
@@ -31,10 +38,14 @@ cases["weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=2), (X, y, weight))
 cases["validated"] = (RFMRegressor(bandwidth=[2.0, "median"], n_iter=2, validation=0.2, random_state=0), (X, y))
 cases["deep"] = (DeepRFMClassifier(n_layers=3, width=32, random_state=0), (X, labels))
 cases["polynomial"] = (PolynomialClassifier(), (X, labels, weight))
+tiles = dict(patch_size=2, image_shape=(2, 3), random_state=0)
+cases["images"] = (ConvRFMClassifier(depth=1, n_iter=2, n_agop=50, **tiles), (X, labels, weight))
+cases["stages of images"] = (DeepConvRFMClassifier(n_layers=1, width=4, **tiles), (X, labels))
 cases["wide"] = (DeepRFMClassifier(n_layers=2, width=300, random_state=0), (X, labels))
 """
 PROGRAM = (
-    "from agop import DeepRFMClassifier, PolynomialClassifier, RFMClassifier, RFMRegressor\nfrom agop.launch import launched\n"
+    "from agop import ConvRFMClassifier, DeepConvRFMClassifier, DeepRFMClassifier, PolynomialClassifier\n"
+    + "from agop import RFMClassifier, RFMRegressor\nfrom agop.launch import launched\n"
     + "import json, os, torch\n"
     + DATA
     + CASES
@@ -85,6 +96,8 @@ def said(done):
 def expected():
     names = {
         "np": np,
+        "ConvRFMClassifier": ConvRFMClassifier,
+        "DeepConvRFMClassifier": DeepConvRFMClassifier,
         "RFMRegressor": RFMRegressor,
         "RFMClassifier": RFMClassifier,
         "DeepRFMClassifier": DeepRFMClassifier,

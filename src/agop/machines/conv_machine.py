@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agop import _checks
 from agop.kernels.distance import SMALL
 from agop.kernels.patch_agop import SUM_BYTES, patch_agop
 from agop.kernels.patch_gram import BLOCK_BYTES, cross_matrix_product, fill_patch_matrix
@@ -40,9 +42,12 @@ class ConvMachine:
 
     def predict(self, X: Float[Tensor, "m pixels"]) -> Float[Tensor, "m c"]:
         """Values at images that come as flat rows."""
-        return cross_matrix_product(
+        values = cross_matrix_product(
             self.kernel, X, self.centers, self.grid, self.metric, self.coefficients, budget=self.block_bytes
         )
+        if not bool(torch.isfinite(values).all()):
+            raise _out_of_range(X)
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,15 @@ class ConvFit:
     report: dict[str, Any] = field(default_factory=dict)
 
 
+def _out_of_range(X: Tensor) -> ValueError:
+    return _checks.bad_value(
+        "X",
+        f"images whose kernel values are within the range of {str(X.dtype)[6:]}",
+        "larger ones",
+        "rescale X",
+    )
+
+
 def matrix_dtype(X: Tensor) -> torch.dtype:
     """The dtype of the kernel matrix and its factor: float64 up to 2,048 images, then that of the images."""
     return torch.float64 if len(X) <= SMALL else X.dtype
@@ -175,6 +189,8 @@ def solve(
     The value at image i of the machine fitted without it is :math:`y_i - \alpha_i / ((K + D)^{-1})_{ii}`.
     """
     largest = float(K.diagonal().max())
+    if not math.isfinite(largest):
+        raise _out_of_range(samples.X)
     ridge = plan.ridge * (largest if plan.ridge_scale == "largest" else 1.0)
     damping = K.new_full((len(K),), ridge)
     if samples.weight is not None:

@@ -192,7 +192,7 @@ class Profile:
                 raise ValueError("more tensors than columns")
             subject = _texts([header["subject"]])[0]
             return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
 
 
