@@ -42,6 +42,7 @@ def test_docstring_examples(name):
         "docs/papers/baptista2024.md",
         "docs/papers/mingard2023.md",
         "docs/papers/ingrosso2022.md",
+        "docs/papers/beaglehole2023.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page):
