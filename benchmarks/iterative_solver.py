@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks._harness import RESULTS, matmul_rate, record, resident
+from benchmarks._harness import PAPER, RESULTS, matmul_rate, record, resident
 
 D, C, BANDWIDTH, RIDGE = 50, 5, 10.0, 1e-3
 LARGE = {"max_rank": 1000, "tolerance": 1e-3, "max_memory": "2GB"}
@@ -46,7 +46,8 @@ def _fit(n: int, options: dict[str, Any], pipe: Any) -> None:
             last[0] = time.perf_counter()
             print(f"  n={n} {last[0] - start:7.0f} s  {text} {done / total:.3f}", flush=True)
 
-    model = agop.RFMRegressor(bandwidth=BANDWIDTH, ridge=RIDGE, n_iter=0, random_state=0, **options)
+    options = {"bandwidth": BANDWIDTH, "ridge": RIDGE, "n_iter": 0, "random_state": 0, **PAPER, **options}
+    model = agop.RFMRegressor(**options)
     model.fit(X, Y, progress=told)
     seconds, peak = time.perf_counter() - start, resident("VmHWM") - before
     used = time.process_time() - used
@@ -117,7 +118,13 @@ def rank(sizes: list[int]) -> list[dict[str, Any]]:
     for n in sizes or [5000]:
         X, Y = data(n + 1000)
         X, x, Y = X[:n], X[n:], Y[:n]
-        options: dict[str, Any] = {"bandwidth": BANDWIDTH, "ridge": RIDGE, "n_iter": 0, "random_state": 0}
+        options: dict[str, Any] = {
+            "bandwidth": BANDWIDTH,
+            "ridge": RIDGE,
+            "n_iter": 0,
+            "random_state": 0,
+            **PAPER,
+        }
         exact = (
             agop.RFMRegressor(solver="cholesky", **options).fit(X.double(), Y.double()).predict(x.double())
         )
@@ -144,7 +151,7 @@ def warm(sizes: list[int]) -> list[dict[str, Any]]:
     for n in sizes or [3000]:
         X, Y = data(n)
         model = agop.RFMRegressor(
-            bandwidth=BANDWIDTH, ridge=RIDGE, n_iter=5, solver="cg", random_state=0
+            bandwidth=BANDWIDTH, ridge=RIDGE, n_iter=5, solver="cg", random_state=0, **PAPER
         ).fit(X, Y)
         rows.append({"n": n, "iterations": [entry["iterations"] for entry in model.history_]})
         print(rows[-1], flush=True)

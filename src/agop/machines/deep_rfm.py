@@ -270,6 +270,11 @@ _PARAMETERS = r"""
     :math:`X \leftarrow \Phi(X M^p)` with random, untrained features :math:`\Phi`. The predictor is the kernel machine of the last layer
     (of the best one with validation samples).
 
+    It is a model of what happens along the depth of a network, with the paper's choices as defaults, for data with many columns and
+    classes. A row is divided by its length and goes through random features, so that an RFM predicts better on a small table: iris .84
+    against .97, diabetes R² .24 against .47 (5 folds, standardised columns, width 256). Where a Deep RFM is wanted there, fewer layers
+    and a larger ridge help: `n_layers=2, ridge=0.1` has .89 and .47.
+
     Parameters
     ----------
     n_layers : int
