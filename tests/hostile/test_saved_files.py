@@ -83,8 +83,8 @@ def read(kind: str, path: Path) -> str:
             prediction = subject.predict(X)
         except ValueError as error:
             # a filter of 1e300 makes images that no kernel of images has values for: these say so
-            assert "Conv" in kind, error
-            assert str(error).startswith("X: expected images whose kernel values are within the range"), error
+            if "Conv" not in kind or "images whose kernel values are within the range" not in str(error):
+                raise
             return ""
     assert len(prediction) == len(X)
     if kind.startswith("Deep"):
