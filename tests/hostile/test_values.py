@@ -87,12 +87,12 @@ SUBJECTS = [
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
     "Source", "Kernel", "AgopDisplay", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
-    "Evidence",
+    "Evidence", "PatchFilters",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
 CONSTANTS = {"PROBES", "KERNELS", "DATA", "DEFAULT_ROOT"}
-ELSEWHERE = {"launched"}
-"""Needs processes of its own: every bad launch is in tests/test_launch.py."""
+ELSEWHERE = {"launched", "filter_grid", "energy_maps"}
+"""What needs processes of its own (every bad launch is in tests/test_launch.py), and pictures (bad ones are in tests/report/test_patches.py)."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")
 
 test_row = table_tests("values", SUBJECTS)
