@@ -236,7 +236,7 @@ def test_zero_patches_have_no_gradient():
     assert float(M.abs().max()) == 0
 
 
-@kernels
+@pytest.mark.parametrize("kernel", [CNTK(2), PatchAverage(Laplace(2.0))], ids=["cntk", "patch-laplace"])
 def test_it_is_the_same_in_any_order_and_any_blocks(kernel):
     grid = PatchGrid(1, 10, 10)
     X, metric, A = draw(grid, n=12)

@@ -342,6 +342,6 @@ class ConvRFMClassifier(_ConvRFM, KernelClassifier):  # noqa: D101
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> model = ConvRFMClassifier(depth=1, image_shape=(8, 8)).fit(X[:300], y[:300])
-    >>> model.score(X[300:500], y[300:500]) > 0.9
+    >>> model.score(X[300:500], y[300:500]) > 0.85
     True
     """
