@@ -34,7 +34,8 @@ from agop.kernels.patch_radial import COINCIDENT
 from agop.kernels.patches import PatchGrid
 
 _NEAR = 1e-9
-_DEEPEST = 100
+DEEPEST = 100
+"""Most convolutions."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class CNTK(PatchKernel):
     layers: int = 1
 
     def __post_init__(self) -> None:
-        if _checks.integer("depth", self.layers, at_least=1) > _DEEPEST:
-            raise _checks.bad_value("depth", f"at most {_DEEPEST}", f"{self.layers}")
+        if _checks.integer("depth", self.layers, at_least=1) > DEEPEST:
+            raise _checks.bad_value("depth", f"at most {DEEPEST}", f"{self.layers}")
 
     @property
     def couples_positions(self) -> bool:

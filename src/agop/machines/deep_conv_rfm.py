@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop.kernels import Laplace
-from agop.kernels.cntk import CNTK
+from agop.kernels.cntk import CNTK, DEEPEST
 from agop.kernels.patch_radial import PatchAverage
 from agop.kernels.patches import PatchGrid
 from agop.linalg.psd import psd_power
@@ -125,6 +125,8 @@ class DeepConvRFMClassifier(  # noqa: D101
 
     def _check_parameters(self, samples: Samples) -> tuple[int, int, list[PatchGrid]]:
         n_layers = _checks.integer("n_layers", self.n_layers, at_least=1)
+        if n_layers > DEEPEST:
+            raise _checks.bad_value("n_layers", f"at most {DEEPEST}", f"{n_layers}")
         width = _checks.integer("width", self.width, at_least=1)
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
         first = self._grid()
