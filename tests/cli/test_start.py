@@ -111,7 +111,7 @@ def test_completion_offers_verbs_options_and_values(tmp_path, monkeypatch):
     assert complete("agop deep-rfm --kernel l") == ["laplace"]
     (tmp_path / "mine.npz").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    assert complete("agop deep-rfm --data m") == ["mnist", "mine.npz"]
+    assert complete("agop deep-rfm --data m") == ["mnist", "mnist-in-noise", "mine.npz"]
     assert "fashion-mnist" in complete("agop network --data ", "zsh")
 
 

@@ -23,7 +23,7 @@ from agop.report.drawing import plates
 from tests.oracles import gradients as oracle
 
 TINY = replace(
-    AMOUNTS["smoke"], network_points=60, widths=(4, 4), epochs=2, rows=12, noise_points=60, noise_depth=1, n_test=30, star_side=12,
+    AMOUNTS["smoke"], network_points=60, widths=(4, 4), epochs=2, rows=12, noise_points=60, noise_depth=1, n_test=20, star_side=10,
     star_test=20, deep_points=60, stages=2, deep_width=3,
 )  # fmt: skip
 

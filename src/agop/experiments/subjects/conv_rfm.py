@@ -88,7 +88,8 @@ class ConvRFMTask(Task[ConvRFMConfig, _Fitted]):
         """The tables; in the folder filters and energies."""
         config, images, model = self.config, self.images, found.model
         scores = by_iteration(model) if isinstance(model, ConvRFMClassifier) else by_stage(model, images)
-        stages, layers = found.collapse.to_frame(), _layers(model, found.collapse, scores, images)
+        accuracy = _accuracy(model, images)
+        stages, layers = found.collapse.to_frame(), _layers(model, found.collapse, scores, accuracy)
         layers = measured.with_asked(layers, found.collapse, config.measures)
         frames = {
             "profile": stages,
@@ -102,7 +103,7 @@ class ConvRFMTask(Task[ConvRFMConfig, _Fitted]):
         ]  # fmt: skip
         return Findings(
             title=f"{'Deep ConvRFM' if config.stages else 'ConvRFM'} on {self.data.name}",
-            headline=_headline(model, scores, images, stages),
+            headline=_headline(model, scores, accuracy, stages),
             facts=_facts(config, images, self.n_classes),
             tables=frames,
             notes=[*notes, *_notes(model), *found.collapse.notes],
@@ -213,16 +214,14 @@ def _ordered(table: pd.DataFrame, first: str) -> pd.DataFrame:
     return table[columns + [name for name in table if name not in columns]]
 
 
-def _layers(model: Model, collapse: Profile, scores: pd.DataFrame, images: Images) -> pd.DataFrame:
+def _layers(model: Model, collapse: Profile, scores: pd.DataFrame, accuracy: float) -> pd.DataFrame:
     """One row per layer of the views: accuracies."""
-    layers = sorted(collapse.table["layer"].unique())
     if isinstance(model, DeepConvRFMClassifier):
         columns = ["train_accuracy", "test_accuracy", "seconds"]
         return scores.rename(columns={"stage": "layer"}).reindex(columns=["layer", *columns])
     chosen = scores[scores["predicts"]].iloc[0]
-    accuracy = np.nan if images.x_test is None else _accuracy(model, images)
     row = {
-        "layer": layers[0],
+        "layer": int(collapse.table["layer"].min()),
         "train_accuracy": chosen.get("train_accuracy", np.nan),
         "test_accuracy": accuracy,
     }
@@ -230,6 +229,9 @@ def _layers(model: Model, collapse: Profile, scores: pd.DataFrame, images: Image
 
 
 def _accuracy(model: Model, images: Images) -> float:
+    """On test images, of a ConvRFM; a Deep ConvRFM has it by stage. NaN without them."""
+    if images.x_test is None or isinstance(model, DeepConvRFMClassifier):
+        return float("nan")
     return float(np.mean(np.asarray(model.predict(images.x_test)) == images.y_test))
 
 
@@ -249,10 +251,10 @@ def write_pictures(model: Model, images: Images, folder: Path, config: ConvRFMCo
     )
 
 
-def _headline(model: Model, scores: pd.DataFrame, images: Images, stages: pd.DataFrame) -> str:
+def _headline(model: Model, scores: pd.DataFrame, measured_accuracy: float, stages: pd.DataFrame) -> str:
     if isinstance(model, DeepConvRFMClassifier):
         return headlines.projected_falls(stages, scores[scores["predicts"]])
-    accuracy = "" if images.x_test is None else f"; test accuracy {_accuracy(model, images):.3f}"
+    accuracy = "" if np.isnan(measured_accuracy) else f"; test accuracy {measured_accuracy:.3f}"
     best = model.best_iteration_
     if "score" not in scores or len(scores) < 2:
         return f"Iteration {best} predicts{accuracy}."

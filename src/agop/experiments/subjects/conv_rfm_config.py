@@ -56,8 +56,9 @@ HELP = """Fit a ConvRFM or a Deep ConvRFM to images, choose its iteration, and s
   agop conv-rfm --data svhn --download --n-train 2000 --depth 3
   agop conv-rfm --data digits --n-train 400 --stages 3 --iterations 1
 
-Points must be images. Pixels are divided by the largest one. A run that was cut off continues from its last finished iteration or stage;
-a finished one is not run again.
+Points must be images. Pixels are divided by the largest one.
+
+A run that was cut off continues from its last finished iteration or stage; a finished one is not run again.
 """
 
 KIND = SubjectKind(
