@@ -97,7 +97,7 @@ def test_far_from_all_data_the_prior_is_predicted():
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("estimator", ["RFMRegressor", "DeepRFMRegressor"])
+@pytest.mark.parametrize("estimator", ["RFMRegressor", "DeepRFMRegressor", "PolynomialRegressor"])
 @pytest.mark.parametrize(
     "targets",
     [200_000 + 1e4 * Y, np.round(2004 + 10 * Y), 1e38 * (4 + Y), 1e9 + Y],
