@@ -198,7 +198,7 @@ class _PolynomialRidge(KernelEstimator):
         return X, _RangePlace(**vars(place))
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return self.machine_.predict(X)  # in float64; what is handed back knows the dtype that holds it
+        return _rounded(self.machine_.predict(X), torch.float64, "predictions")  # `returned` rounds further
 
     def grad(self, X: Any, output: Any = None) -> Any:
         r"""Gradients of one output at the rows of `X`, :math:`\nabla f_o(x) = D^{-1}(b_o + 2 A_o z)`, (m, d).
