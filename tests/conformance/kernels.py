@@ -146,7 +146,7 @@ class NormConformance(KernelConformance):
     routes = ("direct",)
     shift = 3.0
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(n=st.integers(1, 12), d=st.integers(1, 5), c=st.integers(1, 3), seed=st.integers(0, 99))
     def test_agop_is_psd_and_turns_with_the_data(self, n, d, c, seed):
         Z, A = data(n, d, c, seed)

@@ -52,6 +52,13 @@ def saved(tmp_path_factory):
         subject = make()
         subject.save(folder / name)
         contents[name] = (folder / name).read_bytes()
+        if name == "RFMRegressor":
+            columns = np.c_[np.round(X[:, 0]), np.where(X[:, 1] > 1, np.nan, X[:, 1]), X[:, 2]]
+            table = agop.RFMRegressor(n_iter=1, categorical_features=[0]).fit(
+                columns, Y, np.linspace(1, 2, 24)
+            )
+            table.save(folder / "table")
+            contents["table"] = (folder / "table").read_bytes()
         if name == "DeepRFMClassifier":
             subject.save(folder / name, centers="float16")
             contents["half"] = (folder / name).read_bytes()
@@ -101,7 +108,7 @@ def fuzz(saved, tmp_path, count: int, seed: int) -> dict[str, int]:
         content = damaged_safetensors(saved[kind], random.Random(f"{seed} {number}"))
         path.write_bytes(content)
         try:
-            text = read("DeepRFMClassifier" if kind == "half" else kind, path)
+            text = read({"half": "DeepRFMClassifier", "table": "RFMRegressor"}.get(kind, kind), path)
         except BaseException as error:
             error.add_note(f"mutant {number} of seed {seed}, a {kind}")
             raise

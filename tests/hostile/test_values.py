@@ -92,7 +92,7 @@ RECORDS = {
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
 CONSTANTS = {"PROBES", "KERNELS", "DATA", "DEFAULT_ROOT"}
 ELSEWHERE = {"launched", "filter_grid", "energy_maps"}
-"""What needs processes of its own (every bad launch is in tests/test_launch.py), and pictures (bad ones are in tests/report/test_patches.py)."""
+"""What needs processes of its own (see tests/test_launch.py), and pictures (see tests/report/test_patches.py)."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")
 
 test_row = table_tests("values", SUBJECTS)

@@ -64,7 +64,7 @@ def test_single_precision_with_a_column_far_from_zero(offset, scaling):
     close(predicted(train, Y, new, scaling=scaling), expected, SINGLE)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-6, 1e6, 1e30, 1e160, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e160, 1e300])
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_unit_of_the_targets_does_not_matter(scale, center, dtype):
@@ -97,7 +97,7 @@ def test_far_from_all_data_the_prior_is_predicted():
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("estimator", ["RFMRegressor", "DeepRFMRegressor"])
+@pytest.mark.parametrize("estimator", ["RFMRegressor", "DeepRFMRegressor", "PolynomialRegressor"])
 @pytest.mark.parametrize(
     "targets",
     [200_000 + 1e4 * Y, np.round(2004 + 10 * Y), 1e38 * (4 + Y), 1e9 + Y],
@@ -116,8 +116,8 @@ def test_targets_have_a_dtype_of_their_own(kind, estimator, targets):
     np.testing.assert_allclose(found.double(), truth, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("factor", [1e-42, 1e-12, 1.0, 1e12, 1e42])
-@pytest.mark.parametrize("n", [90, 2100], ids=["float64 matrices", "float32 matrices"])
+@pytest.mark.parametrize("factor", [1e-42, 1e-12, 1e42])
+@pytest.mark.parametrize("n", [90, 2050], ids=["float64 matrices", "float32 matrices"])
 def test_the_unit_of_weights_is_that_of_the_ridge(factor, n):
     rng = np.random.default_rng(1)
     rows, w = rng.normal(size=(n, 4)).astype(np.float32), rng.uniform(0.5, 2, n)

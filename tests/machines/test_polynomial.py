@@ -599,7 +599,9 @@ def test_bad_samples_and_targets_are_one_sentence(blobs):
     ):
         model.predict((X * 1e30).astype(np.float32))
     double = agop.PolynomialRegressor().fit(X, y)
-    with pytest.raises(ValueError, match="X: expected rows whose values are within the range of float32"):
+    with pytest.raises(
+        ValueError, match="X: expected rows whose predictions are within the range of float32"
+    ):
         double.predict((X * 1e30).astype(np.float32))
 
 

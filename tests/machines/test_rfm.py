@@ -131,3 +131,44 @@ def test_memory_that_does_not_suffice_is_said_beforehand():
         MemoryError, match=r"X: expected a problem that fits into 1.0 KiB .* raise max_memory"
     ):
         agop.RFMRegressor(max_memory="1kB").fit(X, Y)
+
+
+def test_a_median_taken_anew_follows_the_metric_and_survives_stopping_and_saving(tmp_path):
+    X, Y = regression(n=80)
+    options = {"bandwidth": [2.0, "median"], "bandwidth_factor": 1.5, "bandwidth_at": "each", "n_iter": 2}
+    held = {"X_val": X[:20], "y_val": Y[:20], "callback": None}
+    model = agop.RFMRegressor(**options).fit(X, Y, **held)
+    assert [e["bandwidth"] for e in model.history_[:3]] == [2.0] * 3  # a number stays
+    moved = agop.RFMRegressor(**options | {"bandwidth": "median"}).fit(X, Y)
+    points = ((X - moved.column_means_) / moved.column_scales_) @ moved.coordinates_
+    assert moved.bandwidth_ == pytest.approx(1.5 * median_distance(points), rel=1e-9)
+    assert len({e["bandwidth"] for e in moved.history_}) == 3
+
+    def stop(index, count, entry):
+        if index == 4:
+            raise KeyboardInterrupt
+
+    begun = agop.RFMRegressor(**options, warm_start=True)
+    with pytest.raises(KeyboardInterrupt):
+        begun.fit(X, Y, **held | {"callback": stop})
+    begun.save(tmp_path / "m")
+    again = agop.RFMRegressor.load(tmp_path / "m").fit(X, Y, **held)
+    assert [e["bandwidth"] for e in again.history_] == [e["bandwidth"] for e in model.history_]
+    assert relative_error(again.predict(X), model.predict(X)) < ITERATIVE
+
+
+def test_centred_gradients_leave_a_common_slope_out():
+    g = torch.Generator().manual_seed(0)
+    X = torch.randn(300, 4, generator=g, dtype=torch.float64)
+    Y = 3 * X[:, :1] + torch.sin(2 * X[:, 1:2])
+    options = {"bandwidth": 8.0, "ridge": 1e-2, "n_iter": 1}
+    plain, centred = (agop.RFMRegressor(center_gradients=c, **options).fit(X, Y).agop_ for c in (False, True))
+    assert plain.diagonal().argmax() == 0
+    assert centred.diagonal().argmax() == 1
+    assert torch.linalg.eigvalsh(centred).min() > -1e-10
+
+
+def test_defaults_are_those_that_the_benchmark_chose():
+    defaults = pytest.importorskip("benchmarks.defaults")
+    options, n_iter = defaults.NAMED["default"]
+    assert {**options, "n_iter": n_iter}.items() <= agop.RFMRegressor().get_params().items()

@@ -14,7 +14,6 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import agop
@@ -207,8 +206,6 @@ def test_inside_a_pipeline_of_skrub():
         warnings.simplefilter("ignore")
         pipeline = skrub.tabular_pipeline(clone(MODEL))
         assert cross_val_score(pipeline, frame, Y, cv=3).mean() > 0.7
-        direct = make_pipeline(skrub.TableVectorizer(), clone(MODEL))
-        assert cross_val_score(direct, frame, Y, cv=3).mean() > 0.7
 
 
 BAD = {

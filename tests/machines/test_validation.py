@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import agop
 
+pytestmark = pytest.mark.filterwarnings("ignore:iteration 0 predicts")
 CANDIDATES = [0.3, 3.0, "median", 100.0]
 
 
@@ -55,6 +56,50 @@ def test_ties_go_to_the_first_bandwidth_and_the_earliest_iteration():
     model = agop.RFMClassifier(bandwidth=[2.0, 1.0], n_iter=2).fit(X, y, X_val=X, y_val=y)
     assert {entry["validation_score"] for entry in model.history_} == {1.0}
     assert (model.bandwidth_, model.best_iteration_) == (2.0, 0)
+
+
+def test_a_tie_that_iteration_0_wins_is_told():
+    X = np.concatenate([np.zeros((20, 2)), np.ones((20, 2))]) + np.linspace(0, 0.1, 40)[:, None]
+    y = np.repeat([0, 1], 20)
+    with pytest.warns(
+        UserWarning, match="iteration 0 predicts: iteration 1 has the same validation score, and of"
+    ):
+        model = agop.RFMClassifier(n_iter=2).fit(X, y, X_val=X, y_val=y)
+    assert model.history_[0]["notes"][-1].endswith("the simpler model is taken; agop_ is the identity.")
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (agop.RFMClassifier, "neg_brier_score"),
+        (agop.RFMClassifier, "roc_auc"),
+        (agop.RFMClassifier, "balanced_accuracy"),
+        (agop.RFMRegressor, "neg_mean_absolute_error"),
+        (agop.RFMRegressor, "r2"),
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_any_scorer_may_choose(cls, name, weighted, parts):
+    (X, y), (X_val, y_val) = parts
+    classes = cls is agop.RFMClassifier
+    y, y_val = ((part > 0).astype(int) if classes else part * 10.0 for part in (y, y_val))
+    weight = {"sample_weight": np.random.default_rng(1).uniform(0.5, 2, len(y_val))} if weighted else {}
+    options = {"bandwidth": [1.0, 4.0], "n_iter": 2}
+
+    def by(scorer):
+        model = cls(scoring=scorer, **options)
+        return model.fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=weight.get("sample_weight"))
+
+    model, scorer = by(name), get_scorer(name)
+    for entry in model.history_:
+        plain = cls(bandwidth=entry["bandwidth"], n_iter=entry["iteration"]).fit(X, y)
+        assert entry["validation_score"] == pytest.approx(scorer(plain, X_val, y_val, **weight), abs=1e-9)
+    assert model.validation_score_ == max(entry["validation_score"] for entry in model.history_)
+    assert scorer(model, X_val, y_val, **weight) == pytest.approx(model.validation_score_)
+    mine = by(lambda estimator, X, y, sample_weight=None: estimator.score(X, y, sample_weight))
+    assert mine.validation_score_ == pytest.approx(by(None).validation_score_)
+    with pytest.raises(ValueError, match="scoring: expected None, a name of .*, got 'magic'"):
+        by("magic")
 
 
 def test_a_share_is_held_out_by_class_and_seeded(parts):

@@ -64,16 +64,17 @@ def norm_values(parameters: dict[str, float], X: Tensor, Z: Tensor) -> Tensor:
 
 
 def norm_jacobians(parameters: dict[str, float], X: Tensor, Z: Tensor, A: Tensor) -> Tensor:
-    """An explicit loop over points, centres and columns; equal columns contribute 0."""
+    """An explicit loop over points and centres; equal columns contribute 0."""
     p, q, bandwidth = (parameters.get(name, 1.0) for name in ("p", "q", "bandwidth"))
     K, J = norm_values(parameters, X, Z), X.new_zeros(len(X), A.shape[1], X.shape[1])
     for m, x in enumerate(X):
         for i, z in enumerate(Z):
-            norm = float(((x - z).abs() ** p).sum() ** (1 / p))
-            for j, delta in enumerate((x - z).tolist()):
-                if delta != 0:
-                    slope = (1 if delta > 0 else -1) * abs(delta) ** (p - 1) * norm ** (q - p)
-                    J[m, :, j] -= A[i] * K[m, i] * q / bandwidth**q * slope
+            delta = x - z
+            differ = delta != 0
+            if differ.any():
+                norm = (delta.abs() ** p).sum() ** (1 / p)
+                slope = delta[differ].sign() * delta[differ].abs() ** (p - 1) * norm ** (q - p)
+                J[m, :, differ] -= A[i, :, None] * K[m, i] * q / bandwidth**q * slope
     return J
 
 

@@ -58,6 +58,8 @@ class KernelEstimator(BaseEstimator):
     """See `MAY_CHANGE`."""
     _takes_tables: ClassVar[bool] = False
     """Whether columns may hold categories and gaps."""
+    _exact_targets: ClassVar[bool] = False
+    """Whether targets are fitted in float64 whatever the dtype of X."""
 
     seed_: int
     data_digest_: str
@@ -199,7 +201,10 @@ class KernelEstimator(BaseEstimator):
 
         def taken(part: Samples) -> Samples:
             return replace(
-                part, X=self._placed(part.X, dtype), Y=scale.scaled(part.Y, dtype), restored=scale.restored
+                part,
+                X=self._placed(part.X, dtype),
+                Y=scale.scaled(part.Y, torch.float64 if self._exact_targets else dtype),
+                restored=scale.restored,
             )
 
         return taken(samples), None if validation is None else taken(validation)

@@ -40,7 +40,7 @@ class _RangePlace(Place):
 
     def returned(self, values: Tensor, dtype: torch.dtype | None = None) -> Any:
         dtype = self.given_dtype if dtype is None else dtype
-        return super().returned(_rounded(values, dtype, "values"), dtype)
+        return super().returned(_rounded(values, dtype, "predictions"), dtype)
 
 
 class _PolynomialRidge(KernelEstimator):
@@ -48,6 +48,7 @@ class _PolynomialRidge(KernelEstimator):
 
     machine_: Polynomial
     warm_start = False  # a fit has no parts to go on from
+    _exact_targets = True
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
@@ -197,7 +198,7 @@ class _PolynomialRidge(KernelEstimator):
         return X, _RangePlace(**vars(place))
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return _rounded(self.machine_.predict(X), X.dtype, "predictions")
+        return _rounded(self.machine_.predict(X), torch.float64, "predictions")  # `returned` rounds further
 
     def grad(self, X: Any, output: Any = None) -> Any:
         r"""Gradients of one output at the rows of `X`, :math:`\nabla f_o(x) = D^{-1}(b_o + 2 A_o z)`, (m, d).
@@ -251,7 +252,7 @@ class _PolynomialRidge(KernelEstimator):
             name="polynomial",
             input=X,
             projected=_rounded(X.double() @ root, X.dtype, "projected rows"),
-            output=self._decision(X),
+            output=_rounded(self._decision(X), X.dtype, "predictions"),
             feature_matrix=self.agop_,
             agop=self.agop_,
         )

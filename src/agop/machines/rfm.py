@@ -36,6 +36,7 @@ from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS, SOLVERS
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
 from agop.machines.samples import Samples
+from agop.machines.scoring import check_scoring, scored
 from agop.machines.solver import Solver
 from agop.ranks import current
 
@@ -67,6 +68,7 @@ class _RFM(KernelEstimator):
         "precision": [StrOptions(set(PRECISIONS))],
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
         "validation": "no_validation",
+        "scoring": [str, callable, None],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "device": "no_validation",
@@ -99,6 +101,7 @@ class _RFM(KernelEstimator):
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
+        scoring: Any = None,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -125,6 +128,7 @@ class _RFM(KernelEstimator):
         self.precision = precision
         self.max_memory = max_memory
         self.validation = validation
+        self.scoring = scoring
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
@@ -178,6 +182,22 @@ class _RFM(KernelEstimator):
                 entry = self._iterate(place, samples, validation, solver, meter.during(index))
                 if callback is not None:
                     callback(index, len(fits), entry)
+        if validation is not None and n_iter and self.best_iteration_ == 0:
+            self._tell_that_nothing_was_learned()
+
+    def _tell_that_nothing_was_learned(self) -> None:
+        """Warn that validation chose the fit with the identity as metric, and whether only because it is the simpler of equals."""
+        equals = [e for e in self.history_ if e["validation_score"] == self.validation_score_]
+        learned = [e["iteration"] for e in equals if e["iteration"]]
+        why = "it has the best validation score"
+        if learned:
+            why = f"iteration {learned[0]} has the same validation score, and of equal ones the simpler model is taken"
+        message = f"iteration 0 predicts: {why}; agop_ is the identity."
+        notes = equals[0]["notes"]
+        if message not in notes:
+            notes.append(message)
+        if current().is_main:
+            warnings.warn(message, UserWarning, stacklevel=4)
 
     def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
@@ -186,6 +206,7 @@ class _RFM(KernelEstimator):
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
         _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
+        check_scoring(self.scoring)
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
@@ -240,7 +261,7 @@ class _RFM(KernelEstimator):
         }
         if validation is not None:
             points = validation.X @ coordinates if chain.iteration else validation.X
-            score = validation.score(fit.machine.predict(points))
+            score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
         matrix = self._next_matrix(fit, coordinates, chain.matrix) if learns else chain.matrix
@@ -455,9 +476,13 @@ _PARAMETERS += SOLVING
 _PARAMETERS += r"""
     validation : float, optional
         A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the fit, over all
-        bandwidths and iterations, with the best score on it: accuracy or :math:`R^2`, weighted by `sample_weight`. Of equal scores the
-        first bandwidth's, then the earliest iteration's. There is no refit on all samples: for that, fit once more with
-        `bandwidth=bandwidth_` and `n_iter=best_iteration_`. Samples of your own go to `fit` as `X_val` and `y_val`.
+        bandwidths and iterations, with the best score on it, weighted by `sample_weight`. Of equal scores the first bandwidth's, then the
+        earliest iteration's, the simpler model; a warning says if that is iteration 0, which has learned nothing. There is no refit on
+        all samples: for that, fit once more with `bandwidth=bandwidth_` and `n_iter=best_iteration_`. Samples of your own go to `fit` as
+        `X_val` and `y_val`.
+    scoring : str, callable or None
+        What validation goes by: the name of a scorer of scikit-learn ("neg_log_loss", "roc_auc", "neg_mean_absolute_error"), a callable
+        (estimator, X, y), or None: accuracy or :math:`R^2`. Larger is better. The scorer gets an estimator whose predictions are given.
     warm_start : bool
         A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
     random_state : int, RandomState, torch.Generator or None
@@ -565,6 +590,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
+        scoring: Any = None,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -593,6 +619,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             precision=precision,
             max_memory=max_memory,
             validation=validation,
+            scoring=scoring,
             warm_start=warm_start,
             verbose=verbose,
             device=device,
