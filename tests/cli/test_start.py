@@ -108,7 +108,7 @@ def test_completion_offers_verbs_options_and_values(tmp_path, monkeypatch):
         "datasets",
     ]
     assert complete("agop deep-rfm --ker") == ["--kernel"]
-    assert complete("agop deep-rfm --kernel l") == ["laplace"]
+    assert complete("agop deep-rfm --kernel lap") == ["laplace"]
     (tmp_path / "mine.npz").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert complete("agop deep-rfm --data m") == ["mnist", "mnist-in-noise", "mine.npz"]

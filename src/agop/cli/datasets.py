@@ -34,7 +34,7 @@ def list_datasets() -> None:
     sources = available()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("name", "content", "from", "shape"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, no_wrap=heading == "name", overflow="fold")
     for heading in ("training", "test", "classes"):
         table.add_column(heading, justify="right", no_wrap=True)
     for source in sources:
