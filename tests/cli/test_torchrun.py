@@ -173,7 +173,9 @@ def rank_of(launcher, rank):
     return None
 
 
-@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize(
+    "killed", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_a_killed_rank_comes_back_and_the_fit_goes_on(file, tmp_path, killed):
     layers, out = 80, tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
