@@ -15,7 +15,7 @@ FRAMES = ("etf", "orthogonal")
 def frame_distance(gram: Float[Tensor, "c _"], target: str | Float[Tensor, "_ _"] = "etf") -> Measurement:
     r"""How far a matrix over classes is from a target, both of Frobenius norm 1; 0 is the target, up to its scale.
 
-    .. math:: \Big\| \frac{G}{\|G\|_F} - \frac{T}{\|T\|_F} \Big\|_F \in [0, 2]
+    .. math:: \| \frac{G}{\|G\|_F} - \frac{T}{\|T\|_F} \|_F \in [0, 2]
 
     With :math:`G = W W^T` this is NC2 of Dang et al. 2023 (arXiv 2301.00437), with :math:`G = W \bar H^T` their NC3.
 

@@ -4,7 +4,7 @@ Initialisation is a prior :math:`P(f)` over the :math:`2^{2^n}` functions of n b
 training points S with probabilities in proportion to the prior, then :math:`P(f \mid S) \propto P(f)\, 1[f \text{ fits } S]`. Averaged
 over S drawn without replacement, a function that differs from the target at e of the N = 2^n inputs fits with probability
 
-.. math:: \binom{N - e}{m} \Big/ \binom{N}{m}.
+.. math:: \binom{N - e}{m} / \binom{N}{m}.
 
 Mingard, Rees, Valle-Pérez and Louis 2025 (Nature Communications; arXiv 2304.06670).
 """
@@ -93,7 +93,7 @@ class ErrorSpectrum:
     def predicted_error(self, m: int) -> tuple[float, float]:
         r"""The expected error on the N − m inputs that were not trained on, and the effective number of sampled functions it rests on.
 
-        .. math:: \frac{\sum_f w_f\, e_f / (N - m)}{\sum_f w_f}, \qquad w_f = \binom{N - e_f}{m} \Big/ \binom{N}{m},
+        .. math:: \frac{\sum_f w_f\, e_f / (N - m)}{\sum_f w_f}, \qquad w_f = \binom{N - e_f}{m} / \binom{N}{m},
 
         a ratio of averages over training sets (not the average of each set's ratio). The effective number is :math:`(\sum w)^2 / \sum w^2`:
         with few, the sample holds hardly any function that fits, and the prediction says little. NaN where none can fit.
