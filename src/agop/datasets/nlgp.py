@@ -59,6 +59,23 @@ def _share(gain: float | int) -> float:
     return g**2 / (1 + g**2)
 
 
+def deviation(gain: float | int) -> float:
+    r"""Standard deviation :math:`\sqrt\gamma` of :math:`\operatorname{erf}(g z / \sqrt 2)`."""
+    return math.sqrt(2 / math.pi * math.asin(_share(gain)))
+
+
+def mixing(
+    kind: str, *, side: int, axes: int, gain: float | int, length: float | int
+) -> Float[np.ndarray, "D D"]:
+    """What rows of white noise are multiplied with: z of the nonlinear kind, which ψ is applied to, or points of the Gaussian kind."""
+    one_of("kind", kind, KINDS)
+    covariance = field_covariance(side, axes, length)
+    if kind == "gaussian":
+        covariance = data_covariance(covariance, gain)
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(values.clip(min=0))).T
+
+
 def draw_fields(
     n: int,
     rng: np.random.Generator,
@@ -70,16 +87,9 @@ def draw_fields(
     kind: str = "nonlinear",
 ) -> Float[np.ndarray, "n D"]:
     """N points of one length, of unit variance: nonlinear, or Gaussian with the same covariance."""
-    one_of("kind", kind, KINDS)
-    covariance = field_covariance(side, axes, length)
-    if kind == "gaussian":
-        covariance = data_covariance(covariance, gain)
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(values.clip(min=0))
-    z = rng.normal(size=(integer("n", n, at_least=1), len(root))) @ root.T
-    if kind == "gaussian":
-        return z
-    return erf(float(gain) * z / math.sqrt(2)) / math.sqrt(2 / math.pi * math.asin(_share(gain)))
+    root = mixing(kind, side=side, axes=axes, gain=gain, length=length)
+    z = rng.normal(size=(integer("n", n, at_least=1), len(root))) @ root
+    return z if kind == "gaussian" else erf(float(gain) * z / math.sqrt(2)) / deviation(gain)
 
 
 def _read(

@@ -1,4 +1,5 @@
-"""The numbers that claims are about: each function takes the table of one data set and gives one number per seed.
+"""The numbers that claims are about: each function takes the table (or tables) of one data set and gives one number per
+seed.
 
 A table has a column `seed`; profiles have `points`, `layer`, `stage` and a column per measure. NaN says that a number is not defined
 (too few layers, a measure without value); a claim with a NaN is not decided.
@@ -12,12 +13,19 @@ import numpy as np
 
 from agop.experiments.claims import Column, Table
 
-Statistic = Callable[[Table], dict[int, float]]
+Statistic = Callable[..., dict[int, float]]
 
 
-def per_seed(of_one: Callable[[Table], float]) -> Statistic:
-    """Apply a function of one seed's rows to every seed."""
-    return lambda table: {int(str(seed)): float(of_one(rows)) for seed, rows in table.groupby("seed")}
+def per_seed(of_one: Callable[..., float]) -> Statistic:
+    """Apply a function of one seed's rows, of one table or of several, to every seed of the first."""
+
+    def statistic(table: Table, *others: Table) -> dict[int, float]:
+        return {
+            int(str(seed)): float(of_one(rows, *(other[other["seed"] == seed] for other in others)))
+            for seed, rows in table.groupby("seed")
+        }
+
+    return statistic
 
 
 def curve(rows: Table, measure: str, stage: str, points: str = "train") -> Column:

@@ -36,6 +36,7 @@ from agop.machines.conv_machine import (
 )
 from agop.machines.conv_rfm import LEARNING, PARAMETERS, SERVICE
 from agop.machines.conv_stage import ConvStage, image_view
+from agop.machines.feature_maps import layer_generator
 from agop.machines.memory import parse_memory
 from agop.machines.progress import Progress, ProgressHook, StepHook
 from agop.machines.samples import Samples
@@ -197,8 +198,7 @@ class DeepConvRFMClassifier(  # noqa: D101
         self, index: int, plan: Plan, fit: ConvFit, M: Tensor | None, X: Float[Tensor, "n d"]
     ) -> ConvStage:
         """The random convolution of one stage: its draw depends on the seed and the stage only, not on device or dtype."""
-        seed = np.random.SeedSequence([self.seed_, index]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+        generator = layer_generator(self.seed_, index)
         features = plan.grid.features
         drawn = torch.randn(self.width, features, generator=generator, dtype=torch.float64).to(X.device)
         agop = torch.eye(features, dtype=torch.float64, device=X.device)

@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
@@ -25,7 +23,7 @@ from agop.machines._base import Callback, KernelEstimator
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._words import SOLVING
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
-from agop.machines.feature_maps import FeatureMap, draw_feature_map
+from agop.machines.feature_maps import FeatureMap, draw_feature_map, layer_generator
 from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS
@@ -194,8 +192,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
 
     def _draw(self, index: int, d: int, width: int, kernel: Any, X: Float[Tensor, "n d"]) -> FeatureMap:
         """The random features of one layer: they depend on the seed and the layer only, not on device or dtype."""
-        seed = np.random.SeedSequence([self.seed_, index]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+        generator = layer_generator(self.seed_, index)
         drawn = draw_feature_map(
             self.feature_map,
             d,

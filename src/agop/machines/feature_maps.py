@@ -11,12 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
 from agop.machines.names import FEATURE_MAPS
+
+
+def layer_generator(seed: int, *place: int) -> torch.Generator:
+    """The generator of what one layer (`place`: its number, and which use of it) draws: on the CPU, whatever the device of the fit."""
+    state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 @runtime_checkable

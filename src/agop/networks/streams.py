@@ -16,3 +16,8 @@ def stream(seed: int, *place: int) -> torch.Generator:
     words = [_checks.integer("seed", seed, at_least=0), *place]
     state = np.random.SeedSequence(words).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))
+
+
+def derived_seed(seed: int, *place: int) -> int:
+    """A seed of its own for one use (`place`) of a seed."""
+    return int(torch.randint(2**31 - 1, (), generator=stream(seed, *place)))

@@ -281,5 +281,4 @@ RICCI = Probe(
     formula="mean_i corr_l(mean curvature at i in layer l, mean change of hops to its neighbours from l to l + 1)",
     source="Hehl, von Renesse, Weber 2025 (arXiv 2509.22362), after Baptista et al. 2024 (arXiv 2404.14265)",
     invariant=("order", "labels", "shift", "rotation", "scale", "batches"),
-    options={},
 )

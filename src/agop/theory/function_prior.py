@@ -21,10 +21,13 @@ from torch import Tensor
 
 from agop import _checks
 from agop.networks.stacked import StackedMLP
+from agop.networks.streams import derived_seed
 
 MOST_BITS = 12
 _MEMBERS = 500
 """Networks that are run together: their activations stay in the cache."""
+
+_USE = 17  # of a seed
 
 
 def boolean_inputs(n: int = 7) -> Float[Tensor, "N n"]:
@@ -61,16 +64,10 @@ def sample_functions(
     x, found = boolean_inputs(n), []
     with torch.no_grad():
         for number, first in enumerate(range(0, draws, _MEMBERS)):
-            own = _seed(seed, number)
+            own = derived_seed(seed, _USE, number)
             members = StackedMLP(_MEMBERS, n, width=width, depth=depth, sigma_w=sigma_w, seed=own)
             found.append((members(x) > 0)[: draws - first])
     return torch.cat(found)
-
-
-def _seed(seed: int, number: int) -> int:
-    from agop.networks.streams import stream
-
-    return int(torch.randint(2**31 - 1, (), generator=stream(seed, 17, number)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +99,8 @@ class ErrorSpectrum:
         if m >= self.inputs:
             raise _checks.bad_value("m", f"fewer training points than inputs ({self.inputs})", str(m))
         errors = torch.arange(self.inputs + 1, dtype=torch.float64)
-        weights = self.counts * fit_probability(errors, self.inputs, m)
-        squares = self.counts * fit_probability(errors, self.inputs, m).square()
+        fits = fit_probability(errors, self.inputs, m)
+        weights, squares = self.counts * fits, self.counts * fits.square()
         total = weights.sum()
         if not float(total) > 0:
             return float("nan"), 0.0

@@ -13,13 +13,13 @@ STUDIES: Registry[Study] = Registry(
         "beaglehole2024": "agop.experiments.studies.beaglehole2024:STUDY",
         "arora2020": "agop.experiments.studies.arora2020:STUDY",
         "baptista2024": "agop.experiments.studies.baptista2024:STUDY",
+        "beaglehole2023": "agop.experiments.studies.beaglehole2023:STUDY",
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
         "ingrosso2022": "agop.experiments.studies.ingrosso2022:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
-        "beaglehole2023": "agop.experiments.studies.beaglehole2023:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Curve, Drawing
+from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import Points, Unit
 
@@ -79,15 +80,9 @@ def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
 Of = Callable[["pd.DataFrame"], float]
 
 
-def _per_seed(of_one: Of) -> Callable[[pd.DataFrame], dict[int, float]]:
-    from agop.experiments.statistics import per_seed
-
-    return lambda table: per_seed(of_one)(table)
-
-
 def largest(column: str) -> Any:
     """The largest value."""
-    return _per_seed(lambda rows: float(rows[column].max(skipna=False)))
+    return per_seed(lambda rows: float(rows[column].max(skipna=False)))
 
 
 def _by_p(rows: pd.DataFrame, column: str, where: str = "last") -> pd.Series:
@@ -102,7 +97,7 @@ def ratio_of(column: str, *, signed: bool = False) -> Any:
         usable = values.iloc[0] > 0 or (signed and values.iloc[0] < 0)
         return float(values.iloc[-1] / values.iloc[0]) if usable else float("nan")
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 def _worst_step(rows: pd.DataFrame) -> float:
@@ -127,7 +122,7 @@ def _least(rows: pd.DataFrame) -> float:
 
 
 def _true_over_shuffled(true: pd.DataFrame, shuffled: pd.DataFrame) -> dict[int, float]:
-    one = _per_seed(lambda rows: float(_by_p(rows, "penalty").iloc[0]))
+    one = per_seed(lambda rows: float(_by_p(rows, "penalty").iloc[0]))
     own, others = one(true), one(shuffled)
     return {seed: others[seed] / own[seed] for seed in own if seed in others}
 
@@ -139,7 +134,7 @@ def _last_nc1(where: str) -> Any:
         values = _by_p(last, "nc1", where)
         return float(values.iloc[-1] / values.iloc[0])
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 def _nfa_gain(where: str) -> Any:
@@ -147,7 +142,7 @@ def _nfa_gain(where: str) -> Any:
         values = _by_p(rows[rows["layer"] < rows["layer"].max()], "nfa", where)
         return float(values.iloc[-1] - values.iloc[0])
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 _WHOLE = ("networks/dropout/whole",)
@@ -173,14 +168,14 @@ def _claims() -> Iterator[Claim]:
         says="In matrix sensing the least penalty of any factors is the squared weighted trace norm over their number.",
         tables=("theory/sensing/least",),
         statistic="largest relative difference of closed form, construction, minimisation (and of the dropout loss over all masks)",
-        measure=_per_seed(_least), relation="<=", threshold=1e-3, because="an identity; the minimisation stops short of it",
+        measure=per_seed(_least), relation="<=", threshold=1e-3, because="an identity; the minimisation stops short of it",
         weigh_spread=False,
         controls=("N4",),
     )  # fmt: skip
     yield Claim(
         id="P4", group="paper", number=4, name="R falls with p", says="Training with more dropout leaves a smaller penalty R.",
         tables=_WHOLE,
-        statistic="largest ratio of R at two neighbouring p", measure=_per_seed(_worst_step), relation="<=", threshold=0.95,
+        statistic="largest ratio of R at two neighbouring p", measure=per_seed(_worst_step), relation="<=", threshold=0.95,
         because="it falls at every step, and by more than R of one network differs between seeds", controls=("N3",),
     )  # fmt: skip
     yield Claim(
@@ -191,7 +186,7 @@ def _claims() -> Iterator[Claim]:
     )  # fmt: skip
     yield Claim(
         id="P6", group="paper", number=6, name="R and gap together", says="R and the gap fall together.", tables=_WHOLE,
-        statistic="correlation over p of ln R and the gap of the loss", measure=_per_seed(_together), relation=">=", threshold=0.8,
+        statistic="correlation over p of ln R and the gap of the loss", measure=per_seed(_together), relation=">=", threshold=0.8,
         because="of four points, 0.8 leaves room for one out of order by a little",
     )  # fmt: skip
     yield Claim(
@@ -259,14 +254,14 @@ def _controls() -> Iterator[Claim]:
     )  # fmt: skip
     yield Claim(
         id="N3", group="control", number=3, name="untrained: R falls", says="R of untrained networks falls with p.",
-        tables=("networks/untrained/whole",), statistic="as P4", measure=_per_seed(_worst_step), relation="<=", threshold=0.95,
+        tables=("networks/untrained/whole",), statistic="as P4", measure=per_seed(_worst_step), relation="<=", threshold=0.95,
         because="the threshold of P4", expected=FAILS,
     )  # fmt: skip
     yield Claim(
         id="N4", group="control", number=4, name="trace norm without weights",
         says="The least penalty is the trace norm that does not know how often entries are seen.", tables=("theory/sensing/least",),
         statistic="largest relative difference of the unweighted trace norm from the least penalty",
-        measure=_per_seed(_from_closed("unweighted")), relation="<=", threshold=1e-3, because="the threshold of P3",
+        measure=per_seed(_from_closed("unweighted")), relation="<=", threshold=1e-3, because="the threshold of P3",
         weigh_spread=False,
         expected=FAILS,
     )  # fmt: skip

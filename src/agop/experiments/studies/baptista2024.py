@@ -6,12 +6,13 @@ from the follow-up, Hehl et al. 2025, whose numbers the thresholds refer to; the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Curve, Drawing
+from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import Points, Unit
 
@@ -77,13 +78,7 @@ def value_of(state: str, layers: str = "all", kind: str = "local", curvature: st
             rows = rows[rows[column] == value]
         return float(rows["value"].iloc[0])
 
-    return _per_seed(of_one)
-
-
-def _per_seed(of_one: Callable[[pd.DataFrame], float]) -> Callable[[pd.DataFrame], dict[int, float]]:
-    from agop.experiments.statistics import per_seed
-
-    return lambda table: per_seed(of_one)(table)
+    return per_seed(of_one)
 
 
 def _size_of(state: str) -> Any:
@@ -104,7 +99,7 @@ def _dropped(state: str) -> Any:
 
 
 def _rule(name: str) -> Any:
-    return _per_seed(lambda rows: float(rows[rows["rule"] == name]["value"].iloc[0]))
+    return per_seed(lambda rows: float(rows[rows["rule"] == name]["value"].iloc[0]))
 
 
 _TRUE = ("networks/true/coefficients",)

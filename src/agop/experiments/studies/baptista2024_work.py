@@ -75,24 +75,24 @@ def run_network(unit: Unit, folder: Path) -> list[str]:
 
 
 def _of(path: list[Tensor], options: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    k, found = int(options["k"]), []
-    for layers, chosen in (("all", path), ("hidden", path[1:-1])):
-        chosen_curvatures: list[Curvature] = options["curvatures"] if layers == "all" else ["augmented"]
-        for curvature in chosen_curvatures:
-            value = ricci_coefficients(chosen, k, curvature=curvature)
-            found.append({"layers": layers, "kind": "local", "curvature": curvature, **_row(value)})
-            if curvature == "augmented" and layers == "all":
-                local = value
-    whole = ricci_coefficients(path, k, kind="global")
-    found.append({"layers": "all", "kind": "global", "curvature": "augmented", **_row(whole)})
-    steps = [{"step": step, "value": value} for step, value in enumerate(local.details["by_step"], start=1)]
-    others = [(other, ricci_coefficients(path, other)) for other in options["neighbours"] if other != k]
-    curve = sorted([(k, local), *others], key=lambda pair: pair[0])
-    return {
-        "coefficients": found,
-        "steps": steps,
-        "neighbours": [{"k": number, "value": float(value)} for number, value in curve],
+    k = int(options["k"])
+    curvatures: list[Curvature] = options["curvatures"]
+    local = {curvature: ricci_coefficients(path, k, curvature=curvature) for curvature in curvatures}
+    own = local["augmented"]
+    found = [
+        {"layers": "all", "kind": "local", "curvature": name, **_row(value)} for name, value in local.items()
+    ]
+    for layers, kind, value in (
+        ("hidden", "local", ricci_coefficients(path[1:-1], k)),
+        ("all", "global", ricci_coefficients(path, k, kind="global")),
+    ):
+        found.append({"layers": layers, "kind": kind, "curvature": "augmented", **_row(value)})
+    steps = [{"step": step, "value": value} for step, value in enumerate(own.details["by_step"], start=1)]
+    by_k = {k: own} | {
+        other: ricci_coefficients(path, other) for other in options["neighbours"] if other != k
     }
+    neighbours = [{"k": number, "value": float(by_k[number])} for number in sorted(by_k)]
+    return {"coefficients": found, "steps": steps, "neighbours": neighbours}
 
 
 def _row(value: Measurement) -> dict[str, float]:

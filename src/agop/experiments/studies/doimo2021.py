@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Curve, Drawing, Line, Pick
+from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import Points, Unit
 
@@ -78,8 +79,6 @@ def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
 
 def share_of(column: str) -> Any:
     """A width as a share of the network's."""
-    from agop.experiments.statistics import per_seed
-
     return per_seed(lambda rows: float((rows[column] / rows["units"]).iloc[0]))
 
 
@@ -89,7 +88,6 @@ def _at(rows: pd.DataFrame, share: float) -> pd.Series:
 
 def _fall(table: pd.DataFrame) -> dict[int, float]:
     """The residual correlation of a quarter of the units over that of a thirty-second."""
-    from agop.experiments.statistics import per_seed
 
     def of_one(rows: pd.DataFrame) -> float:
         column = "residual_correlation"
@@ -99,8 +97,6 @@ def _fall(table: pd.DataFrame) -> dict[int, float]:
 
 
 def _over_floor(table: pd.DataFrame) -> dict[int, float]:
-    from agop.experiments.statistics import per_seed
-
     def of_one(rows: pd.DataFrame) -> float:
         at = _at(rows, 1 / 4)
         return float(at["residual_correlation"] / at["floor"])
@@ -126,8 +122,6 @@ def _exponent(table: pd.DataFrame) -> dict[int, float]:
     """How far the slope of ln(excess error) against ln(width) is from −1/2, for chunks of a sixteenth to a half of the units."""
     import numpy as np
 
-    from agop.experiments.statistics import per_seed
-
     def of_one(rows: pd.DataFrame) -> float:
         rows = rows[rows["share"].between(1 / 16, 1 / 2)]
         excess = rows["excess"].to_numpy(float)
@@ -139,8 +133,6 @@ def _exponent(table: pd.DataFrame) -> dict[int, float]:
 
 
 def _deeper(table: pd.DataFrame) -> dict[int, float]:
-    from agop.experiments.statistics import per_seed
-
     def of_one(rows: pd.DataFrame) -> float:
         hidden = rows[(rows["stage"] == "output") & (rows["layer"] < rows["layer"].max())].sort_values(
             "layer"

@@ -25,7 +25,7 @@ from agop.experiments.studies import mlps
 from agop.experiments.tables import write_table
 from agop.experiments.units import Unit
 from agop.networks.models import HeadedNetwork
-from agop.networks.streams import stream
+from agop.networks.streams import derived_seed, stream
 from agop.probes import PROBES
 from agop.probes.redundancy import Redundancy, linear_head, redundancy
 from agop.profiles import Network, profile
@@ -167,14 +167,9 @@ def _excess(unit: Unit, points: mlps.Points, curves: pd.DataFrame, full: float) 
     """The test error of chunks over that of the mean of independent networks."""
     x, y = points.of("test")
     members = range(1, int(unit.options["members"]) + 1)
-    networks = [mlps.trained(points, unit.options, _member(unit.seed, k)) for k in members]
+    networks = [mlps.trained(points, unit.options, derived_seed(unit.seed, MEMBERS, 0, k)) for k in members]
     with torch.no_grad():
         logits = torch.stack([network(x) for network in networks]).mean(0)
     limit = float((logits.argmax(1) != y).double().mean())
     table = curves[["width", "share"]].assign(error=1 - curves["accuracy"])
     return table.assign(error_full=1 - full, error_limit=limit, excess=table["error"] - limit)
-
-
-def _member(seed: int, k: int) -> int:
-    """The seed of the k-th independent network."""
-    return int(torch.randint(2**31 - 1, (), generator=stream(seed, MEMBERS, 0, k)))

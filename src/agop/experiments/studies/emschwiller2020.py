@@ -6,13 +6,14 @@ emschwiller2020_students.py   students of every width that interpolate a teacher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite, log2, nan
 from typing import Any
 
 from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Drawing, Line
+from agop.experiments.statistics import Statistic, per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import DataSource, Generated, Points, Unit
 
@@ -20,8 +21,6 @@ INTERPOLATES = 1e-3
 """A student whose training error is at most this share of the labels' variance counts as interpolating."""
 
 TEACHER = "tanh-teacher"
-
-Statistic = Callable[..., Mapping[int, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +87,6 @@ def _teacher(p: Amounts) -> Generated:
     return Generated(TEACHER, f"{_HERE}_students:lesson", max(p.lesson), parameters)
 
 
-def _per_seed(of_one: Callable[..., float]) -> Statistic:
-    """A number of one seed's rows of every table."""
-
-    def statistic(*tables: Any) -> dict[int, float]:
-        seeds = sorted(set(tables[0]["seed"]))
-        return {int(s): float(of_one(*(table[table["seed"] == s] for table in tables))) for s in seeds}
-
-    return statistic
-
-
 def _one(rows: Any, column: str, **where: Any) -> float:
     """The value in the one row in which columns have these values; NaN if there is none."""
     for name, value in where.items():
@@ -107,17 +96,17 @@ def _one(rows: Any, column: str, **where: Any) -> float:
 
 def _lead(first: str, second: str) -> Statistic:
     """Test accuracy of a method minus that of another."""
-    return _per_seed(lambda t: _one(t, "test", method=first) - _one(t, "test", method=second))
+    return per_seed(lambda t: _one(t, "test", method=first) - _one(t, "test", method=second))
 
 
 def _errors(first: str, second: str) -> Statistic:
     """Test errors of a method over those of another."""
-    return _per_seed(lambda t: (1 - _one(t, "test", method=first)) / (1 - _one(t, "test", method=second)))
+    return per_seed(lambda t: (1 - _one(t, "test", method=first)) / (1 - _one(t, "test", method=second)))
 
 
 def _alike(first: str, second: str) -> Statistic:
     """Correlation of the entries of two AGOPs."""
-    return _per_seed(lambda t: _one(t, "all", first=first, second=second))
+    return per_seed(lambda t: _one(t, "all", first=first, second=second))
 
 
 def _peak(ridge: float) -> Statistic:
@@ -128,7 +117,7 @@ def _peak(ridge: float) -> Statistic:
         both = all(isfinite(error) for error in at.values())
         return at[1.0] / max(at[0.5], at[4.0]) if both else nan
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 def _cured(rows: Any) -> float:
@@ -150,7 +139,7 @@ def _fall(labels: str = "teacher") -> Statistic:
         falls = [_one(own, "test", points=most) / _one(own, "test", points=least) for own in by_width]
         return max((fall for fall in falls if isfinite(fall)), default=nan)
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 def _at_most_points(rows: Any) -> Any:
@@ -168,14 +157,12 @@ def _spread(student: str = "") -> Statistic:
         rows = _interpolating(_at_most_points(rows))
         return log2(rows["test"].max() / rows["test"].min()) if len(rows) > 1 else nan
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 def _worst(labels: str = "teacher") -> Statistic:
     """The largest test error over widths, at the most points, of students that interpolate."""
-    return _per_seed(
-        lambda t: _interpolating(_at_most_points(t[t["labels"] == labels]), labels)["test"].max()
-    )
+    return per_seed(lambda t: _interpolating(_at_most_points(t[t["labels"] == labels]), labels)["test"].max())
 
 
 def _polynomial_beside(students: Any, beside: Any) -> float:
@@ -257,7 +244,7 @@ BEYOND = (
     Claim(
         id="B5", group="beyond", number=5, name="a ridge takes the peak away", tables=("peak/ridges",), part="images",
         says="At n = p a ridge of one leaves at most half of the test errors of interpolation.",
-        statistic="test error with ridge 1e-8 / with ridge 1, n = p", measure=_per_seed(_cured), relation=">=", threshold=2.0,
+        statistic="test error with ridge 1e-8 / with ridge 1, n = p", measure=per_seed(_cured), relation=">=", threshold=2.0,
         because="a factor of two, as between degree one and two",
     ),
     Claim(
@@ -280,7 +267,7 @@ BEYOND = (
         id="B9", group="beyond", number=9, name="degree two is near the students", part="students", expected=None,
         tables=("students/tanh/students", "students/beside/students"),
         says="A polynomial of degree two learns the teacher about as well as the tanh students do.",
-        statistic="its test error / the median of students that interpolate, most points", measure=_per_seed(_polynomial_beside),
+        statistic="its test error / the median of students that interpolate, most points", measure=per_seed(_polynomial_beside),
         relation="<=", threshold=2.0, because="the factor within which widths count as alike",
     ),
 )  # fmt: skip

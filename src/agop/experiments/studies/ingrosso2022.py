@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Curve, Drawing, Line
+from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import Points, Unit
 
@@ -54,12 +55,6 @@ def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
     yield Unit("rfm", "rfm/points", seed, options=options)
 
 
-def _per_seed(of_one: Callable[[pd.DataFrame], float]) -> Any:
-    from agop.experiments.statistics import per_seed
-
-    return lambda table: per_seed(of_one)(table)
-
-
 def _of(points: str, column: str) -> Callable[[pd.DataFrame], float]:
     return lambda rows: float(rows[rows["points"] == points][column].iloc[0])
 
@@ -67,18 +62,18 @@ def _of(points: str, column: str) -> Callable[[pd.DataFrame], float]:
 def rise(points: str) -> Any:
     """The IPR of the larger half of the units after training over that of the larger half before."""
     after, before = _of(points, "top_half"), _of(points, "top_half_before")
-    return _per_seed(lambda rows: after(rows) / before(rows))
+    return per_seed(lambda rows: after(rows) / before(rows))
 
 
 def _beside_gaussian(points: str) -> Any:
     """The IPR of eigenvectors over that of Gaussian vectors."""
     value, gaussian = _of(points, "ipr"), _of(points, "gaussian")
-    return _per_seed(lambda rows: value(rows) / gaussian(rows))
+    return per_seed(lambda rows: value(rows) / gaussian(rows))
 
 
 def _ratio(column: str) -> Any:
     one, other = _of("nonlinear", column), _of("gaussian", column)
-    return _per_seed(lambda rows: one(rows) / other(rows))
+    return per_seed(lambda rows: one(rows) / other(rows))
 
 
 _WHOLE = ("networks/online/whole",)

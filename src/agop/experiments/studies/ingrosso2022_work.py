@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop.datasets import load
-from agop.datasets.nlgp import KINDS, data_covariance, field_covariance
+from agop.datasets.nlgp import KINDS, deviation, mixing
 from agop.experiments.files import atomic
 from agop.experiments.tables import write_table
 from agop.experiments.units import Unit
@@ -43,14 +43,13 @@ NAMES = {"nonlinear": "nlgp", "gaussian": "nlgp-gaussian"}
 
 def _roots(options: dict[str, Any]) -> dict[tuple[str, float], Float[Tensor, "D D"]]:
     """What white noise is multiplied with, by kind and length."""
-    roots = {}
-    for length in (options["length"], options["other_length"]):
-        field = field_covariance(options["side"], 1, length)
-        for kind in KINDS:
-            covariance = field if kind == "nonlinear" else data_covariance(field, options["gain"])
-            values, vectors = np.linalg.eigh(covariance)
-            roots[kind, length] = torch.from_numpy((vectors * np.sqrt(values.clip(min=0))).T).float()
-    return roots
+    return {
+        (kind, length): torch.from_numpy(
+            mixing(kind, side=options["side"], axes=1, gain=options["gain"], length=length)
+        ).float()
+        for length in (options["length"], options["other_length"])
+        for kind in KINDS
+    }
 
 
 def _points(
@@ -58,13 +57,12 @@ def _points(
 ) -> Float[Tensor, "2 m D"]:
     """Fresh points of both kinds: n of class 1, then n of class 0."""
     gain = float(options["gain"])
-    scale = math.sqrt(2 / math.pi * math.asin(gain**2 / (1 + gain**2)))
     found = []
     for kind in KINDS:
         halves = []
         for length in (options["length"], options["other_length"]):
             z = torch.randn(n, options["side"], generator=generator) @ roots[kind, length]
-            halves.append(torch.erf(gain * z / math.sqrt(2)) / scale if kind == "nonlinear" else z)
+            halves.append(torch.erf(gain * z / math.sqrt(2)) / deviation(gain) if kind == "nonlinear" else z)
         found.append(torch.cat(halves))
     return torch.stack(found)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agop.experiments.claims import FAILS, Claim
 from agop.experiments.drawing import Curve, Drawing
+from agop.experiments.statistics import per_seed
 from agop.experiments.study import Citation, Study
 from agop.experiments.units import Points, Unit
 
@@ -68,19 +69,13 @@ def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
 Tables = Callable[..., dict[int, float]]
 
 
-def _per_seed(of_one: Callable[[pd.DataFrame], float]) -> Any:
-    from agop.experiments.statistics import per_seed
-
-    return lambda table: per_seed(of_one)(table)
-
-
 def column(name: str) -> Any:
     """The one value of a column."""
-    return _per_seed(lambda rows: float(rows[name].iloc[0]))
+    return per_seed(lambda rows: float(rows[name].iloc[0]))
 
 
 def _at(name: str, target: str) -> Any:
-    return _per_seed(lambda rows: float(rows[rows["target"] == target][name].iloc[0]))
+    return per_seed(lambda rows: float(rows[rows["target"] == target][name].iloc[0]))
 
 
 def _between(one: Any, other: Any) -> Tables:
@@ -116,7 +111,7 @@ def _gain(name: str, sign: float = 1.0) -> Any:
         wide = hidden.pivot_table(index=["member", "layer"], columns="state", values=name)
         return float(sign * (wide["trained"] - wide["untrained"]).median())
 
-    return _per_seed(of_one)
+    return per_seed(of_one)
 
 
 def _falls(rows: pd.DataFrame) -> float:
@@ -135,7 +130,7 @@ def _claims() -> Iterator[Claim]:
         id="P1", group="paper", number=1, name="prior: simple",
         says="Ordered networks are at initialisation simpler than random functions.", tables=("prior/ordered/summary",),
         statistic="median complexity of uniformly random functions less that of the prior",
-        measure=_per_seed(lambda rows: float((rows["random"] - rows["median"]).iloc[0])), relation=">=", threshold=30.0,
+        measure=per_seed(lambda rows: float((rows["random"] - rows["median"]).iloc[0])), relation=">=", threshold=30.0,
         because="about four words; quantiles of random functions lie within ten bits of their median", controls=("N1",),
     )  # fmt: skip
     yield Claim(
@@ -146,7 +141,7 @@ def _claims() -> Iterator[Claim]:
     )  # fmt: skip
     yield Claim(
         id="P3", group="paper", number=3, name="error grows with complexity", says="The more complex the target, the larger the error.",
-        tables=_ERRORS[:1], statistic="smallest rise of the error from target to target", measure=_per_seed(_worst_step), relation=">=",
+        tables=_ERRORS[:1], statistic="smallest rise of the error from target to target", measure=per_seed(_worst_step), relation=">=",
         threshold=0.0, because="an order",
     )  # fmt: skip
     yield Claim(
@@ -180,7 +175,7 @@ def _claims() -> Iterator[Claim]:
             id=f"B{number + 1}", group="beyond", number=number + 1, name=f"{regime}: classes collapse",
             says=f"Training makes the classes of {regime} networks collapse over all inputs, seen or not.",
             tables=(f"features/{regime}/layers",), statistic="NC1 behind the last hidden layer, trained over untrained, 10 ones",
-            measure=_per_seed(_falls), relation="<=", threshold=0.5, because="to half of it", expected=None,
+            measure=per_seed(_falls), relation="<=", threshold=0.5, because="to half of it", expected=None,
         )  # fmt: skip
     yield from _controls()
 
@@ -189,7 +184,7 @@ def _controls() -> Iterator[Claim]:
     yield Claim(
         id="N1", group="control", number=1, name="chaotic prior: simple", says="Chaotic networks are simpler than random functions.",
         tables=("prior/chaotic/summary",), statistic="as P1, σ_w = 8",
-        measure=_per_seed(lambda rows: float((rows["random"] - rows["median"]).iloc[0])), relation=">=", threshold=30.0,
+        measure=per_seed(lambda rows: float((rows["random"] - rows["median"]).iloc[0])), relation=">=", threshold=30.0,
         because="the threshold of P1", expected=FAILS,
     )  # fmt: skip
     yield Claim(

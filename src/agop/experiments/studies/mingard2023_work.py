@@ -22,7 +22,7 @@ from torch import Tensor
 from agop.experiments.tables import write_table
 from agop.experiments.units import Unit
 from agop.networks.stacked import StackedMLP, train_until_fitted
-from agop.networks.streams import stream
+from agop.networks.streams import derived_seed, stream
 from agop.probes.complexity import lz_complexities, lz_complexity
 from agop.profiles.network import Network
 from agop.profiles.profile import profile
@@ -94,7 +94,7 @@ def run_trained(unit: Unit, folder: Path) -> list[str]:
     chosen = torch.stack([torch.randperm(2**bits, generator=generator)[:m] for _ in range(members)])
     chosen = chosen.repeat(len(targets), 1)  # each target with the same halves
     labels = torch.stack(targets).repeat_interleave(members, 0)
-    model = StackedMLP(len(chosen), bits, seed=_own(unit.seed, 0), **_shape(options))
+    model = StackedMLP(len(chosen), bits, seed=derived_seed(unit.seed, _WEIGHTS, 0), **_shape(options))
     y = labels.gather(1, chosen)
     fitted = train_until_fitted(model, x[chosen], y, lr=options["lr"], most_steps=options["steps"])
     with torch.no_grad():
@@ -120,10 +120,6 @@ def run_trained(unit: Unit, folder: Path) -> list[str]:
     return notes
 
 
-def _own(seed: int, number: int) -> int:
-    return int(torch.randint(2**31 - 1, (), generator=stream(seed, _WEIGHTS, number)))
-
-
 def run_features(unit: Unit, folder: Path) -> list[str]:
     """Ansatz and collapse of a few networks that fit half of a table, before and after training, over all inputs."""
     options = dict(unit.options)
@@ -131,7 +127,7 @@ def run_features(unit: Unit, folder: Path) -> list[str]:
     x, target, rows = boolean_inputs(bits), target_of(options["ones"], bits), []
     generator = stream(unit.seed, _SPLITS, 99)
     chosen = torch.stack([torch.randperm(2**bits, generator=generator)[:m] for _ in range(members)])
-    model = StackedMLP(members, bits, seed=_own(unit.seed, 99), **_shape(options))
+    model = StackedMLP(members, bits, seed=derived_seed(unit.seed, _WEIGHTS, 99), **_shape(options))
     for state in ("untrained", "trained"):
         if state == "trained":
             train_until_fitted(

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -31,7 +30,7 @@ from agop.kernels import Laplace
 from agop.kernels.named import make_kernel
 from agop.linalg.psd import eigh_descending, psd_power
 from agop.machines.deep_rfm_layer import placed, unit_rows
-from agop.machines.feature_maps import FeatureMap, draw_feature_map
+from agop.machines.feature_maps import FeatureMap, draw_feature_map, layer_generator
 from agop.machines.kernel_ridge import fit_kernel_machine
 from agop.profiles.profile import profile
 from agop.view import LayerView
@@ -148,8 +147,7 @@ def control_views(
     n_classes = int(labels.max()) + 1
     for index in range(config.layers):
         x_train = unit_rows(x_train)
-        own = np.random.SeedSequence([config.seed, index, 1]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(own >> np.uint64(1)))
+        generator = layer_generator(config.seed, index, 1)
         root = _ROOTS[rule](Layer(x_train, labels, n_classes, config, generator)).to(x_train.dtype)
         features = _features(index, x_train, config)
         train = _view(index, x_train, root, features)
@@ -165,8 +163,7 @@ def _view(index: int, X: Float[Tensor, "n d"], root: Float[Tensor, "d d"], featu
 
 def _features(index: int, X: Float[Tensor, "n d"], config: DeepRFMConfig) -> FeatureMap:
     """The same draw as `DeepRFMClassifier` with this seed."""
-    seed = np.random.SeedSequence([config.seed, index]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+    generator = layer_generator(config.seed, index)
     drawn = draw_feature_map(
         config.feature_map,
         X.shape[1],
