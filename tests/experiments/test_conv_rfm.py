@@ -12,9 +12,9 @@ import pytest
 from agop import ConvRFMClassifier, DeepConvRFMClassifier
 from agop.datasets import load
 from agop.experiments import run as runs
+from agop.experiments.fitting import CHECKPOINT, MODEL
 from agop.experiments.images import Images
 from agop.experiments.listener import Listener
-from agop.experiments.subjects.conv_rfm import CHECKPOINT, MODEL
 from agop.experiments.subjects.conv_rfm_config import IMAGE_KERNELS, PADDINGS, ConvRFMConfig
 from agop.experiments.tables import read_table
 from agop.report import RunRecord

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import safetensors
 
+from agop.experiments import fitting
 from agop.experiments.subjects import deep_rfm, network
 from agop.experiments.tables import check_unit
 from tests.experiments import soak, tiny
@@ -46,7 +47,7 @@ def tables(folder) -> dict[str, str]:
 
 def layers_done(out) -> int:
     """Finished layers in the model of a run, or in its checkpoint; reading it proves that it is whole."""
-    for name in (deep_rfm.MODEL, deep_rfm.CHECKPOINT):
+    for name in (fitting.MODEL, fitting.CHECKPOINT):
         if (out / name).exists():
             return len(deep_rfm.DeepRFMClassifier.load(out / name).layers_)
     return 0
@@ -65,7 +66,7 @@ def epochs_done(out) -> int:
 VERBS = {
     "deep-rfm": (
         ["--layers", "40", "--width", "300"],
-        deep_rfm.CHECKPOINT,
+        fitting.CHECKPOINT,
         layers_done,
         r"continuing after layer (\d+) of",
     ),

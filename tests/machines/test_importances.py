@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import pyplot
 from sklearn.base import clone
 from sklearn.feature_selection import RFE, SelectFromModel
 from sklearn.pipeline import make_pipeline
@@ -27,7 +28,7 @@ REGRESSOR, CLASSIFIER = agop.RFMRegressor(**OPTIONS), agop.RFMClassifier(**OPTIO
 def _no_window():
     mpl.use("Agg")
     yield
-    mpl.pyplot.close("all")
+    pyplot.close("all")
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -52,7 +52,7 @@ E = TypeVar("E", bound="KernelEstimator")
 
 
 class KernelEstimator(BaseEstimator):
-    """Shared ground of the four estimators; a subclass gives `_fit_samples`, `_decision` and `_targets`."""
+    """Shared ground of all kernel estimators; a subclass gives `_fit_samples`, `_decision` and `_targets`."""
 
     may_change: ClassVar[frozenset[str]] = MAY_CHANGE
     """See `MAY_CHANGE`."""

@@ -26,3 +26,14 @@ class Chain:
     history: tuple[dict[str, Any], ...] = ()
     coefficients: Float[Tensor, "n c"] | None = None
     moves: bool = False
+
+
+def rescaled(M: Float[Tensor, "d _"], scale: str) -> Float[Tensor, "d _"]:
+    """M over its largest diagonal entry ("max"), over its Frobenius norm ("frobenius"), with trace d ("trace"), or as it is ("none")."""
+    if scale == "max":
+        return M / M.diagonal().max()
+    if scale == "frobenius":
+        return M / M.norm()
+    if scale == "trace":
+        return M * (len(M) / M.trace())
+    return M

@@ -18,6 +18,7 @@ from agop.kernels.patch_kernel import Metric, PatchKernel
 from agop.kernels.patches import PatchGrid
 from agop.linalg.psd import PSDPower, psd_power
 from agop.linalg.ridge import RidgeFactor
+from agop.machines.chain import rescaled
 from agop.machines.memory import MemoryEstimate, available_memory, check_fits
 from agop.machines.progress import StepHook
 from agop.machines.samples import Samples
@@ -95,17 +96,10 @@ class Plan:
         self, agop: Float[Tensor, "d _d"], M: Tensor | None, notes: list[str]
     ) -> Float[Tensor, "d _d"]:
         """The M that an AGOP leads to: itself, scaled."""
-        largest = agop.diagonal().max()
-        if not bool(largest > 0):
+        if not bool(agop.diagonal().max() > 0):
             notes.append("the predictor is constant at every training image: M stays as it was")
             return torch.eye(len(agop), dtype=agop.dtype, device=agop.device) if M is None else M
-        if self.scale == "max":
-            return agop / largest
-        if self.scale == "frobenius":
-            return agop / agop.norm()
-        if self.scale == "trace":
-            return agop * (len(agop) / agop.trace())
-        return agop
+        return rescaled(agop, self.scale)
 
 
 @dataclass(frozen=True, eq=False)

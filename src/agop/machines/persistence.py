@@ -24,7 +24,8 @@ from agop.kernels.patch_kernel import PatchKernel
 from agop.kernels.patches import PatchGrid
 from agop.machines.conv_machine import ConvMachine
 from agop.machines.polynomial_ridge import Polynomial
-from agop.machines.restoring import EXACT, OTHERWISE, Damaged, restored
+from agop.machines.restoring import EXACT, OTHERWISE, restored
+from agop.machines.stored import Damaged
 
 FORMAT_VERSION = 2
 _OLDEST = 1

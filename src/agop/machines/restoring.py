@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import psutil
@@ -14,20 +14,15 @@ from sklearn.base import is_classifier
 from torch import Tensor
 
 from agop.kernels import Kernel
-from agop.kernels.cntk import CNTK
-from agop.kernels.patch_kernel import Metric, PatchKernel
-from agop.kernels.patch_radial import PatchAverage
-from agop.kernels.patches import PatchGrid
-from agop.kernels.registry import KERNELS
 from agop.machines.chain import Chain
-from agop.machines.conv_machine import ConvMachine
-from agop.machines.conv_stage import ConvStage
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FourierFeatures, IdentityFeatures, ReLUFeatures
 from agop.machines.kernel_ridge import KernelMachine
 from agop.machines.names import ESTIMATORS, PRECISIONS
 from agop.machines.polynomial_features import DEGREES, PAIRS, Coordinates, Monomials
 from agop.machines.polynomial_ridge import Polynomial
+from agop.machines.restoring_images import restore_images, restore_stages
+from agop.machines.stored import Damaged, check_shapes, index_of, kernel_of, matrix_of, of_type
 
 _POLYNOMIALS = ("PolynomialRegressor", "PolynomialClassifier")
 _MAPS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -73,12 +68,6 @@ _RFM_0_1 = {
 }
 """What RFM did in 0.1.0 (format 1), where later versions have parameters."""
 
-T = TypeVar("T")
-
-
-class Damaged(Exception):
-    """What is wrong with a file, in words."""
-
 
 def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> Any:
     """The estimator, computing on `device`.
@@ -88,19 +77,19 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     Damaged
         If header and tensors don't make an estimator; other exceptions of arithmetic and types may come, too.
     """
-    name = _of_type(header, "class", str)
+    name = of_type(header, "class", str)
     if name not in ESTIMATORS:
         raise Damaged(f"class {name!r} is none of agop's estimators")
-    parameters = _of_type(header, "parameters", dict)
+    parameters = of_type(header, "parameters", dict)
     if header.get("version") == 1 and name in ("RFMRegressor", "RFMClassifier"):
         parameters = _RFM_0_1 | parameters
     estimator = _constructed(ESTIMATORS[name], parameters)
-    _set_fitted(estimator, _of_type(header, "fitted", dict))
+    _set_fitted(estimator, of_type(header, "fitted", dict))
     estimator.device_ = str(device)
     dtype = torch.float64 if type(estimator).__name__ in _POLYNOMIALS else _dtype(estimator)
     points = "training_points" if "maps" in header or "stages" in header else "centers"
     if "centers_exponent" in header:
-        tensors[points] = _widened(tensors[points], _of_type(header, "centers_exponent", int), dtype)
+        tensors[points] = _widened(tensors[points], of_type(header, "centers_exponent", int), dtype)
     for key, value in tensors.items():
         wide = key in EXACT or (key.rpartition(".")[2] in _WIDE and name in _IMAGE_ESTIMATORS)
         own = torch.float64 if wide else dtype
@@ -111,15 +100,15 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
         tensors |= _untouched(estimator, tensors, header)
     exact = {key: tensors.pop(key) for key in EXACT if key in tensors}
     if type(estimator).__name__ in _POLYNOMIALS:
-        _restore_polynomial(estimator, _of_type(header, "monomials", dict), tensors)
+        _restore_polynomial(estimator, of_type(header, "monomials", dict), tensors)
     elif name in _IMAGE_ESTIMATORS:
-        restore = _restore_stages if "stages" in header else _restore_images
+        restore = restore_stages if "stages" in header else restore_images
         restore(estimator, header, tensors)
     elif "maps" in header:
-        kernel = _kernel(_of_type(header, "kernel", dict))
-        _restore_layers(estimator, _of_type(header, "maps", list), tensors, kernel)
+        kernel = kernel_of(of_type(header, "kernel", dict))
+        _restore_layers(estimator, of_type(header, "maps", list), tensors, kernel)
     else:
-        _restore_machine(estimator, tensors, _kernel(_of_type(header, "kernel", dict)))
+        _restore_machine(estimator, tensors, kernel_of(of_type(header, "kernel", dict)))
     outputs = estimator.machine_.coefficients.shape[1]
     _set_scales(estimator, exact, outputs)
     _set_names(estimator, header)
@@ -131,7 +120,7 @@ def _untouched(estimator: Any, tensors: dict[str, Tensor], header: dict[str, Any
     """Scales of an estimator of 0.1.0, which took columns and targets as they were."""
     estimator.target_extent_ = [0.0, _MOST]
     coefficients = "0.coefficients" if "maps" in header else "coefficients"
-    outputs = _matrix(tensors, coefficients).shape[1]
+    outputs = matrix_of(tensors, coefficients).shape[1]
     kinds = (
         {"target": outputs} if "maps" in header else {"target": outputs, "column": estimator.n_features_in_}
     )
@@ -170,7 +159,7 @@ def _set_scales(estimator: Any, exact: dict[str, Tensor], outputs: int) -> None:
             expected["_weight_"] = (len(estimator.machine_.centers),)
             if not bool((exact["_weight_"] > 0).all()):
                 raise Damaged("weights that are not positive")
-    _shapes(exact, expected)
+    check_shapes(exact, expected)
     for name, value in exact.items():
         if name.endswith("scales_") and bool((value < 0).any()):
             raise Damaged(f"tensor {name!r} has negative entries")
@@ -178,13 +167,6 @@ def _set_scales(estimator: Any, exact: dict[str, Tensor], outputs: int) -> None:
     extent = getattr(estimator, "target_extent_", None)
     if not isinstance(extent, list) or [type(number) for number in extent] != [float, float]:
         raise Damaged("target_extent_ is not two numbers")
-
-
-def _of_type(header: dict[str, Any], name: str, kind: type[T]) -> T:
-    value = header.get(name)
-    if type(value) is not kind:
-        raise Damaged(f"{name} is {type(value).__name__}, not {kind.__name__}")
-    return value
 
 
 def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
@@ -208,18 +190,10 @@ def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     for shape in ("shape", "image_shape"):
         if isinstance(parameters.get(shape), list):
             parameters = {**parameters, shape: tuple(parameters[shape])}
-    estimator = cls(**{k: _kernel(v) if isinstance(v, dict) else v for k, v in parameters.items()})
+    estimator = cls(**{k: kernel_of(v) if isinstance(v, dict) else v for k, v in parameters.items()})
     if "precision" in known and estimator.precision not in PRECISIONS:
         raise Damaged("parameter 'precision' is none of " + ", ".join(PRECISIONS))
     return estimator
-
-
-def _kernel(value: dict[str, Any]) -> Kernel:
-    arguments = dict(value)
-    name = arguments.pop("kernel", None)
-    if not isinstance(name, str) or name not in KERNELS:
-        raise Damaged(f"the kernel is none of {', '.join(KERNELS)}")
-    return KERNELS[name](**arguments)
 
 
 def _set_fitted(estimator: Any, values: dict[str, Any]) -> None:
@@ -253,35 +227,17 @@ def _widened(points: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.ldexp(points.to(dtype).numpy(), exponent))
 
 
-def _shapes(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
-    """Exactly the expected tensors, of these shapes."""
-    for name, shape in expected.items():
-        if name not in tensors:
-            raise Damaged(f"no tensor {name!r}")
-        if tuple(tensors[name].shape) != shape:
-            raise Damaged(f"tensor {name!r} of shape {tuple(tensors[name].shape)} instead of {shape}")
-    extra = [name for name in tensors if name not in expected]
-    if extra:
-        raise Damaged(f"tensor {extra[0][:40]!r} is unknown")
-
-
-def _matrix(tensors: dict[str, Tensor], name: str) -> Tensor:
-    if name not in tensors or tensors[name].ndim != 2:
-        raise Damaged(f"no matrix {name!r}")
-    return tensors[name]
-
-
 def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel) -> None:
     d = _encoded(estimator)
-    r = _matrix(tensors, "coordinates").shape[1]
-    n, c = _matrix(tensors, "coefficients").shape
+    r = matrix_of(tensors, "coordinates").shape[1]
+    n, c = matrix_of(tensors, "coefficients").shape
     following: dict[str, tuple[int, ...]] = {
         name: (d, d) for name in tensors if re.fullmatch(r"\d+\.next", name)
     }
     machine = {"agop": (d, d), "coordinates": (d, r), "centers": (n, r), "coefficients": (n, c)}
-    _shapes(tensors, following | machine)
-    _index(estimator, "best_iteration_", len(estimator.history_))
-    _index(estimator, "best_candidate_", len(estimator.history_))
+    check_shapes(tensors, following | machine)
+    index_of(estimator, "best_iteration_", len(estimator.history_))
+    index_of(estimator, "best_candidate_", len(estimator.history_))
     estimator.kernel_ = kernel
     estimator.agop_, estimator.coordinates_ = tensors["agop"], tensors["coordinates"]
     estimator.machine_ = KernelMachine(
@@ -313,97 +269,13 @@ def _is_levels(known: Any) -> bool:
     return texts and len(set(map(repr, known))) == len(known) and None not in known[:-1]
 
 
-def _patch_kernel(value: dict[str, Any], shape: tuple[int, int, int]) -> tuple[PatchKernel, PatchGrid]:
-    """A kernel of patches and its grid, for images of a shape."""
-    grid = PatchGrid(**_of_type(value, "grid", dict))
-    if grid.shape != shape:
-        raise Damaged("patches of images of another shape")
-    kind, own = value.get("kind"), _of_type(value, "kernel", dict)
-    if kind not in ("CNTK", "PatchAverage"):
-        raise Damaged("a kernel of patches of an unknown kind")
-    kernel: PatchKernel = CNTK(**own) if kind == "CNTK" else PatchAverage(_kernel(own))
-    grid.sides(kernel.depth)
-    return kernel, grid
-
-
-def _image_shape(estimator: Any) -> tuple[int, int, int]:
-    shape = getattr(estimator, "image_shape_", None)
-    if (
-        not isinstance(shape, list)
-        or len(shape) != 3
-        or not all(type(side) is int and side > 0 for side in shape)
-    ):
-        raise Damaged("image_shape_ is no shape of images")
-    if math.prod(shape) != estimator.n_features_in_:
-        raise Damaged("image_shape_ does not belong to n_features_in_")
-    estimator.image_shape_ = tuple(shape)
-    return estimator.image_shape_
-
-
-def _optional(tensors: dict[str, Tensor], name: str, rows: int) -> dict[str, tuple[int, ...]]:
-    """What is expected of a factor of M that may be missing."""
-    return {name: (rows, _matrix(tensors, name).shape[1])} if name in tensors else {}
-
-
-def _restore_images(estimator: Any, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    kernel, grid = _patch_kernel(_of_type(header, "patches", dict), _image_shape(estimator))
-    (n, c), d, pixels = _matrix(tensors, "coefficients").shape, grid.features, grid.pixels
-    expected: dict[str, tuple[int, ...]] = {"agop": (d, d), "center": (pixels,), "centers": (n, pixels)}
-    expected |= {"coefficients": (n, c)} | _optional(tensors, "root", d)
-    _shapes(tensors, expected | ({"next": (d, d)} if "next" in tensors else {}))
-    _index(estimator, "best_iteration_", len(estimator.history_))
-    if not all(type(entry.get("learned")) is bool for entry in estimator.history_):
-        raise Damaged("history_ does not say what was learned")
-    estimator.agop_, estimator._matrix_ = tensors["agop"], tensors.get("next")
-    metric = Metric(tensors.get("root"), tensors["center"])
-    estimator.machine_ = ConvMachine(kernel, grid, metric, tensors["centers"], tensors["coefficients"])
-
-
-def _restore_stages(estimator: Any, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    stages, points, shape = (
-        _of_type(header, "stages", list),
-        _matrix(tensors, "training_points"),
-        _image_shape(estimator),
-    )
-    if not stages or len(stages) != len(estimator.history_):
-        raise Damaged("stages that do not belong together")
-    c = _matrix(tensors, "0.coefficients").shape[1]
-    expected: dict[str, tuple[int, ...]] = {"training_points": (len(points), estimator.n_features_in_)}
-    parts: list[tuple[PatchKernel, PatchGrid]] = []
-    for index, value in enumerate(stages):
-        kernel, grid = _patch_kernel(value if isinstance(value, dict) else {}, shape)
-        width, d = _matrix(tensors, f"{index}.weight").shape[0], grid.features
-        expected |= {f"{index}.agop": (d, d), f"{index}.weight": (width, d)}
-        expected |= {f"{index}.coefficients": (len(points), c)} | _optional(tensors, f"{index}.root", d)
-        parts.append((kernel, grid))
-        shape = (width, *grid.sides()[0])
-    _shapes(tensors, expected)
-    if estimator._n_features_out != math.prod(shape):
-        raise Damaged("stages that do not belong together")
-    largest = max([math.prod(shape), *(grid.pixels for _, grid in parts)])
-    if 4 * len(points) * largest * points.element_size() > psutil.virtual_memory().available:
-        raise Damaged(f"{len(points):,} images with {largest:,} numbers do not fit into the free memory")
-    best = _index(estimator, "best_layer_", len(stages))
-    estimator.X_fit_, estimator.layers_ = points, []
-    for index, (kernel, grid) in enumerate(parts):
-        weight, coefficients = tensors[f"{index}.weight"], tensors[f"{index}.coefficients"]
-        stage = ConvStage(
-            tensors[f"{index}.agop"], tensors.get(f"{index}.root"), weight, coefficients, kernel, grid
-        )
-        estimator.layers_.append(stage)
-        if index == best:
-            estimator.machine_ = stage.machine(points)
-        if index < best:
-            points = stage(points)
-
-
 def _restore_polynomial(estimator: Any, stored: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     _dtype(estimator)
     d, c = estimator.n_features_in_, len(tensors["intercept"])
-    _shapes({"agop": tensors["agop"], "center": tensors["center"]}, {"agop": (d, d), "center": (d,)})
+    check_shapes({"agop": tensors["agop"], "center": tensors["center"]}, {"agop": (d, d), "center": (d,)})
     monomials = _monomials(stored, d)
     shapes = {"agop": (d, d), "center": (d,), "scale": (d,), "intercept": (c,)}
-    _shapes(tensors, shapes | {"coefficients": (monomials.count, c)})
+    check_shapes(tensors, shapes | {"coefficients": (monomials.count, c)})
     if not bool((tensors["scale"] > 0).all()):
         raise Damaged("tensor 'scale' is not positive")
     estimator.agop_ = tensors["agop"]
@@ -440,36 +312,28 @@ def _chains(estimator: Any, kernel: Kernel, tensors: dict[str, Tensor]) -> tuple
     return tuple(chains)
 
 
-def _index(estimator: Any, name: str, count: int) -> int:
-    """A fitted attribute that counts something from 0."""
-    value = getattr(estimator, name, None)
-    if type(value) is not int or not 0 <= value < count:
-        raise Damaged(f"{name} is not a whole number from 0 to {count - 1}")
-    return value
-
-
 def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor], kernel: Kernel) -> None:
-    points = _matrix(tensors, "training_points")
+    points = matrix_of(tensors, "training_points")
     n, d = points.shape
-    c = _matrix(tensors, "0.coefficients").shape[1]
+    c = matrix_of(tensors, "0.coefficients").shape[1]
     expected: dict[str, tuple[int, ...]] = {"training_points": (n, estimator.n_features_in_)}
     widths: list[int] = []
     for index, kind in enumerate(maps):
         if not isinstance(kind, str) or kind not in _MAPS:
             raise Damaged(f"the feature map of layer {index + 1} is unknown")
         drawn = _MAPS[kind][1]
-        k = _matrix(tensors, f"{index}.map.{drawn[0]}").shape[0] if drawn else d
+        k = matrix_of(tensors, f"{index}.map.{drawn[0]}").shape[0] if drawn else d
         expected |= {f"{index}.{name}": (d, d) for name in ("agop", "root")}
         expected |= {f"{index}.coefficients": (n, c)}
         expected |= {f"{index}.map.{name}": (k,) if name == "phases" else (k, d) for name in drawn}
         widths.append(k)
         d = k
-    _shapes(tensors, expected)
+    check_shapes(tensors, expected)
     if not maps or estimator._n_features_out != d or len(estimator.history_) != len(maps):
         raise Damaged("layers that do not belong together")
     if 4 * n * max(widths) * points.element_size() > psutil.virtual_memory().available:
         raise Damaged(f"{n:,} centres with {max(widths):,} features do not fit into the free memory")
-    best = _index(estimator, "best_layer_", len(maps))
+    best = index_of(estimator, "best_layer_", len(maps))
     estimator.X_fit_, estimator.layers_ = points, []
     for index, kind in enumerate(maps):
         cls, drawn = _MAPS[kind]
@@ -490,7 +354,7 @@ def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor],
 def _set_names(estimator: Any, header: dict[str, Any]) -> None:
     if "feature_names" not in header:
         return
-    names = _of_type(header, "feature_names", list)
+    names = of_type(header, "feature_names", list)
     if len(names) != estimator.n_features_in_ or not all(isinstance(name, str) for name in names):
         raise Damaged("feature_names are not one text per feature")
     estimator.feature_names_in_ = np.array(names, dtype=object)
@@ -503,8 +367,8 @@ def _set_classes(estimator: Any, header: dict[str, Any], outputs: int) -> None:
         ):
             raise Damaged("targets that are no vector")
         return
-    stored = _of_type(header, "classes", dict)
-    kind, values = _of_type(stored, "dtype", str), _of_type(stored, "values", list)
+    stored = of_type(header, "classes", dict)
+    kind, values = of_type(stored, "dtype", str), of_type(stored, "values", list)
     if not _LABELS.fullmatch(kind) or not all(type(value) in (str, int, float, bool) for value in values):
         raise Damaged("labels that are neither texts nor numbers")
     if any(type(value) is float and not math.isfinite(value) for value in values):

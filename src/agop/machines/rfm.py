@@ -12,7 +12,6 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -20,17 +19,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels import KERNELS, Kernel, named
+from agop.kernels import Kernel, named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
-from agop.machines._base import Callback, KernelEstimator
-from agop.machines._inputs import rounded
+from agop.machines._base import Callback
 from agop.machines._sides import KernelClassifier, KernelRegressor
+from agop.machines._table_estimator import TableEstimator
 from agop.machines._words import SOLVING
-from agop.machines.chain import Chain
-from agop.machines.columns import SCALINGS, Columns
-from agop.machines.encoding import Encoding
-from agop.machines.importances import column_importances, machine_agop
+from agop.machines.chain import Chain, rescaled
+from agop.machines.columns import SCALINGS
+from agop.machines.importances import machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS, SOLVERS
@@ -43,10 +41,9 @@ from agop.ranks import current
 SCALES = ("max", "trace", "none")
 
 
-class _RFM(KernelEstimator):
+class _RFM(TableEstimator):
     """The recursion `fit → AGOP → fit …`, shared by both estimators."""
 
-    _takes_tables = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "kernel": [str, Kernel],
         "bandwidth": [Interval(Real, 0, None, closed="neither"), StrOptions({"median"}), "array-like"],
@@ -75,7 +72,6 @@ class _RFM(KernelEstimator):
         "dtype": "no_validation",
         "random_state": "no_validation",
     }
-    categories_: list[list[Any] | None] | None
     _weight_: Tensor | None
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
@@ -330,35 +326,11 @@ class _RFM(KernelEstimator):
         M = coordinates @ fit.agop @ coordinates.mT
         if self.diagonal:
             M = torch.diag(M.diagonal())
-        if self.scale == "max":
-            return M / M.diagonal().max()
-        if self.scale == "trace":
-            return M * (len(M) / M.trace())
-        return M
+        return rescaled(M, self.scale)
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
         return self._scale_of_targets().restored(values)
-
-    def _learn_columns(self, samples: Samples) -> None:
-        _checks.one_of("scaling", self.scaling, SCALINGS)
-        kernel = (
-            KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
-        )
-        centered = bool(getattr(kernel, "shift_invariant", True))
-        encoding = Encoding.of(samples.X, self.categories_)
-        columns = encoding.columns(samples.X, samples.weight, self.scaling, centered=centered)
-        self.column_means_, self.column_scales_ = columns.means, columns.scales
-        self.missing_indicator_ = encoding.gaps
-
-    @property
-    def _encoding(self) -> Encoding:
-        levels = self.categories_ or [None] * self.n_features_in_
-        return Encoding(levels, self.missing_indicator_)
-
-    def _placed(self, X: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "m p"]:
-        encoded = self._encoding.expanded(X)
-        return rounded(Columns(self.column_means_, self.column_scales_)(encoded, dtype), dtype)
 
     @property
     def predictor_agop_(self) -> Float[Tensor, "p p"]:
@@ -376,52 +348,6 @@ class _RFM(KernelEstimator):
             matrix = machine_agop(self.machine_, coordinates, self._weight_, computed=computed)
             known = self._own_agop = (self.machine_, matrix)
         return known[1]
-
-    @property
-    def feature_importances_(self) -> np.ndarray:
-        """How much the predictor changes along each input column: shares (d,) of the trace of `predictor_agop_`, with sum 1.
-
-        In standardised coordinates, so that they don't depend on units. A column of categories counts as one: of the gradient over its
-        levels the mean is left out, because only one of them can be on. Zeros, with a warning, if the predictor is constant.
-        """
-        M, encoding = self.predictor_agop_, self._encoding
-        sources = encoding.sources
-        first = len(encoding.numbers) + len(encoding.gaps)
-        groups = [
-            [first + int(k) for k in (sources[first:] == j).nonzero()[0]]
-            for j, known in enumerate(encoding.levels)
-            if known
-        ]
-        shares = column_importances(M, sources, groups, self.n_features_in_)
-        if not shares.any():
-            message = "feature_importances_ are zeros: the predictor is constant at every training point."
-            warnings.warn(message, UserWarning, stacklevel=2)
-        return shares
-
-    @property
-    def encoded_feature_names_(self) -> list[str]:
-        """Names of the columns that `agop_` is about: "age", "age is missing", "city=Rome"."""
-        check_is_fitted(self)
-        given = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
-        return self._encoding.names([str(name) for name in given])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.sparse = True
-        tags.input_tags.categorical = True
-        return tags
-
-    @property
-    def agop_in_units_(self) -> Float[Tensor, "d d"]:
-        r"""`agop_` with respect to the columns as they were passed, in float64: :math:`D^{-1} M D^{-1}` with D = diag(`column_scales_`).
-
-        Row and column of a column without variation are 0. Of an M that `scale` has rescaled, only ratios mean something.
-        """
-        check_is_fitted(self)
-        scales = self.column_scales_
-        inverse = torch.where(scales > 0, 1 / torch.where(scales > 0, scales, 1.0), 0.0)
-        return self.agop_.double() * inverse * inverse[:, None]
 
 
 _PARAMETERS = r"""

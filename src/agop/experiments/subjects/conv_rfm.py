@@ -9,7 +9,6 @@ patches.npz   filters, and the energy of patches in a few test images
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ import torch
 
 from agop._checks import bad_value, device
 from agop.experiments import headlines, measured
+from agop.experiments.fitting import fit_in
 from agop.experiments.images import Images
 from agop.experiments.listener import Listener
 from agop.experiments.patch_pictures import write_patches
-from agop.experiments.subject import CHECKPOINTS, Findings, Task
+from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.conv_rfm_config import ConvRFMConfig
 from agop.machines.conv_machine import conv_memory
 from agop.machines.conv_rfm import ConvRFMClassifier
@@ -31,9 +31,6 @@ from agop.machines.deep_conv_rfm import DeepConvRFMClassifier
 from agop.machines.memory import parse_memory
 from agop.profiles.profile import profile
 from agop.profiles.table import Profile
-from agop.ranks import current
-
-MODEL, CHECKPOINT = Path("model.safetensors"), Path(CHECKPOINTS, "model.safetensors")
 
 _MEASURED_BYTES = 256 * 2**20
 """What the patches of the images that are measured may take side by side."""
@@ -140,36 +137,10 @@ def _model(config: ConvRFMConfig) -> Model:
 
 
 def fit(config: ConvRFMConfig, x: np.ndarray, y: np.ndarray, folder: Path, listener: Listener) -> Model:
-    """Fit all iterations or stages, from the last checkpoint on if there is one: all ranks read it, rank 0 writes it."""
-    ranks, checkpoint, finished = current(), folder / CHECKPOINT, folder / MODEL
-    there = next((path for path in (finished, checkpoint) if path.exists()), None)
-    model = ranks.together(lambda: _stored(there, config)) if there else _model(config)
-    total = config.stages or config.iterations + 1
-    listener.started(len(model.history_) if there else 0, total, "stage" if config.stages else "iteration")
-    if there == finished:
-        return model
-    if there:
-        model.set_params(max_memory=config.max_memory, device=config.device, warm_start=True)
-
-    def after(index: int, total: int, entry: Mapping[str, Any]) -> None:
-        if ranks.is_main and index + 1 < total:
-            checkpoint.parent.mkdir(exist_ok=True)
-            model.save(checkpoint)
-        listener.stepped(index + 1, total, entry)
-
-    model.fit(x, y, callback=after, progress=listener.progress)
-    if ranks.is_main:
-        model.save(finished)
-    return model
-
-
-def _stored(path: Path, config: ConvRFMConfig) -> Model:
-    kind = DeepConvRFMClassifier if config.stages else ConvRFMClassifier
-    try:
-        return kind.load(path, device=config.device)
-    except ValueError as error:
-        remedy = "delete it, and the run begins with the first iteration"
-        raise bad_value("out", "a model that can be read", f"{str(path)!r} ({error})", remedy) from None
+    """Fit all iterations or stages, from the last checkpoint on if there is one."""
+    total, step = (config.stages, "stage") if config.stages else (config.iterations + 1, "iteration")
+    changed = {"max_memory": config.max_memory, "device": config.device}
+    return fit_in(folder, _model(config), x, y, listener, total=total, step=step, changed=changed)
 
 
 def _measurable(config: ConvRFMConfig, images: Images) -> int:

@@ -8,22 +8,19 @@ gram.npz      class-sorted Gram matrices of a few layers
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from agop._checks import bad_value
 from agop.datasets import Dataset, Standardiser
 from agop.experiments import gram, headlines, measured, points
 from agop.experiments.files import atomic
+from agop.experiments.fitting import fit_in
 from agop.experiments.listener import Listener
-from agop.experiments.subject import CHECKPOINTS, Findings, Task
+from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.machines.memory import estimate_memory
@@ -33,8 +30,6 @@ from agop.ranks import current
 
 GRAM_POINTS = 200
 """Points in a Gram matrix: enough to see the classes, few enough for a page one can mail."""
-
-MODEL, CHECKPOINT = Path("model.safetensors"), Path(CHECKPOINTS, "model.safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,45 +108,10 @@ def fit_layers(
     config: DeepRFMConfig, x_train: np.ndarray, y_train: np.ndarray, folder: Path, listener: Listener
 ) -> DeepRFMClassifier:
     """Fit all layers, from the last checkpoint on if there is one: all ranks read it, rank 0 writes it."""
-    ranks, checkpoint, finished = current(), folder / CHECKPOINT, folder / MODEL
-    there = next((path for path in (finished, checkpoint) if path.exists()), None)
-    if not ranks.alone:
-        ranks.agree("the model in --out", _digest(there), "choose a folder that all machines share")
-    model = ranks.together(lambda: _stored(there, config)) if there else _model(config)
-    done = len(model.history_) if there else 0
-    listener.started(done, config.layers, "layer")
-    if there == finished:
-        return model
-    if there:
-        model.set_params(
-            n_layers=config.layers, max_memory=config.max_memory, device=config.device, warm_start=True
-        )
-
-    def after(index: int, total: int, entry: Mapping[str, Any]) -> None:
-        if ranks.is_main and index + 1 < total:
-            checkpoint.parent.mkdir(exist_ok=True)
-            model.save(checkpoint)
-        listener.stepped(index + 1, total, entry)
-
-    model.fit(x_train, y_train, callback=after, progress=listener.progress)
-    if ranks.is_main:
-        model.save(finished)
-    return model
-
-
-def _digest(path: Path | None) -> str:
-    if path is None:
-        return "none"
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "blake2b").hexdigest()
-
-
-def _stored(path: Path, config: DeepRFMConfig) -> DeepRFMClassifier:
-    try:
-        return DeepRFMClassifier.load(path, device=config.device)
-    except ValueError as error:
-        remedy = "delete it, and the run begins with the first layer"
-        raise bad_value("out", "a model that can be read", f"{str(path)!r} ({error})", remedy) from None
+    changed = {"n_layers": config.layers, "max_memory": config.max_memory, "device": config.device}
+    return fit_in(
+        folder, _model(config), x_train, y_train, listener, total=config.layers, step="layer", changed=changed
+    )
 
 
 def _model(config: DeepRFMConfig) -> DeepRFMClassifier:

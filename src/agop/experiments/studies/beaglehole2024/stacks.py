@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from agop.datasets import Dataset, Standardiser
+from agop.experiments import fitting
 from agop.experiments.listener import Listener
 from agop.experiments.studies.beaglehole2024.controls import control_profile
 from agop.experiments.subjects import deep_rfm
@@ -66,9 +67,9 @@ def run_stack(unit: Unit, folder: Path) -> list[str]:
     write_table(folder, "profile", table[first + [name for name in table if name not in first]])
     write_table(folder, "layers", deep_rfm.by_layer(model, data, x_test).drop(columns="seconds"))
     deep_rfm.write_gram(model, x_train, data, folder)
-    shutil.rmtree(folder / deep_rfm.CHECKPOINT.parent, ignore_errors=True)
+    shutil.rmtree(folder / fitting.CHECKPOINT.parent, ignore_errors=True)
     (
-        folder / deep_rfm.MODEL
+        folder / fitting.MODEL
     ).unlink()  # the numbers are what is kept: a seed and a second bring the model back
     return [*data.notes, *deep_rfm.layer_notes(model)]
 
