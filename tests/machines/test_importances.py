@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 from sklearn.base import clone
 from sklearn.feature_selection import RFE, SelectFromModel
 from sklearn.pipeline import make_pipeline
@@ -28,7 +28,7 @@ REGRESSOR, CLASSIFIER = agop.RFMRegressor(**OPTIONS), agop.RFMClassifier(**OPTIO
 def _no_window():
     mpl.use("Agg")
     yield
-    pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -130,7 +130,7 @@ def test_the_picture(kind):
     else:
         assert len(labels) == 4
         assert set(labels) <= {*"abcde", "city=u", "city=v"}
-    ax = mpl.pyplot.subplots()[1]
+    ax = plt.subplots()[1]
     assert display.plot(kind=kind, ax=ax).ax_ is ax
 
 
