@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
-from agop.experiments.claims import FAILS, HOLDS, OPEN
-from agop.experiments.reproduce import Request, reproduce
+from agop.experiments.claims import FAILS, HOLDS
 from agop.experiments.studies import arora2020, arora2020_work
-from agop.experiments.tables import read_table, table_file
 from agop.networks.models import mlp
-from agop.report.drawing import plates
 from agop.theory.dropout import Sampled
 from agop.theory.matrix_sensing import least_penalty
+from tests.experiments.whole import check_whole, tiny_run
 
 TINY = replace(arora2020.AMOUNTS["smoke"], points=100, width=8, epochs=2, draws=5, chunks=1)
 CLAIMS = {claim.id: claim for claim in arora2020.STUDY.claims_of("smoke")}
@@ -24,21 +21,12 @@ CLAIMS = {claim.id: claim for claim in arora2020.STUDY.claims_of("smoke")}
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(arora2020.AMOUNTS, "smoke", TINY)
-        out = tmp_path_factory.mktemp("arora") / "run"
-        return out, reproduce(Request(studies=("arora2020",), seeds=(0,), jobs=1), out)
+    out = tmp_path_factory.mktemp("arora2020") / "run"
+    return out, tiny_run(arora2020.AMOUNTS, TINY, arora2020.STUDY, out)
 
 
 def test_all_of_it_ends_in_verdicts_and_figures(done):
-    out, result = done
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = json.loads((out / "verdicts.json").read_text())["verdicts"]
-    assert {entry["id"] for entry in entries} == set(CLAIMS)
-    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
-    for drawing in arora2020.STUDY.drawings_of("smoke"):
-        tables = {name: read_table(out / table_file("arora2020", "digits", name)) for name in drawing.tables}
-        assert list(plates(drawing, tables, lambda table, file: {}, "digits"))
+    check_whole(arora2020.STUDY, *done)
 
 
 def test_identities_hold_at_any_size_and_their_controls_do_not(done):

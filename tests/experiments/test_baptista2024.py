@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from agop.experiments.claims import FAILS, HOLDS, OPEN
-from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import baptista2024, mlps
 from agop.experiments.studies.baptista2024_work import halves, path_of
-from agop.experiments.tables import read_table, table_file
 from agop.networks.models import mlp
-from agop.report.drawing import plates
+from tests.experiments.whole import check_whole, tiny_run
 
 TINY = replace(
     baptista2024.AMOUNTS["smoke"], points=60, rows=40, k=5, neighbours=(3,), epochs=1, width=6, depth=4, rfm_points=40, rfm_layers=4,
@@ -37,19 +33,9 @@ def test_classes_are_told_apart_in_two_groups():
     assert (points.y.tolist(), points.n_classes) == ([0, 0, 1, 1, 1], 2)
 
 
-def test_all_of_it_ends_in_verdicts_and_figures(tmp_path, monkeypatch):
-    monkeypatch.setitem(baptista2024.AMOUNTS, "smoke", TINY)
-    result = reproduce(Request(studies=("baptista2024",), seeds=(0,), jobs=1), tmp_path / "run")
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = json.loads((tmp_path / "run" / "verdicts.json").read_text())["verdicts"]
-    assert {entry["id"] for entry in entries} == {c.id for c in baptista2024.STUDY.claims_of("smoke")}
-    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
-    for drawing in baptista2024.STUDY.drawings_of("smoke"):
-        tables = {
-            name: read_table(tmp_path / "run" / table_file("baptista2024", "digits", name))
-            for name in drawing.tables
-        }
-        assert list(plates(drawing, tables, lambda table, file: {}, "digits"))
+def test_all_of_it_ends_in_verdicts_and_figures(tmp_path):
+    out = tmp_path / "run"
+    check_whole(baptista2024.STUDY, out, tiny_run(baptista2024.AMOUNTS, TINY, baptista2024.STUDY, out))
 
 
 @pytest.mark.parametrize("layers", ["all", "hidden"])

@@ -14,12 +14,12 @@ from agop import ConvRFMClassifier, DeepConvRFMClassifier
 from agop.datasets import load
 from agop.experiments.claims import FAILS, HOLDS, OPEN, decide
 from agop.experiments.finished import Finished
-from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import beaglehole2023
 from agop.experiments.studies import beaglehole2023_work as work
 from agop.experiments.studies.beaglehole2023 import AMOUNTS, CLAIMS, STUDY
 from agop.experiments.units import DataSource, Generated
 from agop.report.drawing import plates
+from tests.experiments.whole import tiny_run
 from tests.oracles import gradients as oracle
 
 TINY = replace(
@@ -31,9 +31,7 @@ TINY = replace(
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("beaglehole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(AMOUNTS, "smoke", TINY)
-        return out, reproduce(Request(studies=("beaglehole2023",), seeds=(0,), jobs=1), out)
+    return out, tiny_run(AMOUNTS, TINY, STUDY, out)
 
 
 def test_a_run_decides_every_claim(done):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -11,13 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from agop.experiments.claims import FAILS, HOLDS, OPEN
-from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import doimo2021, doimo2021_work, mlps
-from agop.experiments.tables import read_table, table_file
 from agop.experiments.units import DataSource, Unit
 from agop.probes.redundancy import redundancy
-from agop.report.drawing import plates
+from tests.experiments.whole import check_whole, tiny_run
 
 TINY = replace(
     doimo2021.AMOUNTS["smoke"], points=150, width=16, epochs=3, draws=2, layer_draws=2, members=2, early=1
@@ -29,19 +25,9 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_all_of_it_ends_in_verdicts_and_figures(tmp_path, monkeypatch):
-    monkeypatch.setitem(doimo2021.AMOUNTS, "smoke", TINY)
-    result = reproduce(Request(studies=("doimo2021",), seeds=(0,), jobs=1), tmp_path / "run")
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = json.loads((tmp_path / "run" / "verdicts.json").read_text())["verdicts"]
-    assert {entry["id"] for entry in entries} == set(CLAIMS)
-    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
-    for drawing in doimo2021.STUDY.drawings_of("smoke"):
-        tables = {
-            name: read_table(tmp_path / "run" / table_file("doimo2021", "digits", name))
-            for name in drawing.tables
-        }
-        assert list(plates(drawing, tables, lambda table, file: {}, "digits"))
+def test_all_of_it_ends_in_verdicts_and_figures(tmp_path):
+    out = tmp_path / "run"
+    check_whole(doimo2021.STUDY, out, tiny_run(doimo2021.AMOUNTS, TINY, doimo2021.STUDY, out))
 
 
 def test_units_torn_apart_keep_their_values_and_class_means_and_lose_their_clones():

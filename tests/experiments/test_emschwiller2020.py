@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import emschwiller2020 as study
 from agop.experiments.studies.emschwiller2020_students import TARGET, Student, lesson
 from agop.experiments.studies.emschwiller2020_work import Images, correlations
+from tests.experiments.whole import check_whole, tiny_run
 
 TINY = study.Amounts(
     points=250, peak_components=6, width=8, epochs=2, rfm_iterations=1, lesson=(20, 80), widths=(10, 40), max_steps=100, test=100,
@@ -178,18 +178,12 @@ def test_the_statistic_of_the_peak():
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("emschwiller2020") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(study.AMOUNTS, "smoke", TINY)
-        yield out, reproduce(Request(studies=("emschwiller2020",), seeds=(0,), jobs=1), out)
+    return out, tiny_run(study.AMOUNTS, TINY, study.STUDY, out)
 
 
 def test_a_tiny_run_decides_every_claim(done):
-    out, result = done
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = json.loads((out / "verdicts.json").read_text())["verdicts"]
-    assert {entry["id"] for entry in entries} == {c.id for c in study.STUDY.claims_of("smoke")}
-    assert all(np.isfinite(entry["mean"]) for entry in entries if entry["id"] not in ("P5", "N5"))
-    by_id = {entry["id"]: entry for entry in entries}
+    by_id = check_whole(study.STUDY, *done)
+    assert all(np.isfinite(entry["mean"]) for name, entry in by_id.items() if name not in ("P5", "N5"))
     assert by_id["N2"]["verdict"] == "does not hold"
     assert by_id["N5"]["verdict"] == "does not hold"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +9,9 @@ import pytest
 import torch
 
 from agop.datasets.nlgp import data_covariance, field_covariance
-from agop.experiments.claims import FAILS, HOLDS, OPEN
-from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import ingrosso2022
 from agop.experiments.studies.ingrosso2022_work import _Networks, _points, _roots
-from agop.experiments.tables import read_table, table_file
-from agop.report.drawing import plates
+from tests.experiments.whole import check_whole, tiny_run
 
 TINY = replace(
     ingrosso2022.AMOUNTS["smoke"],
@@ -53,17 +49,9 @@ def test_both_networks_start_alike_with_biases_of_both_signs():
     torch.testing.assert_close(networks(x)[1], hidden @ networks.readout[1])
 
 
-def test_all_of_it_ends_in_verdicts_and_figures(tmp_path, monkeypatch):
-    monkeypatch.setitem(ingrosso2022.AMOUNTS, "smoke", TINY)
+def test_all_of_it_ends_in_verdicts_and_figures(tmp_path):
     out = tmp_path / "run"
-    result = reproduce(Request(studies=("ingrosso2022",), seeds=(0,), jobs=1), out)
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = json.loads((out / "verdicts.json").read_text())["verdicts"]
-    assert {entry["id"] for entry in entries} == {c.id for c in ingrosso2022.STUDY.claims_of("smoke")}
-    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
-    (drawing, *_) = ingrosso2022.STUDY.drawings_of("smoke")
-    tables = {name: read_table(out / table_file("ingrosso2022", "no-data", name)) for name in drawing.tables}
-    assert list(plates(drawing, tables, lambda table, file: {}, "no-data"))
+    check_whole(ingrosso2022.STUDY, out, tiny_run(ingrosso2022.AMOUNTS, TINY, ingrosso2022.STUDY, out))
     (unit,) = (out / "units" / "ingrosso2022").glob("networks-online*")
     with np.load(unit / "fields.npz") as fields:
         assert {name: fields[name].shape for name in fields} == {"nonlinear": (4, 12), "gaussian": (4, 12)}

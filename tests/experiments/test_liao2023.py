@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -10,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from agop.experiments.claims import FAILS, HOLDS, OPEN
-from agop.experiments.reproduce import Request, reproduce
+from agop.experiments.claims import FAILS, HOLDS
 from agop.experiments.studies import liao2023 as study
 from agop.experiments.studies import liao2023_work as work
 from agop.experiments.tables import read_table
+from tests.experiments.whole import check_whole, tiny_run
 from tests.oracles import spectral_entropy as oracle
 from tests.tolerances import IDENTITY
 
@@ -26,17 +25,11 @@ TINY = study.Amounts(
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("liao") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(study.AMOUNTS, "smoke", TINY)
-        return out, reproduce(Request(studies=("liao2023",), seeds=(0,), jobs=1), out)
+    return out, tiny_run(study.AMOUNTS, TINY, study.STUDY, out)
 
 
 def test_everything_ends_in_a_verdict(done):
-    out, result = done
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = {entry["id"]: entry for entry in json.loads((out / "verdicts.json").read_text())["verdicts"]}
-    assert set(entries) == {claim.id for claim in study.STUDY.claims_of("smoke")}
-    assert {entry["verdict"] for entry in entries.values()} <= {HOLDS, FAILS, OPEN}
+    entries = check_whole(study.STUDY, *done)
     assert not [name for name, entry in entries.items() if None in entry["values"].values()]
     for identity in ("B13", "B14", "B15"):
         assert entries[identity]["verdict"] == HOLDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pandas as pd
@@ -10,12 +9,9 @@ import pytest
 import torch
 
 from agop import lz_complexity
-from agop.experiments.claims import FAILS, HOLDS, OPEN
-from agop.experiments.reproduce import Request, reproduce
 from agop.experiments.studies import mingard2023
 from agop.experiments.studies.mingard2023_work import target_of
-from agop.experiments.tables import read_table, table_file
-from agop.report.drawing import plates
+from tests.experiments.whole import check_whole, tiny_run
 
 TINY = replace(
     mingard2023.AMOUNTS["smoke"], draws=60, members=2, profiled=1, steps=400, width=16, depth=2, lr=0.01
@@ -24,22 +20,12 @@ TINY = replace(
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(mingard2023.AMOUNTS, "smoke", TINY)
-        out = tmp_path_factory.mktemp("mingard") / "run"
-        return out, reproduce(Request(studies=("mingard2023",), seeds=(0,), jobs=1), out)
+    out = tmp_path_factory.mktemp("mingard2023") / "run"
+    return out, tiny_run(mingard2023.AMOUNTS, TINY, mingard2023.STUDY, out)
 
 
 def test_all_of_it_ends_in_verdicts_and_figures(done):
-    out, result = done
-    assert {outcome.status for outcome in result.outcomes} == {"done"}
-    entries = json.loads((out / "verdicts.json").read_text())["verdicts"]
-    assert {entry["id"] for entry in entries} == {c.id for c in mingard2023.STUDY.claims_of("smoke")}
-    assert {entry["verdict"] for entry in entries} <= {HOLDS, FAILS, OPEN}
-    (label,) = {path.name for path in (out / "tables" / "mingard2023").iterdir()}
-    for drawing in mingard2023.STUDY.drawings_of("smoke"):
-        tables = {name: read_table(out / table_file("mingard2023", label, name)) for name in drawing.tables}
-        assert list(plates(drawing, tables, lambda table, file: {}, label))
+    check_whole(mingard2023.STUDY, *done)
 
 
 def test_targets_are_those_of_the_paper():
