@@ -11,8 +11,8 @@ import pytest
 
 from agop.datasets import Standardiser, load
 from agop.experiments import run as runs
-from agop.experiments.listener import Listener
 from agop.experiments.fitting import CHECKPOINT, MODEL
+from agop.experiments.listener import Listener
 from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.tables import read_table
 from agop.machines.deep_rfm import DeepRFMClassifier
