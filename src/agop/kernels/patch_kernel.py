@@ -136,13 +136,13 @@ class Strips:
     images
         Images in a block that is made ready at once.
     tile
-        Images on the left and on the right in a tile of pairs.
+        Images on either side in a tile of pairs.
     """
 
     grid: PatchGrid
     rows: int
     images: int
-    tile: tuple[int, int]
+    tile: int
 
     @classmethod
     def of(
@@ -153,12 +153,11 @@ class Strips:
         rank: int,
         *,
         budget: int,
-        per_position: int = 0,
         device: torch.device,
     ) -> Strips:
-        """Strips and blocks of at most `budget` bytes; `per_position` are bytes an image and position that are held besides."""
+        """Strips and blocks of at most `budget` bytes."""
         height, width = grid.sides()[0]
-        entry = (rank + 1) * 8 + rank * 8 + per_position + 24 * kernel.depth * (grid.patch_size**2 + 4)
+        entry = (rank + 1) * 8 + rank * 8 + 24 * kernel.depth * (grid.patch_size**2 + 4)
         rows = height
         if not kernel.couples_positions:
             rows = max(1, min(height, budget // (entry * n * width)))
@@ -166,8 +165,7 @@ class Strips:
         entries = ENTRIES.get(device.type, ENTRIES["cuda"])
         pairs = entries // (rows * width)
         # products of many small matrices are fast at multiples of eight
-        left = max(8, int(pairs**0.5) // 8 * 8)
-        return cls(grid, rows, images, (left, max(8, pairs // left // 8 * 8)))
+        return cls(grid, rows, images, max(8, int(pairs**0.5) // 8 * 8))
 
     def strips(self) -> Iterator[slice]:
         """Rows of positions."""
@@ -183,5 +181,5 @@ def tiles(n: int, size: int) -> list[slice]:
     return [slice(start, min(n, start + size)) for start in range(0, n, size)]
 
 
-ENTRIES = {"cpu": 2**18, "cuda": 2**24}
+ENTRIES = {"cpu": 2**19, "cuda": 2**24}
 """Pairs times positions of a tile: on a CPU its arrays stay in the cache."""
