@@ -22,7 +22,7 @@ from torch import Tensor
 from agop._blocks import row_blocks, rows_per_block
 from agop._threads import TileMap, tile_threads
 from agop.kernels.patch_gram import BLOCK_BYTES
-from agop.kernels.patch_kernel import Metric, PatchBlock, PatchKernel, Strips, tiles
+from agop.kernels.patch_kernel import Metric, PatchKernel, Strips, Tile, tiles
 from agop.kernels.patches import PatchGrid
 from agop.ranks import ALONE, Ranks
 
@@ -126,14 +126,16 @@ def _pairs(group: slice, n: int) -> float:
 class _Images:
     """A panel of images made ready, in tiles, with coefficients and coefficients times patches."""
 
-    tiles: list[tuple[slice, PatchBlock]]
+    tiles: list[Tile]
     carried: list[Tensor]
     outer: Float[Tensor, "p k cr"]
 
     @classmethod
-    def of(cls, kernel: PatchKernel, block: PatchBlock, A: Float[Tensor, "k c"], tile: int) -> _Images:
-        outer = (A[:, :, None] * block.patches[:, :, None, :]).flatten(2)
-        return cls([(at, block.take(at)) for at in tiles(len(block), tile)], kernel.carried(block, A), outer)
+    def of(cls, kernel: PatchKernel, tiles: list[Tile], A: Float[Tensor, "k c"]) -> _Images:
+        patches = torch.cat([block.patches for _, block in tiles], 1)
+        carried = zip(*(kernel.carried(block, A[at]) for at, block in tiles), strict=True)
+        outer = (A[:, :, None] * patches[:, :, None, :]).flatten(2)
+        return cls(tiles, [torch.cat(values, 1) for values in carried], outer)
 
     def __len__(self) -> int:
         return self.outer.shape[1]
@@ -147,23 +149,21 @@ class _Gradients:
         self.terms = [torch.zeros_like(value) for value in panel.carried]
 
     def outer_products(
-        self, kernel: PatchKernel, block: PatchBlock, grid: PatchGrid, root: Float[Tensor, "m 1"] | None
+        self, kernel: PatchKernel, tile: Tile, grid: PatchGrid, root: Float[Tensor, "m 1"] | None
     ) -> Float[Tensor, "r _r"]:
-        """Sum over the images of `block`, positions and outputs of the outer products of gradients, in float64."""
+        """Sum over the images of a tile, positions and outputs of the outer products of gradients, in float64."""
+        at, block = tile
         p, m, r = block.patches.shape
-        own = kernel.own_weights(block, self.terms, grid)
+        own = kernel.own_weights(block, [term[:, at] for term in self.terms], grid)
+        G = self.weighted[:, at].view(p, m, own.shape[2], r)
+        G = torch.addcmul(G, own[..., None], block.patches[:, :, None, :])
         zero = kernel.without_gradient(block)
-        summed = torch.zeros(r, r, dtype=torch.float64, device=own.device)
-        for at in row_blocks(p, max(1, 2**22 // max(1, m * own.shape[2] * r))):
-            G = self.weighted[at].view(-1, m, own.shape[2], r)
-            G = torch.addcmul(G, own[at][..., None], block.patches[at][:, :, None, :])
-            if zero is not None:
-                G.masked_fill_(zero[at][:, :, None, None], 0)
-            if root is not None:
-                G.mul_(root[None, :, :, None])
-            flat = G.reshape(-1, r).double()
-            summed.addmm_(flat.mT, flat)
-        return summed
+        if zero is not None:
+            G.masked_fill_(zero[:, :, None, None], 0)
+        if root is not None:
+            G.mul_(root[None, :, :, None])
+        flat = G.view(-1, r).double()
+        return flat.mT @ flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,11 +180,22 @@ class _Strip:
     panel: int
     spread: TileMap
 
+    def tiles(self, at: slice) -> list[Tile]:
+        """A block of images made ready."""
+        return tiles(
+            self.kernel, self.images[at], self.grid, self.metric, self.rows, self.strips.tile, self.spread
+        )
+
     def panels(self, at: slice) -> Iterator[_Images]:
         """A block of images in panels."""
-        block = self.kernel.block(self.images[at], self.grid, self.metric, self.rows)
-        for part in tiles(len(block), self.panel):
-            yield _Images.of(self.kernel, block.take(part), self.A[at][part], self.strips.tile)
+        for start, panel in self.in_panels(self.tiles(at)):
+            yield _Images.of(self.kernel, panel, self.A[at][start : start + self.panel])
+
+    def in_panels(self, ready: list[Tile]) -> Iterator[tuple[int, list[Tile]]]:
+        """Tiles panel by panel, where each starts, and which of its images each tile is."""
+        for start in range(0, ready[-1][0].stop, self.panel):
+            inside = [(at, block) for at, block in ready if start <= at.start < start + self.panel]
+            yield start, [(slice(at.start - start, at.stop - start), block) for at, block in inside]
 
     def group_sum(
         self, group: slice, sample_weight: Float[Tensor, " n"] | None, progress: _Share
@@ -225,10 +236,11 @@ class _Strip:
         r = self.metric.rank(self.grid)
         summed = torch.zeros(r, r, dtype=torch.float64, device=self.images.device)
         for place, own in enumerate(blocks):
-            block = self.kernel.block(self.images[own], self.grid, self.metric, self.rows)
-            for part, gradients in zip(tiles(len(block), self.panel), sums[place], strict=True):
-                weights = None if root is None else root[own][part]
-                summed += gradients.outer_products(self.kernel, block.take(part), self.grid, weights)
+            for (start, panel), gradients in zip(self.in_panels(self.tiles(own)), sums[place], strict=True):
+                for tile in panel:
+                    at = slice(own.start + start + tile[0].start, own.start + start + tile[0].stop)
+                    weights = None if root is None else root[at]
+                    summed += gradients.outer_products(self.kernel, tile, self.grid, weights)
         return summed
 
     def meet(self, left: _Images, right: _Images, at_left: _Gradients, at_right: _Gradients | None) -> None:
@@ -237,7 +249,7 @@ class _Strip:
         terms = [value.new_empty(len(value), len(left), len(right)) for value in right.carried]
         within = left is right
 
-        def form(pair: tuple[tuple[slice, PatchBlock], tuple[slice, PatchBlock]]) -> None:
+        def form(pair: tuple[Tile, Tile]) -> None:
             (a, one), (b, other) = pair
             part, own_terms = self.kernel.adjoint(one, other, self.grid)
             for whole, tile_of in zip([weights, *terms], [part, *own_terms], strict=True):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import accumulate, product
+from itertools import product
 
 from jaxtyping import Float
 from torch import Tensor
 
 from agop._threads import tile_threads
-from agop.kernels.patch_kernel import Metric, PatchBlock, PatchKernel, Strips
+from agop.kernels.patch_kernel import Metric, PatchKernel, Strips, Tile, tiles
 from agop.kernels.patches import PatchGrid
 from agop.ranks import ALONE, Ranks
 
 BLOCK_BYTES = 192 * 2**20
 """Memory that a block of images made ready may take."""
-
-_Placed = tuple[slice, PatchBlock]
 
 
 def fill_patch_matrix(
@@ -47,23 +45,25 @@ def fill_patch_matrix(
             current, lefts = -1, []
             for first, second in mine:
                 if first != current:
-                    lefts = kernel.block(images[blocks[first]], grid, metric, rows).split(strips.tile)
+                    lefts = tiles(kernel, images[blocks[first]], grid, metric, rows, strips.tile, spread)
                     current = first
-                rights = kernel.block(images[blocks[second]], grid, metric, rows).split(strips.tile)
+                rights = lefts
+                if first != second:
+                    rights = tiles(kernel, images[blocks[second]], grid, metric, rows, strips.tile, spread)
                 part = K[blocks[first]][:, blocks[second]]
-                tiles = list(product(_placed(lefts), _placed(rights)))
+                meeting = list(product(lefts, rights))
                 if first == second:
-                    tiles = [(left, right) for left, right in tiles if right[0].start < left[0].stop]
+                    meeting = [(left, right) for left, right in meeting if right[0].start < left[0].stop]
                 if whole and not ranks.alone:
-                    tiles = tiles[ranks.rank :: ranks.size]
+                    meeting = meeting[ranks.rank :: ranks.size]
 
-                def add(tile: tuple[_Placed, _Placed], part: Tensor = part) -> float:
-                    (at, left), (across, right) = tile
+                def add(pair: tuple[Tile, Tile], part: Tensor = part) -> float:
+                    (at, left), (across, right) = pair
                     part[at, across] += kernel.values(left, right, grid)
                     return _size(at, across)
 
-                formed, entries = 0.0, sum(_size(left[0], right[0]) for left, right in tiles)
-                for size in spread(add, tiles):
+                formed, entries = 0.0, sum(_size(left[0], right[0]) for left, right in meeting)
+                for size in spread(add, meeting):
                     formed += size
                     if on_share is not None:
                         on_share((done + _cost(blocks, (first, second)) * formed / entries) / total)
@@ -90,25 +90,19 @@ def cross_matrix_product(
     with tile_threads(images.device) as spread:
         for rows in strips.strips():
             for own in strips.blocks(m):
-                lefts = _placed(kernel.block(images[own], grid, metric, rows).split(strips.tile))
+                lefts = tiles(kernel, images[own], grid, metric, rows, strips.tile, spread)
                 part = summed[own]
                 for theirs in strips.blocks(n):
-                    rights = _placed(kernel.block(centers[theirs], grid, metric, rows).split(strips.tile))
+                    rights = tiles(kernel, centers[theirs], grid, metric, rows, strips.tile, spread)
                     A = coefficients[theirs]
 
-                    def form(tile: tuple[_Placed, _Placed], A: Tensor = A) -> tuple[slice, Tensor]:
-                        (at, left), (across, right) = tile
+                    def form(pair: tuple[Tile, Tile], A: Tensor = A) -> tuple[slice, Tensor]:
+                        (at, left), (across, right) = pair
                         return at, kernel.values(left, right, grid) @ A[across]
 
                     for at, values in spread(form, product(lefts, rights)):
                         part[at] += values
     return summed
-
-
-def _placed(parts: list[PatchBlock]) -> list[_Placed]:
-    """Tiles of images with the rows that they are."""
-    stops = list(accumulate(len(part) for part in parts))
-    return [(slice(stop - len(part), stop), part) for stop, part in zip(stops, parts, strict=True)]
 
 
 def _size(at: slice, across: slice) -> float:

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop._blocks import row_blocks
+from agop._threads import TileMap
 from agop.kernels.patches import PatchGrid
 
 
@@ -40,17 +41,6 @@ class PatchBlock:
 
     def __len__(self) -> int:
         return self.patches.shape[1]
-
-    def take(self, rows: slice) -> PatchBlock:
-        """Some of the images, in memory of their own: a product over positions would jump through that of all."""
-        parts = tuple(
-            {name: value[:, rows].contiguous() for name, value in part.items()} for part in self.parts
-        )
-        return PatchBlock(self.patches[:, rows].contiguous(), parts)
-
-    def split(self, size: int) -> list[PatchBlock]:
-        """The images in tiles of `size`."""
-        return [self.take(rows) for rows in tiles(len(self), size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,9 +166,23 @@ class Strips:
         return list(row_blocks(n, self.images))
 
 
-def tiles(n: int, size: int) -> list[slice]:
-    """Tiles of `size` images, the last one of what is left."""
-    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+Tile = tuple[slice, PatchBlock]
+"""Which of some images, made ready."""
+
+
+def tiles(
+    kernel: PatchKernel,
+    images: Float[Tensor, "m pixels"],
+    grid: PatchGrid,
+    metric: Metric,
+    rows: slice,
+    size: int,
+    spread: TileMap,
+) -> list[Tile]:
+    """Images made ready in tiles of `size`, the last one of what is left; each in memory of its own, which products run through."""
+    places = [slice(start, min(len(images), start + size)) for start in range(0, len(images), size)]
+    blocks = spread(lambda place: kernel.block(images[place], grid, metric, rows), places)
+    return list(zip(places, blocks, strict=True))
 
 
 ENTRIES = {"cpu": 2**19, "cuda": 2**24}
