@@ -104,7 +104,9 @@ def mode_nfa(
     """
     ours = mode_agops(_checks.floating("feature_matrix", feature_matrix, ndim=2), shape)
     theirs = mode_agops(agop, shape)
-    return tuple(nfa(own, other, power=power, centered=centered) for own, other in zip(ours, theirs, strict=True))
+    return tuple(
+        nfa(own, other, power=power, centered=centered) for own, other in zip(ours, theirs, strict=True)
+    )
 
 
 def mode_sizes(name: str, shape: Any) -> tuple[int, ...]:

@@ -43,13 +43,15 @@ def train_by_blocks(
 
     Notes
     -----
-    As Makantasis et al. 2021 (IEEE Access 9) train factors of a mode while those of the other modes are held. The loss of an epoch is that of
-    each batch at its first step.
+    As Makantasis et al. 2021 (IEEE Access 9) train factors of a mode while those of the other modes are held. The loss of an epoch is
+    that of each batch at its first step.
     """
     _checks.same_length("x", len(x), "labels", len(labels))
     _checks.integer("inner", inner, at_least=1)
     kept = [list(block) for block in blocks if len(block)]
-    optimisers = [torch.optim.Adam(block, lr=training.lr, weight_decay=training.weight_decay) for block in kept]
+    optimisers = [
+        torch.optim.Adam(block, lr=training.lr, weight_decay=training.weight_decay) for block in kept
+    ]
     for number in range(1, training.epochs + 1):
         began, rate = time.monotonic(), training.rate(number)
         model.train()
@@ -72,6 +74,9 @@ def train_by_blocks(
                     optimiser.zero_grad(set_to_none=True)
         if not math.isfinite(total):
             raise _checks.bad_value(
-                "lr", "a training that converges", f"a loss of {total} in epoch {number}", "take a smaller one"
+                "lr",
+                "a training that converges",
+                f"a loss of {total} in epoch {number}",
+                "take a smaller one",
             )
         yield Epoch(number, total / len(x), right / len(x), rate, time.monotonic() - began)

@@ -1,7 +1,7 @@
 r"""A linear layer on tensors whose weights are sums of R outer products: one vector a mode, unit and term.
 
-Source: Makantasis, Georgogiannis, Voulodimos, Georgoulas, Doulamis, Doulamis 2021, *Rank-R FNN: a tensor-based learning model for high-order
-data classification* (IEEE Access 9).
+Source: Makantasis, Georgogiannis, Voulodimos, Georgoulas, Doulamis, Doulamis 2021, *Rank-R FNN: a tensor-based learning model for
+high-order data classification* (IEEE Access 9).
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class RankR(nn.Module):
     bias
         Whether there is a b (zeros at first); the paper's hidden layer has none.
     init_gain, seed
-        Factors are normal with a variance that gives an entry of the dense weight that of Xavier's initialisation times `init_gain` squared,
-        :math:`g^2\, 2/(\prod_m p_m + Q)`, for any R and D. Global generators are not used.
+        Factors are normal with a variance that gives an entry of the dense weight that of Xavier's initialisation times `init_gain`
+        squared, :math:`g^2\, 2/(\prod_m p_m + Q)`, for any R and D. Global generators are not used.
     dtype
         Of the factors, torch's default unless told otherwise.
 
@@ -92,8 +92,8 @@ class RankR(nn.Module):
 
     Notes
     -----
-    The dense weight is formed and multiplied: :math:`Q R \prod p` operations a batch and :math:`Q \prod p` a sample. To contract inputs mode by
-    mode takes R times as much for each sample. What is saved are parameters, not time.
+    The dense weight is formed and multiplied: :math:`Q R \prod p` operations a batch and :math:`Q \prod p` a sample. To contract inputs
+    mode by mode takes R times as much for each sample. What is saved are parameters, not time.
     The paper initialises each factor by Xavier's rule of its own; the variance of an entry would then depend on D and R.
     Source: Makantasis et al. 2021 (IEEE Access 9).
 
@@ -123,7 +123,9 @@ class RankR(nn.Module):
         generator = stream(seed, _RANK_R)
         entry = gain**2 * 2 / (prod(self.shape) + q)
         deviation = (entry / r) ** (0.5 / len(self.shape))
-        factors = [deviation * torch.randn(q, r, side, generator=generator, dtype=kind) for side in self.shape]
+        factors = [
+            deviation * torch.randn(q, r, side, generator=generator, dtype=kind) for side in self.shape
+        ]
         self.linear = FactoredLinear(factors, torch.zeros(q, dtype=kind) if bias else None)
 
     def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n q"]:
@@ -139,9 +141,9 @@ class RankR(nn.Module):
         r"""The layer whose dense weight is `weight`, where factors of this rank are found that give it exactly.
 
         Units are taken apart mode by mode with singular value decompositions: one mode against all others, and each right singular vector,
-        a tensor with a mode less, again. That is exact for one mode; for two (matrices) if R is at least their rank; for more if the weights are
-        outer products (R = 1), or :math:`R \ge \prod p / \max p`. In between a tensor of rank R may need more terms than R in this way, and is
-        refused: its rank is hard to find in general. Scales are shared evenly by the modes.
+        a tensor with a mode less, again. That is exact for one mode; for two (matrices) if R is at least their rank; for more if the
+        weights are outer products (R = 1), or :math:`R \ge \prod p / \max p`. In between a tensor of rank R may need more terms than R
+        in this way, and is refused: its rank is hard to find in general. Scales are shared evenly by the modes.
 
         Parameters
         ----------
@@ -159,20 +161,33 @@ class RankR(nn.Module):
         """
         dense = _checks.floating("weight", weight).detach()
         if dense.ndim < 2 or 0 in dense.shape:
-            raise _checks.bad_value("weight", "shape (units, p_1, ..., p_D)", f"{tuple(dense.shape)}", "reshape it")
+            raise _checks.bad_value(
+                "weight", "shape (units, p_1, ..., p_D)", f"{tuple(dense.shape)}", "reshape it"
+            )
         r = _checks.integer("rank", rank, at_least=1)
         if bias is not None and tuple(_checks.floating("bias", bias).shape) != (len(dense),):
-            raise _checks.bad_value("bias", f"shape {(len(dense),)}", f"{tuple(bias.shape)}", "give one number a unit")
+            raise _checks.bad_value(
+                "bias", f"shape {(len(dense),)}", f"{tuple(bias.shape)}", "give one number a unit"
+            )
         kind = dense.dtype if dense.dtype in EXACT else torch.float32
         units = [_terms(unit, EXACT[kind] * float(unit.norm())) for unit in dense.double()]
         most = max(map(len, units))
         if most > r:
-            raise _checks.bad_value("rank", f"at least the {most} terms found in a unit", f"{r}", f"take rank={most}, or a RankR to train")
+            raise _checks.bad_value(
+                "rank",
+                f"at least the {most} terms found in a unit",
+                f"{r}",
+                f"take rank={most}, or a RankR to train",
+            )
         layer = cls(tuple(dense.shape[1:]), len(dense), r, bias=bias is not None, dtype=kind)
         with torch.no_grad():
             for q, terms in enumerate(units):
                 for mode, factor in enumerate(layer.factors):
-                    spare = [torch.zeros_like(factor[q, 0])] if mode == len(layer.factors) - 1 else [factor[q, 0] / factor[q, 0].norm()]
+                    spare = (
+                        [torch.zeros_like(factor[q, 0])]
+                        if mode == len(layer.factors) - 1
+                        else [factor[q, 0] / factor[q, 0].norm()]
+                    )
                     rows = [term[mode].to(kind) for term in terms] + spare * (r - len(terms))
                     factor[q] = torch.stack(rows)
             if bias is not None and layer.linear.bias is not None:
@@ -221,14 +236,16 @@ class RankR(nn.Module):
         return self.units * self.linear.in_features
 
     def mode_nfms(self) -> tuple[Tensor, ...]:
-        r"""The NFM along each mode, :math:`F_m = \sum_q [W^{(q)}]_m [W^{(q)}]_m^T` (p_m, p_m), from the factors; nothing dense is formed."""
-        return self.mode_agops(torch.eye(self.units, dtype=self.factors[0].dtype, device=self.factors[0].device))
+        r"""The NFM along each mode, :math:`F_m = \sum_q [W^{(q)}]_m [W^{(q)}]_m^T` (p_m, p_m), from the factors alone."""
+        return self.mode_agops(
+            torch.eye(self.units, dtype=self.factors[0].dtype, device=self.factors[0].device)
+        )
 
     def mode_agops(self, outer: Float[Tensor, "q q"]) -> tuple[Tensor, ...]:
         r"""The AGOP along each mode from what comes behind the layer; neither W nor the (d, d) AGOP is formed.
 
-        With :math:`S = \frac1n \sum_i \sum_c \delta\delta^T`, :math:`\delta = \partial f_c / \partial u(x_i)` the gradient at the layer's output,
-        and :math:`A_m` the factors of mode m as a matrix (p_m, QR),
+        With :math:`S = \frac1n \sum_i \sum_c \delta\delta^T`, :math:`\delta = \partial f_c / \partial u(x_i)` the gradient at the
+        layer's output, and :math:`A_m` the factors of mode m as a matrix (p_m, QR),
 
         .. math:: M_m = A_m \Bigl[(S \otimes 1_{R \times R}) \odot \prod_{k \ne m} A_k^T A_k\Bigr] A_m^T,
 
@@ -241,7 +258,9 @@ class RankR(nn.Module):
         """
         S = _checks.floating("outer", outer, ndim=2)
         if tuple(S.shape) != (self.units, self.units):
-            raise _checks.bad_value("outer", f"shape {(self.units, self.units)}, one row a unit", f"{tuple(S.shape)}")
+            raise _checks.bad_value(
+                "outer", f"shape {(self.units, self.units)}, one row a unit", f"{tuple(S.shape)}"
+            )
         flat = [factor.detach().flatten(0, 1) for factor in self.factors]
         products = [rows @ rows.mT for rows in flat]
         S = S.to(flat[0]).repeat_interleave(self.rank, 0).repeat_interleave(self.rank, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from typing import Any, TypeVar
 
@@ -34,8 +34,8 @@ E = TypeVar("E", bound="RankRClassifier")
 class RankRClassifier(ClassifierMixin, BaseEstimator):
     r"""A network with one hidden layer whose weight tensors have rank R, for small images and other tensors.
 
-    :math:`f(X) = V \tanh(\langle W^{(q)}, X\rangle)_q + b` with :math:`W^{(q)}` as in `agop.RankR`; trained on the cross-entropy, a mean over
-    samples, with Adam.
+    :math:`f(X) = V \tanh(\langle W^{(q)}, X\rangle)_q + b` with :math:`W^{(q)}` as in `agop.RankR`; trained on the cross-entropy, a mean
+    over samples, with Adam.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
         R; None: the dense twin, :math:`Q \prod p` weights instead of :math:`Q R \sum p`.
     image_shape : tuple, "flat" or None
         :math:`(p_1, \dots, p_D)` of samples that come as flat rows, in C order: (height, width), (channels, height, width), or more modes.
-        Samples of three axes and more, (n, p_1, …, p_D), need none. "flat": rows are vectors, tensors of one mode; then there is no constraint.
+        Samples of three axes and more, (n, p_1, …, p_D), need none. "flat": rows are vectors, tensors of one mode; then there is no
+        constraint.
     epochs, batch_size, lr, weight_decay
         Of the training. "by-mode" wants smaller rates and fewer epochs than "joint": the paper has 50 epochs, batches of 65, 5e-4.
     training : "joint" or "by-mode"
@@ -78,8 +79,8 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Ctrl-C stops a fit, which then has learned nothing. The paper's samples are windows of hyperspectral images; its data are not part of this
-    package. Source: Makantasis et al. 2021 (IEEE Access 9).
+    Ctrl-C stops a fit, which then has learned nothing. The paper's samples are windows of hyperspectral images; its data are not part of
+    this package. Source: Makantasis et al. 2021 (IEEE Access 9).
 
     Examples
     --------
@@ -89,6 +90,8 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
     >>> model.score(digits.images[1000:], digits.target[1000:]) > 0.85, model.n_weights_
     (True, 1200)
     """
+
+    shape_: tuple[Any, ...]
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it
     def __init__(
@@ -166,7 +169,9 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
         self.n_weights_ = sum(part.numel() for part in network[0].parameters())
         self.device_, self.dtype_ = str(place.device), str(place.dtype).removeprefix("torch.")
 
-    def _epochs(self, network: nn.Module, z: Tensor, labels: Int[Tensor, " n"], how: Training) -> Iterator[Epoch]:
+    def _epochs(
+        self, network: nn.Module, z: Tensor, labels: Int[Tensor, " n"], how: Training
+    ) -> Iterator[Epoch]:
         if self.training == "by-mode":
             steps = _checks.integer("inner_steps", self.inner_steps, at_least=1)
             epochs = train_by_blocks(network, z, labels, how, blocks_of(network), inner=steps)
@@ -189,13 +194,15 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
 
     def _standardised(self, rows: Tensor, place: Place) -> Tensor:
         means = torch.from_numpy(self.mean_).to(rows.device)
-        return _inputs.rounded(((rows.double() - means) / self.scale_).reshape(-1, *self.shape_), place.dtype)
+        return _inputs.rounded((rows.double() - means) / self.scale_, place.dtype).reshape(-1, *self.shape_)
 
     def _rows(self, X: Any, *, reset: bool) -> tuple[Float[Tensor, "n d"], Place]:
         """Samples as flat rows; `reset` learns their shape."""
         X, shape = flat_rows(X, self.image_shape)
         if not reset and shape is not None and shape != self.shape_ and shape != (FLAT,):
-            raise _checks.bad_value("X", f"samples of shape {self.shape_} as in fit", f"{shape}", "pass such samples")
+            raise _checks.bad_value(
+                "X", f"samples of shape {self.shape_} as in fit", f"{shape}", "pass such samples"
+            )
         device, dtype = (self.device, self.dtype) if reset else (self.device_, self.dtype_)
         values, place = _inputs.check_X(self, X, reset=reset, device=device, dtype=dtype)
         if reset:
@@ -270,16 +277,24 @@ def flat_rows(X: Any, image_shape: Any) -> tuple[Any, tuple[Any, ...] | None]:
     if isinstance(X, list | tuple) and X and all(np.ndim(x) >= 2 for x in X):
         if len({tuple(np.shape(x)) for x in X}) > 1:
             raise _checks.bad_value("X", "samples of one shape", "several shapes", "crop, pad or resize them")
-        X = torch.stack(list(X)) if all(isinstance(x, Tensor) for x in X) else np.stack([np.asarray(x) for x in X])
+        X = (
+            torch.stack(list(X))
+            if all(isinstance(x, Tensor) for x in X)
+            else np.stack([np.asarray(x) for x in X])
+        )
     axes = getattr(X, "ndim", 2)
     if axes < 2:
         return X, asked
     if axes > 2:
         got = tuple(X.shape[1:])
         if flat or (asked is not None and asked != got):
-            raise _checks.bad_value("X", "samples of the shape that image_shape says", f"{got}", "drop image_shape")
+            raise _checks.bad_value(
+                "X", "samples of the shape that image_shape says", f"{got}", "drop image_shape"
+            )
         if 0 in X.shape:
-            raise _checks.bad_value("X", "at least one sample with entries", f"shape {tuple(X.shape)}", "pass samples")
+            raise _checks.bad_value(
+                "X", "at least one sample with entries", f"shape {tuple(X.shape)}", "pass samples"
+            )
         return X.reshape(len(X), -1), got
     if asked is None:
         raise _checks.bad_value(
@@ -287,7 +302,9 @@ def flat_rows(X: Any, image_shape: Any) -> tuple[Any, tuple[Any, ...] | None]:
         )  # fmt: skip
     columns = _shape(X)[-1]
     if not flat and isinstance(columns, int) and columns != prod(asked):
-        raise _checks.bad_value("X", f"{prod(asked)} columns for image_shape={asked}", f"{columns}", "pass flat rows in C order")
+        raise _checks.bad_value(
+            "X", f"{prod(asked)} columns for image_shape={asked}", f"{columns}", "pass flat rows in C order"
+        )
     return X, asked
 
 

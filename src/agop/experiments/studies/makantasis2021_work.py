@@ -1,7 +1,7 @@
 """Units of makantasis2021: networks with dense first layers and first layers of rank R, before and after training.
 
-networks   whole.csv  variant ("dense", "rank"; twins of the quarter: "slim", dense with as many weights; "permuted" pixels; "frozen" factors),
-                      rank (0: dense), quarter, gain, state, line (state and gain), share (of the dense layer's weights), weights,
+networks   whole.csv  variant ("dense", "rank"; twins of the quarter: "slim", dense with as many weights, "permuted" pixels, "frozen"
+                      factors), rank (0: dense), quarter, gain, state, line (state and gain), share (of the dense layer's weights), weights,
                       train_accuracy, test_accuracy, nfa (first layer, training points), mode_nfa (mean over modes)
            modes.csv  variant, rank, quarter, gain, state, share, mode (from 1), nfa
 """
@@ -49,11 +49,12 @@ def quarter_of(shape: tuple[int, ...]) -> int:
 
 
 def variants_of(shape: tuple[int, ...], options: dict[str, Any]) -> Iterator[Variant]:
-    """The networks of a unit: dense, ranks that save weights, and the twins of the quarter."""
+    """The networks of a unit: dense (with true labels), ranks that save weights, and the twins of the quarter."""
     hidden, quarter = int(options["hidden"]), quarter_of(shape)
     ranks = sorted({quarter, *(rank for rank in options["ranks"] if rank * sum(shape) < prod(shape))})
     for gain in options["gains"]:
-        yield Variant("dense", gain, units=hidden)
+        if not options["shuffled_labels"]:
+            yield Variant("dense", gain, units=hidden)
         for rank in ranks:
             yield Variant("rank", gain, rank, hidden, rank == quarter)
         if options["twins"]:
@@ -78,7 +79,12 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
     for variant in variants_of(shape, options):
         seen = permuted if variant.name == "permuted" else points
         model = tensor_network(
-            shape, points.n_classes, units=variant.units, rank=variant.rank, init_gain=variant.gain, seed=unit.seed
+            shape,
+            points.n_classes,
+            units=variant.units,
+            rank=variant.rank,
+            init_gain=variant.gain,
+            seed=unit.seed,
         )
         for state in ("untrained", "trained"):
             if state == "trained":
@@ -97,7 +103,13 @@ def run_networks(unit: Unit, folder: Path) -> list[str]:
 
 
 def trained(
-    model: nn.Sequential, shape: tuple[int, ...], points: mlps.Points, options: dict[str, Any], seed: int, *, frozen: bool
+    model: nn.Sequential,
+    shape: tuple[int, ...],
+    points: mlps.Points,
+    options: dict[str, Any],
+    seed: int,
+    *,
+    frozen: bool,
 ) -> None:
     """Train a network in place, its first layer as it is if `frozen`."""
     model[0].requires_grad_(not frozen)
