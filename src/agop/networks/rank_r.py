@@ -120,6 +120,12 @@ class RankR(nn.Module):
         q, r = _checks.integer("units", units, at_least=1), _checks.integer("rank", rank, at_least=1)
         gain = _checks.real("init_gain", init_gain, above=0)
         kind = torch.get_default_dtype() if dtype is None else dtype
+        if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+            raise _checks.bad_value(
+                "dtype",
+                "None or a floating-point torch dtype",
+                _checks.shown(kind) if isinstance(kind, str) else repr(kind),
+            )
         generator = stream(seed, _RANK_R)
         entry = gain**2 * 2 / (prod(self.shape) + q)
         deviation = (entry / r) ** (0.5 / len(self.shape))
