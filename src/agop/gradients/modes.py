@@ -52,17 +52,7 @@ def mode_agops(agop: Float[Tensor, "d d"], shape: Sequence[int]) -> tuple[Tensor
     >>> rows.diagonal().tolist(), columns.diagonal().tolist()
     ([3.0, 3.0], [2.0, 2.0, 2.0])
     """
-    sides = mode_sizes("shape", shape)
-    matrix = _checks.floating("agop", agop, ndim=2)
-    d = prod(sides)
-    if tuple(matrix.shape) != (d, d):
-        remedy = "pass the matrix over flattened inputs"
-        raise _checks.bad_value("agop", f"shape {(d, d)} for shape={sides}", f"{tuple(matrix.shape)}", remedy)
-    found = []
-    for mode, side in enumerate(sides):
-        before, after = prod(sides[:mode]), prod(sides[mode + 1 :])
-        found.append(torch.einsum("aibajb->ij", matrix.reshape(before, side, after, before, side, after)))
-    return tuple(found)
+    return _partial_traces("agop", agop, shape)
 
 
 def mode_nfa(
@@ -102,11 +92,25 @@ def mode_nfa(
     >>> [round(value, 3) for value in mode_nfa(A, A, (2, 2), power=1)]
     [1.0, 1.0]
     """
-    ours = mode_agops(_checks.floating("feature_matrix", feature_matrix, ndim=2), shape)
-    theirs = mode_agops(agop, shape)
+    ours = _partial_traces("feature_matrix", feature_matrix, shape)
+    theirs = _partial_traces("agop", agop, shape)
     return tuple(
         nfa(own, other, power=power, centered=centered) for own, other in zip(ours, theirs, strict=True)
     )
+
+
+def _partial_traces(name: str, matrix: Any, shape: Any) -> tuple[Tensor, ...]:
+    sides = mode_sizes("shape", shape)
+    matrix = _checks.floating(name, matrix, ndim=2)
+    d = prod(sides)
+    if tuple(matrix.shape) != (d, d):
+        remedy = "pass the matrix over flattened inputs"
+        raise _checks.bad_value(name, f"shape {(d, d)} for shape={sides}", f"{tuple(matrix.shape)}", remedy)
+    found = []
+    for mode, side in enumerate(sides):
+        before, after = prod(sides[:mode]), prod(sides[mode + 1 :])
+        found.append(torch.einsum("aibajb->ij", matrix.reshape(before, side, after, before, side, after)))
+    return tuple(found)
 
 
 def mode_sizes(name: str, shape: Any) -> tuple[int, ...]:
