@@ -84,7 +84,7 @@ def test_the_ansatz_of_a_mode():
         (lambda: agop.mode_agops(torch.eye(6), (6, 0)), "shape: expected an integer >= 1"),
         (lambda: agop.mode_agops(torch.full((6, 6), float("nan")), (2, 3)), "agop: expected finite values"),
         (lambda: agop.mode_agops([[1.0]], (1,)), "agop: expected a floating-point tensor"),
-        (lambda: agop.mode_nfa(torch.eye(4), torch.eye(6), (2, 3)), "agop: expected shape"),
+        (lambda: agop.mode_nfa(torch.eye(4), torch.eye(6), (2, 3)), "feature_matrix: expected shape"),
         (lambda: agop.mode_nfa(None, torch.eye(6), (2, 3)), "feature_matrix: expected a floating-point tensor"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from agop.gradients.ansatz import nfa
 def mode_agops(agop: Float[Tensor, "d d"], shape: Sequence[int]) -> tuple[Tensor, ...]:
     r"""The AGOP along each mode (axis) of inputs of this shape: its partial traces over the other modes.
 
-    With :math:`G^{(c)}_i` the gradient of output c at sample i, a tensor of shape :math:`p_1 \times \dots \times p_D`, and
+    With :math:`G^{(c)}_i` the gradient of output c at sample i, a tensor of shape :math:`p_1 \times \ldots \times p_D`, and
     :math:`[G]_m` its unfolding :math:`(p_m, \prod_{k \ne m} p_k)`,
 
     .. math:: M_m = \frac1n \sum_i \sum_c [G_i^{(c)}]_m [G_i^{(c)}]_m^T:
@@ -30,7 +30,7 @@ def mode_agops(agop: Float[Tensor, "d d"], shape: Sequence[int]) -> tuple[Tensor
     agop
         The AGOP (d, d) of flattened inputs in C order, :math:`d = \prod_m p_m`; or an NFM, or any matrix over flattened inputs.
     shape
-        :math:`(p_1, \dots, p_D)`.
+        :math:`(p_1, \ldots, p_D)`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def mode_nfa(
     feature_matrix, agop
         Both (d, d), over flattened inputs.
     shape
-        :math:`(p_1, \dots, p_D)` with product d.
+        :math:`(p_1, \ldots, p_D)` with product d.
     power, centered
         As in `nfa`.
 

@@ -54,14 +54,14 @@ class RankR(nn.Module):
 
     Unit q multiplies an input X (p_1, …, p_D) with
 
-    .. math:: W^{(q)} = \sum_{r=1}^{R} w_1^{(qr)} \circ w_2^{(qr)} \circ \dots \circ w_D^{(qr)}
+    .. math:: W^{(q)} = \sum_{r=1}^{R} w_1^{(qr)} \circ w_2^{(qr)} \circ \ldots \circ w_D^{(qr)}
 
     and gives :math:`\langle W^{(q)}, X\rangle + b_q`: :math:`Q R \sum_m p_m` numbers instead of :math:`Q \prod_m p_m`.
 
     Parameters
     ----------
     shape
-        :math:`(p_1, \dots, p_D)` of one input: (8, 8) for images, (3, 32, 32) with channels, (5, 5, 200) for windows of spectra.
+        :math:`(p_1, \ldots, p_D)` of one input: (8, 8) for images, (3, 32, 32) with channels, (5, 5, 200) for windows of spectra.
     units
         Q.
     rank
@@ -285,7 +285,7 @@ class RankR(nn.Module):
 
 
 def dense_weight(factors: Sequence[Tensor]) -> Float[Tensor, "q *shape"]:
-    r""":math:`\sum_r w_1^{(qr)} \circ \dots \circ w_D^{(qr)}` (q, p_1, …, p_D) of factors (q, r, p_m)."""
+    r""":math:`\sum_r w_1^{(qr)} \circ \ldots \circ w_D^{(qr)}` (q, p_1, …, p_D) of factors (q, r, p_m)."""
     sides = [factor.shape[2] for factor in factors]
     first, *others = factors
     if not others:

@@ -44,7 +44,7 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
     rank : int or None
         R; None: the dense twin, :math:`Q \prod p` weights instead of :math:`Q R \sum p`.
     image_shape : tuple, "flat" or None
-        :math:`(p_1, \dots, p_D)` of samples that come as flat rows, in C order: (height, width), (channels, height, width), or more modes.
+        :math:`(p_1, \ldots, p_D)` of samples that come as flat rows, in C order: (height, width), (channels, height, width), or more modes.
         Samples of three axes and more, (n, p_1, …, p_D), need none. "flat": rows are vectors, tensors of one mode; then there is no
         constraint.
     epochs, batch_size, lr, weight_decay
@@ -67,7 +67,7 @@ class RankRClassifier(ClassifierMixin, BaseEstimator):
     classes_ : array (C,)
         The labels, sorted.
     shape_ : tuple
-        :math:`(p_1, \dots, p_D)`.
+        :math:`(p_1, \ldots, p_D)`.
     network_ : torch.nn.Sequential
         The network on standardised samples; `network_[0]` is a `RankR` (or a `Flatten` and a `Linear`).
     n_weights_ : int
