@@ -21,6 +21,20 @@ import torch
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _figures_in_one_format():
+    """PDF is half of the time that a figure takes: only tests with `all_formats` write it (in this process)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agop.report.figures.FORMATS", ("png", "svg"))
+        yield
+
+
+@pytest.fixture
+def all_formats(monkeypatch):
+    """Figures as they are written outside of tests."""
+    monkeypatch.setattr("agop.report.figures.FORMATS", ("png", "svg", "pdf"))
+
+
 @pytest.fixture(autouse=True)
 def _global_generators_stay_untouched(request):
     """No test may leave the global torch generator in another state: the library never reseeds it."""

@@ -40,6 +40,7 @@ def test_docstring_examples(name):
         "docs/papers/arora2020.md",
         "docs/papers/doimo2021.md",
         "docs/papers/baptista2024.md",
+        "docs/papers/makantasis2021.md",
         "docs/papers/mingard2023.md",
         "docs/papers/ingrosso2022.md",
         "docs/papers/beaglehole2023.md",

@@ -131,6 +131,7 @@ def test_a_study_is_one_file_and_one_line(registered, tmp_path, capsys):
     assert "Features that an RFM finds" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_study_of_the_gallery_is_that_of_contributing(registered):
     """Its verdicts are those of the file, and nothing of it stays registered."""
     environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         agop_top,
         conv_nfa,
         layer_agops,
+        mode_agops,
+        mode_nfa,
         nfa,
         nfa_best_power,
         nfm,
@@ -67,6 +69,10 @@ if TYPE_CHECKING:
         estimate_memory,
     )
 
+    # networks on tensors
+    from agop.networks.rank_r import RankR
+    from agop.networks.rank_r_classifier import RankRClassifier
+
     # several processes
     from agop.launch import launched
 
@@ -85,8 +91,8 @@ __version__ = _version("agop")
 
 _NAMES = {
     "gradients": (
-        "AGOPMoments LayerAGOPs PatchFilters PowerFit agop agop_diagonal agop_top conv_nfa layer_agops nfa nfa_best_power nfm "
-        "patch_agop patch_energy patch_filters"
+        "AGOPMoments LayerAGOPs PatchFilters PowerFit agop agop_diagonal agop_top conv_nfa layer_agops mode_agops mode_nfa nfa "
+        "nfa_best_power nfm patch_agop patch_energy patch_filters"
     ),
     "collapse": (
         "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
@@ -102,6 +108,8 @@ _NAMES = {
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
         "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
+    "networks.rank_r": "RankR",
+    "networks.rank_r_classifier": "RankRClassifier",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",

@@ -104,6 +104,7 @@ def test_an_unusable_option_is_one_sentence(file, tmp_path):
     refused(start(program(*words(file, tmp_path / "run", "--nonsense"))), "--nonsense")
 
 
+@pytest.mark.slow
 def test_a_rank_without_data(file, tmp_path):
     program_text = f"""
 import os
@@ -129,11 +130,13 @@ main(["deep-rfm", "--data", "small.npz", "--out", {str(tmp_path / "run")!r}])
     refused(start(program_text), "data: expected the same on all 2 ranks, got ")
 
 
+@pytest.mark.slow
 def test_other_options_on_a_rank(file, tmp_path):
     text = program(*words(file, tmp_path / "run")).replace("'3'", "os.environ['RANK'] + '1'")
     refused(start("import os\n" + text), "options: expected the same on all 2 ranks")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_only_rank_0_can_read(file, alone, tmp_path):
     text = f"""
 import os, shutil

@@ -37,7 +37,9 @@ def unit(seed, **options):
     return Unit("measure", "measured", seed, points, options, study="toy2024", work=toy.STUDY.work["measure"])
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize(
+    "backend", ["loky", "threading", pytest.param("multiprocessing", marks=pytest.mark.slow)]
+)
 def test_any_number_of_workers_of_any_kind_writes_the_same_files(backend, tmp_path):
     toy.run(tmp_path / "one")
     result = toy.run(tmp_path / "two", jobs=2, backend=backend)
@@ -46,7 +48,9 @@ def test_any_number_of_workers_of_any_kind_writes_the_same_files(backend, tmp_pa
     assert not toy.run(tmp_path / "two", jobs=2, backend=backend).worked
 
 
-@pytest.mark.parametrize(("dies", "status"), [("always", "failed"), ("once", "done")])
+@pytest.mark.parametrize(
+    ("dies", "status"), [("always", "failed"), pytest.param("once", "done", marks=pytest.mark.slow)]
+)
 def test_a_worker_that_dies_costs_its_unit_only_and_that_after_a_retry(dies, status, tmp_path):
     units = [unit(0), unit(1, dies=dies), *(unit(seed) for seed in range(2, 6))]
     outcomes = run_units(units, tmp_path, pool=Pool(jobs=2))

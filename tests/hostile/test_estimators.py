@@ -276,6 +276,52 @@ for name, small in SMALL.items():
         for parameter, values in PARAMETERS.items()
         if parameter in cls().get_params()
     ]
+TENSORS = {
+    "units": (0, -1, 1.5, "x", None, True, np.int64(3)),
+    "rank": (0, -1, 1.5, "x", None, True, 7),
+    "image_shape": (
+        None,
+        3,
+        "31",
+        "flat",
+        (3,),
+        [3, 1],
+        (1, 3, 1),
+        (2, 2),
+        (-1, -3),
+        (1.0, 3),
+        (0, 3),
+        np.array([1, 3]),
+    ),
+    "epochs": (0, -1, 1.5, "x", None, True),
+    "batch_size": (0, -1, 1.5, "x", None, True, 10**30),
+    "lr": NUMBER,
+    "weight_decay": (-1, "x", None, float("nan"), 0, 1e3),
+    "training": ("magic", None, 3, "by-mode"),
+    "init_gain": (0, -1, "x", None, True, float("nan"), 1e-3),
+    "verbose": (None, 0),
+    **{name: PARAMETERS[name] for name in ("device", "dtype", "random_state")},
+}
+
+
+def tensors(X=X, y=Y, **parameters):
+    options = {"units": 4, "image_shape": (3, 1), "epochs": 2, "random_state": 0, **parameters}
+    return agop.RankRClassifier(**options).fit(X, y).decision_function(X)
+
+
+TENSOR_MODEL = agop.RankRClassifier(units=4, image_shape=(3, 1), epochs=2, random_state=0).fit(X, Y)
+SUBJECTS += [
+    Subject("RankRClassifier.fit", "X", tensors, X, ARRAY_CASES),
+    Subject("RankRClassifier.fit", "y", lambda v: tensors(y=v), Y, LABEL_CASES),
+    Subject("RankRClassifier.predict", "X", TENSOR_MODEL.predict, NEW, ARRAY_CASES),
+    Subject("RankRClassifier.predict_proba", "X", TENSOR_MODEL.predict_proba, NEW, ARRAY_CASES),
+    Subject("RankRClassifier.views", "X", lambda v: [view.output for view in TENSOR_MODEL.views(v)], NEW, ARRAY_CASES),
+    *(
+        Subject("RankRClassifier", name, lambda v, p=name: tensors(**{p: v}), None, options(*values))
+        for name, values in TENSORS.items()
+    ),
+    Subject("RankRClassifier", "inner_steps", lambda v: tensors(training="by-mode", inner_steps=v), 10, options(0, -1, 1.5, "x", None)),
+]  # fmt: skip
 COUNT = options(0, -1, 1.5, "x", None, True, float("nan"), 10**30)
 SUBJECTS += [
     *(

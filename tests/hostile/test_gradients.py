@@ -69,6 +69,9 @@ NUMBER = options(0, -1, 1.5, "x", None, True, float("nan"), 10**30)
 REAL = options(0, -1, "x", None, True, float("nan"), float("inf"), 1e300, 1e-300, 10**400)
 DTYPES = options("float32", torch.int64, torch.complex64, torch.float16, torch.float32, 7)
 SEEDS = options(-1, 1.5, "x", None, True, 2**63, 2**70)
+SHAPES = options(
+    None, 4, "22", (), (4,), [2, 2], (2, 3), (2, 2.0), (2, 0), (-2, -2), (True, 4), (1, 2, 2), (10**30, 4)
+)
 FLAGS = options("yes", 2, None)
 LAYERS = options("", "nowhere", "9", [], ["0", "nowhere"], [7.5], 3, nn.Conv2d, [None], int)
 MODELS = {
@@ -126,6 +129,12 @@ SUBJECTS += [
         "nfa_best_power", "between", lambda v: agop.nfa_best_power(PSD, PSD, between=v).correlation, (0.1, 1.5),
         options((1.5, 0.1), (0, 0), (-1, 1), (0.1,), "ab", 3, (float("nan"), 1.0), (0.1, 1e6)),
     ),
+    Subject("mode_agops", "agop", lambda v: list(agop.mode_agops(v, (2, 2))), PSD),
+    Subject("mode_agops", "shape", lambda v: list(agop.mode_agops(PSD, v)), (2, 2), SHAPES),
+    Subject("mode_nfa", "feature_matrix", lambda v: list(agop.mode_nfa(v, PSD, (2, 2))), PSD, nan=True),
+    Subject("mode_nfa", "agop", lambda v: list(agop.mode_nfa(PSD, v, (2, 2))), PSD, nan=True),
+    Subject("mode_nfa", "shape", lambda v: list(agop.mode_nfa(PSD, PSD, v)), (2, 2), SHAPES, nan=True),
+    Subject("mode_nfa", "power", lambda v: list(agop.mode_nfa(PSD, PSD, (2, 2), power=v)), 0.5, REAL),
     Subject("patch_agop", "model", lambda v: agop.patch_agop(v, "0", IMAGES), CNN, MODELS),
     Subject("patch_agop", "layer", lambda v: agop.patch_agop(CNN, v, IMAGES), "0", LAYER),
     Subject("patch_agop", "X", lambda v: agop.patch_agop(CNN, "0", v), IMAGES),

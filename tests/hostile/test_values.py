@@ -30,6 +30,18 @@ def metric(features, labels, classes=3):
 
 MODEST_LABELS = {name: case for name, case in LABEL_CASES.items() if name != "gaps"}
 NAMES = options(["magic"], ["nc4"], [], [None], "moments", None, 3)
+SHAPES = options(None, 6, "23", (), (4,), [2, 3], (2, 3.0), (2, 0), (-2, 3))
+BIASES = options(
+    "x",
+    3,
+    [1.0] * 4,
+    torch.ones(4),
+    torch.ones(3),
+    torch.ones(4, 1),
+    torch.arange(4),
+    torch.full((4,), float("nan")),
+)
+GAIN = options(0, -1, "x", None, True, float("nan"), float("inf"), 10**400, 1e-3, 1e3, [1.0])
 COUNTS = options([], [0, 1], [-1, 2], [1.5, 2], ["a"], 3, None, "x", [1], [10**9, 1])
 DECAYS = options(
     0,
@@ -80,6 +92,16 @@ SUBJECTS = [
     Subject("deep_linear_collapse", "width", lambda v: linear(width=v).weight_gram, 2, options(0, -1, 1.5, "x", True, 10**9)),
     Subject("one_hot", "labels", lambda v: kernel_learning.one_hot(v), LABELS, MODEST_LABELS),
     Subject("collapsed_kernel", "labels", lambda v: kernel_learning.collapsed_kernel(v), LABELS, MODEST_LABELS),
+    Subject("RankR", "shape", lambda v: agop.RankR(v, 2).weight, (2, 3), SHAPES),
+    Subject("RankR", "units", lambda v: agop.RankR((2, 3), v).weight, 2, COUNT),
+    Subject("RankR", "rank", lambda v: agop.RankR((2, 3), 2, v).weight, 2, COUNT),
+    Subject("RankR", "init_gain", lambda v: agop.RankR((2, 3), 2, init_gain=v).weight, 1.0, GAIN),
+    Subject("RankR", "seed", lambda v: agop.RankR((2, 3), 2, seed=v).weight, 0, options(-1, 1.5, "x", None, True, 2**40)),
+    Subject("RankR", "dtype", lambda v: agop.RankR((2, 3), 2, dtype=v).weight, None, options("float32", torch.int64, torch.float64, 7)),
+    Subject("RankR.from_dense", "weight", lambda v: agop.RankR.from_dense(v, 2).weight, X[:, :2]),
+    Subject("RankR.from_dense", "rank", lambda v: agop.RankR.from_dense(X, v).weight, 1, options(0, -1, 1.5, "x", None, True)),
+    Subject("RankR.from_dense", "bias", lambda v: agop.RankR.from_dense(X[:4], 1, bias=v).weight, None, BIASES),
+    Subject("RankR.mode_agops", "outer", lambda v: list(agop.RankR((2, 3), 12, dtype=torch.float64).mode_agops(v)), GRAM),
     Subject("NeuralCollapse", "features", lambda v: metric(v, LABELS), X, nan=True),
     Subject("NeuralCollapse", "labels", lambda v: metric(X, v), LABELS, LABEL_CASES, nan=True),
 ]  # fmt: skip

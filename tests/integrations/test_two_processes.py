@@ -79,6 +79,7 @@ def _work(rank, world, path, port, results):
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes_equal_one(tmp_path):
     with socket.socket() as free:

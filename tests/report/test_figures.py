@@ -86,7 +86,7 @@ def test_gram_grid_has_a_row_per_stage_and_a_column_per_layer():
     assert images[0].images[0].get_clim() == (-1, 1)
 
 
-def test_files_are_the_same_bytes_twice_and_settings_stay(tmp_path):
+def test_files_are_the_same_bytes_twice_and_settings_stay(tmp_path, all_formats):
     before = dict(mpl.rcParams)
     contents = []
     for name in ("a", "b"):
@@ -110,7 +110,7 @@ def test_labels_are_apart_in_order_and_move_no_more_than_they_must(heights, gap)
         np.testing.assert_allclose(placed, heights, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.floats(-9, 3), st.floats(0, 8))
 def test_an_axis_has_labels_enough_to_read_a_value_off(low, decades):
     values = [10**low, 10 ** (low + decades / 3), 10 ** (low + decades)]

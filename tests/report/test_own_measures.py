@@ -141,7 +141,7 @@ def test_the_page_and_the_figures_are_made_again_without_the_plug_ins(plugged):
     ):
         assert words in html
     for stem in ("bent", "rare", "deep", "curve-line"):
-        assert (out / "figures" / f"{stem}.png").stat().st_size > 1000
+        assert (out / "figures" / f"{stem}.svg").stat().st_size > 1000
     charts = charts_of(html)
     assert list(charts) == ["nc1", "bent", "rare", "deep", "accuracy"]
     bent, rare = charts["bent"]["figure"], charts["rare"]["figure"]
@@ -181,7 +181,7 @@ def test_a_network_measures_them_through_training(registered, tmp_path):
     assert record.measures == ("bent", "rare")
     assert record.whole["path"].tolist() == [-3.5]
     assert pd.read_csv(tmp_path / "run" / "through_whole.csv")["epoch"].tolist() == [0, 1, 2]
-    assert {"training-bent.png", "training-rare.png", "nfa.png"} <= {
+    assert {"training-bent.svg", "training-rare.svg", "nfa.svg"} <= {
         path.name for path in (tmp_path / "run" / "figures").iterdir()
     }
     assert (

@@ -48,7 +48,7 @@ def page_of(folder):
     return render([RunRecord.load(folder)])
 
 
-def test_the_page_of_a_run(make_run):
+def test_the_page_of_a_run(make_run, all_formats):
     folder = make_run(
         headline="NC1 falls 99×.", notes=["Layer 3: jitter 1e-8."], facts={"Data": "digits, 1,400 points"}
     )

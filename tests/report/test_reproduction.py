@@ -42,7 +42,7 @@ def test_the_page_asks_no_network_for_anything(page):
     assert text.count("<img") == text.count('alt="')
 
 
-def test_figures_come_in_all_formats_and_again_as_the_same_bytes(page):
+def test_all_figures_are_there_and_the_page_is_the_same_again(page, monkeypatch):
     folder = page.parent / "figures" / "beaglehole2024" / "digits"
     stems = {path.stem for path in folder.iterdir()}
     assert {
@@ -53,8 +53,9 @@ def test_figures_come_in_all_formats_and_again_as_the_same_bytes(page):
         "kernel-distance",
         "kernel-matrices",
     } <= stems
-    assert {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".pdf"}
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
     before = page.read_bytes()
+    monkeypatch.setattr(reproduction.figures, "save", lambda figure, folder, stem: None)
     assert write_reproduction(page.parent).read_bytes() == before
 
 
@@ -70,6 +71,11 @@ def test_numbers():
     assert number(None, None) == "–"
     assert number(0.5, None) == "0.5"
     assert number(1.23456, 0.0123) == "1.23 ± 0.012"
+
+
+def _empty(figure, folder, stem):
+    for suffix in ("png", "svg"):
+        (folder / f"{stem}.{suffix}").touch()
 
 
 def test_data_sets_whose_names_contain_each_other_show_their_own_gram_matrices(tmp_path, monkeypatch):
@@ -88,6 +94,7 @@ def test_data_sets_whose_names_contain_each_other_show_their_own_gram_matrices(t
         "gram_grid",
         lambda matrices, labels, names, *, title: shown.setdefault(title, set(labels.tolist())) and Figure(),
     )
+    monkeypatch.setattr(reproduction.figures, "save", _empty)
     reproduction.write_reproduction(out)
     for data, labels in (("on mnist", {0, 1, 2}), ("on fashion_mnist", {0, 1})):
         assert {frozenset(found) for title, found in shown.items() if data in title} == {frozenset(labels)}

@@ -4,6 +4,7 @@ from agop.gradients.ansatz import PowerFit, nfa, nfa_best_power, nfm
 from agop.gradients.energy import patch_energy
 from agop.gradients.filters import PatchFilters, patch_filters
 from agop.gradients.layers import LayerAGOPs, layer_agops
+from agop.gradients.modes import mode_agops, mode_nfa
 from agop.gradients.outer import AGOPMoments, agop
 from agop.gradients.patches import conv_nfa, patch_agop
 from agop.gradients.sketch import agop_diagonal, agop_top
@@ -18,6 +19,8 @@ __all__ = [
     "agop_top",
     "conv_nfa",
     "layer_agops",
+    "mode_agops",
+    "mode_nfa",
     "nfa",
     "nfa_best_power",
     "nfm",

@@ -12,7 +12,7 @@ Source: Beaglehole, Radhakrishnan, Pandit, Belkin 2023 (arXiv 2309.00570).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import torch
@@ -179,6 +179,13 @@ class _Strip:
     strips: Strips
     panel: int
     spread: TileMap
+    rooms: dict[int, Tensor] = field(default_factory=dict)
+
+    def room(self, at: int, values: Float[Tensor, "p k _"], m: int, k: int) -> Float[Tensor, "p m k"]:
+        """Memory for what a meeting of panels writes: the same at every one, which new memory would take longer than to fill."""
+        if at not in self.rooms:
+            self.rooms[at] = values.new_empty(len(values), self.panel, self.panel)
+        return self.rooms[at][:, :m, :k]
 
     def tiles(self, at: slice) -> list[Tile]:
         """A block of images made ready."""
@@ -245,8 +252,10 @@ class _Strip:
 
     def meet(self, left: _Images, right: _Images, at_left: _Gradients, at_right: _Gradients | None) -> None:
         """Add to the gradients on the left what the images on the right do to them, and the other way if it is asked for."""
-        weights = left.outer.new_empty(len(left.outer), len(left), len(right))
-        terms = [value.new_empty(len(value), len(left), len(right)) for value in right.carried]
+        weights, *terms = (
+            self.room(at, values, len(left), len(right))
+            for at, values in enumerate([right.outer, *right.carried])
+        )
         within = left is right
 
         def form(pair: tuple[Tile, Tile]) -> None:

@@ -19,6 +19,7 @@ STUDIES: Registry[Study] = Registry(
         "emschwiller2020": "agop.experiments.studies.emschwiller2020:STUDY",
         "ingrosso2022": "agop.experiments.studies.ingrosso2022:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
+        "makantasis2021": "agop.experiments.studies.makantasis2021:STUDY",
         "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
     },
 )
