@@ -1,7 +1,7 @@
 r"""What a layer of infinitely many ReLUs does to the cosine t of its inputs, in :math:`v = (1 - t)/2`, which keeps its digits where t is 1.
 
-:math:`\kappa_0 = 1 - \frac1\pi \arccos t` and :math:`\kappa_1 = t \kappa_0 + \frac1\pi \sqrt{1 - t^2}` are the arc-cosine kernels of degree 0
-and 1 of Cho and Saul (2009), with value 1 at t = 1.
+:math:`\kappa_0 = 1 - \frac1\pi \arccos t` and :math:`\kappa_1 = t \kappa_0 + \frac1\pi \sqrt{1 - t^2}` are the arc-cosine kernels of degree
+0 and 1 of Cho and Saul (2009), with value 1 at t = 1.
 """
 
 from __future__ import annotations

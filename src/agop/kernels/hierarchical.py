@@ -1,12 +1,12 @@
 r"""Kernels of infinitely wide convolutional networks whose filters do not overlap: a tree of patches.
 
-A point is p patches of s₁ numbers; only their directions count. With filters (s₁, s₂, …, s_L), cosines :math:`C_i` of two points' patches and
-:math:`T_i = C_i` at the leaves, each of the L layers makes
+A point is p patches of s₁ numbers; only their directions count. With filters (s₁, s₂, …, s_L), cosines :math:`C_i` of two points'
+patches and :math:`T_i = C_i` at the leaves, each of the L layers makes
 
 .. math:: R = \kappa_1(C), \qquad T \leftarrow \kappa_0(C)\, T + R, \qquad C \leftarrow R
 
 and then averages T and C over groups of :math:`s_{l+1}` consecutive nodes, behind the last layer over all that are left. T is the neural
-tangent kernel (NTK, all layers are trained) and C the covariance at random weights (NNGP). κ₀ and κ₁ are those of `agop.kernels.arc_cosine`.
+tangent kernel (NTK, all layers are trained) and C the covariance at random weights (NNGP). κ₀, κ₁: see `agop.kernels.arc_cosine`.
 
 Source: Cagnetta, Favero and Wyart 2023 (ICML; arXiv 2208.01003). Here in :math:`v = (1 - C)/2`, whose averages are those of C.
 """
@@ -179,8 +179,8 @@ class HierarchicalNTK(_Hierarchical):
     --------
     >>> import torch
     >>> HierarchicalNTK((2, 2))(torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]))
-    tensor([[3.0000, 1.6424],
-            [1.6424, 3.0000]])
+    tensor([[3.0000, 1.5651],
+            [1.5651, 3.0000]])
     """
 
     def _read(self, v: Float[Tensor, "b k"], tangent: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
@@ -204,8 +204,8 @@ class HierarchicalNNGP(_Hierarchical):
     --------
     >>> import torch
     >>> HierarchicalNNGP((2, 2))(torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]))
-    tensor([[1.0000, 0.7346],
-            [0.7346, 1.0000]])
+    tensor([[1.0000, 0.7200],
+            [0.7200, 1.0000]])
     """
 
     def _read(self, v: Float[Tensor, "b k"], tangent: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
