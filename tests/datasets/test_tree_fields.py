@@ -37,9 +37,10 @@ def test_a_field_of_one_layer_is_a_sum_over_patches():
 
 
 def test_the_named_set():
-    one, again, other = (load("tree-field", seed=seed, depth=3, train=40, test=20) for seed in (0, 0, 1))
+    chosen = {"depth": 3, "train": 40, "test": 20}
+    one, again, other = (load("tree-field", seed=seed, parameters=chosen) for seed in (0, 0, 1))
     assert one.x_train.shape == (40, 8)
     assert one.x_train.tolist() == again.x_train.tolist() != other.x_train.tolist()
     assert abs(int(one.y_train.sum() + one.y_test.sum()) - 30) <= 1
     with pytest.raises(ValueError, match=r"patches: expected a multiple of 4 for depth=3, got 6"):
-        load("tree-field", depth=3, patches=6)
+        load("tree-field", parameters={"depth": 3, "patches": 6})

@@ -47,7 +47,7 @@ def test_the_larger_the_scale_the_less_weights_move():
     x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     signs = torch.where(x[:, 0] > 0, 1.0, -1.0)
     moves = []
-    for scale in (1.0, 10.0, 100.0):
+    for scale in (1.0, 30.0, 300.0):
         model = TreeNetwork(4, 2, 32, torch.Generator().manual_seed(0))
         before = [value.detach().clone() for value in model.parameters()]
         values = fit_at_scale(model, x, signs, scale, 100)
