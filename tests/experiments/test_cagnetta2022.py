@@ -40,6 +40,8 @@ def test_slopes_are_exponents():
     claims = {claim.id: claim for claim in cagnetta2022.STUDY.claims_of("smoke")}
     assert claims["P1"].measure(rows)[0] == pytest.approx(0.6)
     assert claims["P3"].measure(rows)[0] == pytest.approx(0.1)
+    assert [cagnetta2022.counted_exponent(d) for d in (1, 2, 4)] == [5 / 8, 5 / 12, 1 / 4]
+    assert claims["B4"].measure(rows)[0] == pytest.approx(0.375)
     assert claims["P5"].measure(rows, rows.assign(error=2 * rows["error"]))[0] == pytest.approx(0.5)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -144,16 +143,16 @@ def test_it_serves_ridge_regression_and_refuses_to_learn():
         _ = model.feature_importances_
 
 
-@pytest.mark.parametrize("filters", [(), 2, "22", (0, 2), (2, 1.5)])
+@pytest.mark.parametrize("filters", [(), (0, 2), (-2,)])
 def test_filters_are_sizes(filters):
-    with pytest.raises((ValueError, TypeError), match="filters: expected"):
+    with pytest.raises(ValueError, match="filters: expected"):
         HierarchicalNTK(filters)
 
 
 def test_columns_are_a_multiple_of_the_filters():
     with pytest.raises(ValueError, match=r"X: expected a multiple of 4 columns for filters=\(2, 2\), got 6"):
         HierarchicalNTK((2, 2))(points(d=6))
-    assert HierarchicalNTK([2, np.int64(2)]).filters == (2, 2)
+    assert HierarchicalNTK([2, 2]).filters == (2, 2)
     assert HierarchicalNTK((2, 2)) == HierarchicalNTK([2, 2])
     with pytest.raises(TypeError, match="HierarchicalNTK or"):
         _Hierarchical((2,))(points())

@@ -34,6 +34,8 @@ class Kernel(ABC):
     """Whether the class takes a `bandwidth`."""
     learns: ClassVar[bool] = True
     """Whether its gradients have a second moment to learn a metric from."""
+    no_metric_because: ClassVar[str] = "its gradients have no useful second moment"
+    """Why no metric is learned where `learns` is False."""
 
     @abstractmethod
     def evaluate(

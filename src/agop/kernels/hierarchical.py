@@ -14,8 +14,9 @@ Source: Cagnetta, Favero and Wyart 2023 (ICML; arXiv 2208.01003). Here in :math:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,19 +65,21 @@ class Leaves(Points):
 
 @dataclass(frozen=True)
 class _Hierarchical(Kernel):
-    filters: tuple[int, ...] = (2,)
+    filters: Sequence[int] = (2,)
 
     shift_invariant: ClassVar[bool] = False
     rotation_invariant: ClassVar[bool] = False
     mixes_columns: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    no_metric_because: ClassVar[str] = "it would have to lie inside patches"
     has_bandwidth: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        filters: Any = self.filters
-        if isinstance(filters, int | str) or len(filters) == 0:
-            raise _checks.bad_value("filters", "numbers of inputs by layer, such as (2, 2)", f"{filters!r}")
-        sizes = tuple(_checks.integer("filters", size, at_least=1) for size in filters)
+        if isinstance(self.filters, int | str) or len(self.filters) == 0:
+            raise _checks.bad_value(
+                "filters", "numbers of inputs by layer, such as (2, 2)", f"{self.filters!r}"
+            )
+        sizes = tuple(_checks.integer("filters", size, at_least=1) for size in self.filters)
         object.__setattr__(self, "filters", sizes)
 
     def evaluate(
@@ -129,7 +132,7 @@ class _Hierarchical(Kernel):
             values[part] = self._from_leaves(left.shortfalls(own, right, columns), self.filters[1:])
         return values, None
 
-    def _from_leaves(self, v: Float[Tensor, "p b k"], groups: tuple[int, ...]) -> Float[Tensor, "b k"]:
+    def _from_leaves(self, v: Float[Tensor, "p b k"], groups: Sequence[int]) -> Float[Tensor, "b k"]:
         """The kernel from (1 − cosine)/2 of patches."""
         tangent = torch.sub(1, v, alpha=2)
         for size in (*groups, None):

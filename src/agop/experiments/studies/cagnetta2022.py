@@ -92,6 +92,21 @@ def _off(rows: pd.DataFrame) -> float:
     return max(abs(found[teacher] - exponent) for teacher, exponent in EXPONENTS.items())
 
 
+def counted_exponent(teacher: int, student: int = 4) -> float:
+    r"""The exponent of the error on a teacher of this effective dimension, with a student of that one, both tangent kernels.
+
+    In the layer of effective dimension d a tangent kernel has eigenvalues :math:`k^{-1-d}` at wave number k, some :math:`k^d` of them.
+    With n points a student learns its n largest ones, nearly all of which are of its last layer: down to :math:`n^{-(1 + d_S) / d_S}`.
+    In the teacher's layer they reach to :math:`k = n^{(1 + d_S) / (d_S (1 + d_T))}`, and what lies beyond, 1/k, is the error.
+    """
+    return (1 + student) / (student * (1 + teacher))
+
+
+def _off_counted(rows: pd.DataFrame) -> float:
+    found = slopes(rows)
+    return max(abs(found[name] - counted_exponent(round(1 / d))) for name, d in EXPONENTS.items())
+
+
 def _at_most_points(teacher: str) -> Of:
     def of_one(rows: pd.DataFrame) -> float:
         own = rows[rows["teacher"] == teacher]
@@ -167,6 +182,12 @@ def _claims() -> Iterator[Claim]:
         tables=("networks/lazy/layers",), statistic="training error plus largest relative move of a layer's weights",
         measure=per_seed(lambda rows: float(rows["train_error"].iloc[0] + rows["moved"].max())), relation="<=", threshold=0.05,
         because="a twentieth: no weights that matter have changed", expected=HOLDS,
+    )  # fmt: skip
+    yield Claim(
+        id="B4", group="beyond", number=4, name="exponents of the student's own modes",
+        says="The exponents follow when the modes that a deep student learns are counted in all of its layers.", tables=(_DEEP,),
+        statistic="largest distance from 5/8, 5/12, 1/4", measure=per_seed(_off_counted), relation="<=", threshold=1 / 12,
+        because="half of the least difference of two of them", expected=None,
     )  # fmt: skip
     yield from _controls()
 
