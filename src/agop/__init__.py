@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from agop.probes.redundancy import Redundancy, redundancy
 
     # estimators
-    from agop.kernels import L1, Gaussian, Laplace, Lpq, ReLUNNGP, ReLUNTK
+    from agop.kernels import L1, Gaussian, HierarchicalNNGP, HierarchicalNTK, Laplace, Lpq, ReLUNNGP, ReLUNTK
     from agop.machines import (
         AgopDisplay,
         ConvRFMClassifier,
@@ -103,7 +103,7 @@ _NAMES = {
     "probes.localisation": "inverse_participation_ratio",
     "probes.ricci": "ricci_coefficients",
     "probes.redundancy": "Redundancy redundancy",
-    "kernels": "Gaussian L1 Laplace Lpq ReLUNNGP ReLUNTK",
+    "kernels": "Gaussian HierarchicalNNGP HierarchicalNTK L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
         "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"

@@ -91,7 +91,9 @@ def test_what_these_kernels_cannot_do_is_said():
     with pytest.raises(ValueError, match="diagonal: expected True for kernel='l1', .* set diagonal=True"):
         agop.RFMRegressor(kernel="l1").fit(X, Y)
     assert agop.RFMRegressor(kernel="l1", n_iter=0).fit(X, Y).predict(X).shape == (10, 1)
-    with pytest.raises(ValueError, match="n_iter: expected 0 for a kernel .*p < 0.7.*, got 2; set n_iter=0"):
+    with pytest.raises(
+        ValueError, match="n_iter: expected 0 for kernel='lpq'.*p < 0.7.*, got 2; set n_iter=0"
+    ):
         agop.RFMRegressor(kernel=Lpq(1.0, p=0.6, q=0.5), n_iter=2).fit(X, Y)
 
 

@@ -61,6 +61,7 @@ class AngularKernel(Kernel):
     """
 
     shift_invariant = False
+    has_bandwidth = False
 
     def points(
         self, X: Float[Tensor, "n d"], *, dtype: torch.dtype = torch.float64, computed: bool = False

@@ -30,8 +30,12 @@ class Kernel(ABC):
     """Whether the kernel stays the same when all points are rotated: then a metric may be applied in any basis."""
     mixes_columns: ClassVar[bool] = True
     """Whether a metric may mix columns; a kernel of single columns takes a diagonal one only."""
+    has_bandwidth: ClassVar[bool] = True
+    """Whether the class takes a `bandwidth`."""
     learns: ClassVar[bool] = True
     """Whether its gradients have a second moment to learn a metric from."""
+    no_metric_because: ClassVar[str] = "its gradients have no useful second moment"
+    """Why no metric is learned where `learns` is False."""
 
     @abstractmethod
     def evaluate(

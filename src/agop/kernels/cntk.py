@@ -29,6 +29,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
+from agop.kernels.arc_cosine import arc_cosines
 from agop.kernels.patch_kernel import Metric, PatchBlock, PatchKernel
 from agop.kernels.patch_radial import COINCIDENT
 from agop.kernels.patches import PatchGrid
@@ -98,7 +99,7 @@ class CNTK(PatchKernel):
                 v.addcmul_(gap, a["inverse"] * b["inverse"].mT)
             own = torch.addcmul(norms, norms, v, value=-2)
             tangent = own if tangent is None else tangent.add_(own)
-            on, gap, _ = _layer(v)
+            on, gap, _ = arc_cosines(v)
             gap.mul_(norms)
             tangent.mul_(on)
             if level + 1 < len(sides):
@@ -152,7 +153,7 @@ class CNTK(PatchKernel):
                 own = torch.sub(1, v, alpha=2).addcmul_(tangent, inverse)
             else:
                 own = torch.sub(1, v, alpha=2)
-            on, gap, sine = _layer(v)
+            on, gap, sine = arc_cosines(v)
             saved.append((v, on, sine, own))
             if level + 1 < len(sides):
                 norms = a["norm"] * b["norm"].mT
@@ -216,15 +217,6 @@ def _shortfall(first: dict[str, Tensor], second: dict[str, Tensor]) -> Float[Ten
         at, x, z = p[pairs], i[pairs], j[pairs]
         short[at, x, z] = (left[at, x] - right[at, z]).square().sum(1) / 4
     return torch.threshold_(short, (COINCIDENT * torch.finfo(dtype).eps) ** 2 / 4, 0.0).clamp_max_(1)
-
-
-def _layer(v: Float[Tensor, "p b k"]) -> tuple[Tensor, Tensor, Tensor]:
-    """κ0, (1 − κ1)/2 and half the sine, of v = (1 − cosine)/2."""
-    half = v.sqrt().asin_()
-    sine = torch.addcmul(v, v, v, value=-1).sqrt_()
-    on = torch.sub(1, half, alpha=2 / math.pi)
-    gap = half.sub_(sine).mul_(1 / math.pi).addcmul_(v, on)
-    return on, gap, sine
 
 
 def _half_cosine(v: Tensor) -> Tensor:

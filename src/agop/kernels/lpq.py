@@ -84,6 +84,8 @@ class Lpq(Kernel):
     def rotation_invariant(self) -> bool:  # type: ignore[override]
         return self.p == 2
 
+    no_metric_because = "its gradients have no useful second moment for p < 0.7"
+
     @property
     def learns(self) -> bool:  # type: ignore[override]
         return self.p >= LEAST_P

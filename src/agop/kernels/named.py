@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop.kernels.angular import AngularKernel
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points
 from agop.kernels.registry import KERNELS
@@ -32,7 +31,7 @@ def make_kernels(
     if isinstance(kernel, Kernel):
         expected = "a number beside a kernel object, which has its own"
         raise _checks.bad_value("bandwidth", expected, f"{len(bandwidth)} of them", "pass the kernel's name")
-    if issubclass(KERNELS[_checks.one_of("kernel", kernel, KERNELS)], AngularKernel):
+    if not KERNELS[_checks.one_of("kernel", kernel, KERNELS)].has_bandwidth:
         expected = f"no choice for kernel={kernel!r}, which has no bandwidth"
         raise _checks.bad_value("bandwidth", expected, f"{len(bandwidth)} candidates", "leave bandwidth out")
     if len(bandwidth) == 0:
@@ -59,7 +58,7 @@ def make_kernel(
     if isinstance(kernel, Kernel):
         return kernel
     name = _checks.one_of("kernel", kernel, KERNELS)
-    if issubclass(KERNELS[name], AngularKernel):
+    if not KERNELS[name].has_bandwidth:
         return KERNELS[name]()
     if isinstance(bandwidth, str):
         _checks.one_of("bandwidth", bandwidth, ["median"])

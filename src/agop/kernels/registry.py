@@ -21,6 +21,8 @@ KERNELS: Registry[type[Kernel]] = Registry(
         "lpq": "agop.kernels.lpq:Lpq",
         "relu-nngp": "agop.kernels.relu:ReLUNNGP",
         "relu-ntk": "agop.kernels.relu:ReLUNTK",
+        "hierarchical-nngp": "agop.kernels.hierarchical:HierarchicalNNGP",
+        "hierarchical-ntk": "agop.kernels.hierarchical:HierarchicalNTK",
     },
 )
 """Classes of kernels by name."""

@@ -211,8 +211,9 @@ class _RFM(TableEstimator):
     def _check_metric(self, kernel: Kernel, n_iter: int) -> None:
         """Whether this kernel can have a metric learned, and of this kind."""
         if n_iter and not kernel.learns:
-            expected = "0 for a kernel whose gradients have no useful second moment (p < 0.7)"
-            raise _checks.bad_value("n_iter", expected, f"{n_iter}", "set n_iter=0, or a larger p")
+            name = named.kernel_name(kernel)
+            expected = f"0 for kernel={name!r}, for which no metric is learned ({kernel.no_metric_because})"
+            raise _checks.bad_value("n_iter", expected, f"{n_iter}", "set n_iter=0, or another kernel")
         if n_iter and not kernel.mixes_columns and not self.diagonal:
             expected = f"True for kernel={named.kernel_name(kernel)!r}, which sums over single columns"
             raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
