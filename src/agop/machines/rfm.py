@@ -50,6 +50,7 @@ class _RFM(TableEstimator):
         "bandwidth_factor": [Interval(Real, 0, None, closed="neither")],
         "bandwidth_at": [StrOptions({"start", "each"})],
         "ridge": [Interval(Real, 0, None, closed="left")],
+        "learning_ridge": [Interval(Real, 0, None, closed="left"), None],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
         "diagonal": ["boolean"],
         "power": [Interval(Real, 0, None, closed="neither")],
@@ -82,6 +83,7 @@ class _RFM(TableEstimator):
         bandwidth_factor: Any = 4.0,
         bandwidth_at: Any = "start",
         ridge: Any = 0.1,
+        learning_ridge: Any = None,
         n_iter: Any = 2,
         diagonal: Any = False,
         power: Any = 0.25,
@@ -109,6 +111,7 @@ class _RFM(TableEstimator):
         self.bandwidth_factor = bandwidth_factor
         self.bandwidth_at = bandwidth_at
         self.ridge = ridge
+        self.learning_ridge = learning_ridge
         self.n_iter = n_iter
         self.diagonal = diagonal
         self.power = power
@@ -197,7 +200,9 @@ class _RFM(TableEstimator):
 
     def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
-        _checks.real("ridge", self.ridge, at_least=0)
+        ridge = _checks.real("ridge", self.ridge, at_least=0)
+        if self.learning_ridge is not None and n_iter:
+            ridge = min(ridge, _checks.real("learning_ridge", self.learning_ridge, at_least=0))
         _checks.real("power", self.power, above=0)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
@@ -206,7 +211,12 @@ class _RFM(TableEstimator):
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
-        return n_iter, Solver.of(self).chosen(needs, n, float(self.ridge), memory, samples.X.device)
+        return n_iter, Solver.of(self).chosen(needs, n, ridge, memory, samples.X.device)
+
+    @property
+    def _ridge_of_learning(self) -> float:
+        """The ridge of the fits that M is learned from."""
+        return float(self.ridge if self.learning_ridge is None else self.learning_ridge)
 
     def _check_metric(self, kernel: Kernel, n_iter: int) -> None:
         """Whether this kernel can have a metric learned, and of this kind."""
@@ -227,24 +237,27 @@ class _RFM(TableEstimator):
         X = X @ coordinates if chain.iteration else X
         kernel = self._kernel_of(chain, X, samples.weight)
         learns = chain.iteration < int(self.n_iter)
-        fit = fit_kernel_machine(
+        solve = partial(
+            fit_kernel_machine,
             kernel,
             X,
             samples.Y,
-            float(self.ridge),
             cells=samples.cells,
             sample_weight=samples.weight,
             precision=self.precision,
-            with_agop=learns,
             center_gradients=bool(self.center_gradients),
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
             solver=solver,
             initial=chain.coefficients,
-            on_step=tell,
         )
+        ridge, learning = float(self.ridge), self._ridge_of_learning
+        teacher = solve(learning, with_agop=True, on_step=tell) if learns else None
+        apart = teacher is None or (validation is not None and learning != ridge)
+        fit = solve(ridge, with_agop=False, on_step=tell) if apart else teacher
+        assert fit is not None
         entry: dict[str, Any] = {"candidate": place, "iteration": chain.iteration}
-        entry["bandwidth"] = getattr(kernel, "bandwidth", None)
+        entry["bandwidth"], entry["ridge"] = getattr(kernel, "bandwidth", None), ridge if apart else learning
         entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
         learned = {
             "machine_": fit.machine,
@@ -260,7 +273,10 @@ class _RFM(TableEstimator):
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
-        matrix = self._next_matrix(fit, coordinates, chain.matrix) if learns else chain.matrix
+        matrix = self._next_matrix(teacher, coordinates, chain.matrix) if teacher else chain.matrix
+        if teacher is not None and apart:
+            entry |= {name: teacher.report[name] for name in ("agop_route", "cancellation")}
+            entry["notes"] = [*fit.report["notes"], *teacher.report["notes"]]
         entry["seconds"] = time.perf_counter() - start
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
@@ -333,6 +349,13 @@ class _RFM(TableEstimator):
         return self._scale_of_targets().restored(values)
 
     @property
+    def _map(self) -> Float[Tensor, "p r"]:
+        """From encoded columns to the coordinates of the machine."""
+        if self.best_iteration_:
+            return self.coordinates_
+        return torch.eye(len(self.agop_), dtype=self.agop_.dtype, device=self.agop_.device)
+
+    @property
     def predictor_agop_(self) -> Float[Tensor, "p p"]:
         """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
 
@@ -342,10 +365,8 @@ class _RFM(TableEstimator):
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
         if known is None or known[0] is not self.machine_:
-            identity = torch.eye(len(self.agop_), dtype=self.agop_.dtype, device=self.agop_.device)
-            coordinates = self.coordinates_ if self.best_iteration_ else identity
             computed = self.best_iteration_ > 0
-            matrix = machine_agop(self.machine_, coordinates, self._weight_, computed=computed)
+            matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
             known = self._own_agop = (self.machine_, matrix)
         return known[1]
 
@@ -374,6 +395,9 @@ _PARAMETERS = r"""
         Whether "median" is taken once, before M is learned, or anew in each fit, from the points as the metric then has them.
     ridge : float
         :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n): weights s·w are the same as a ridge μ/s.
+    learning_ridge : float or None
+        The ridge of the fits that M is learned from, where it is not that of the fit that predicts (None). Without validation the fits
+        before the last have this ridge; with validation each iteration is fitted with both.
     n_iter : int
         How often M is learned; 0 is kernel ridge regression.
     diagonal : bool
@@ -501,6 +525,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         bandwidth_factor: Any = 4.0,
         bandwidth_at: Any = "start",
         ridge: Any = 0.1,
+        learning_ridge: Any = None,
         n_iter: Any = 2,
         diagonal: Any = False,
         power: Any = 0.25,
@@ -530,6 +555,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             bandwidth_factor=bandwidth_factor,
             bandwidth_at=bandwidth_at,
             ridge=ridge,
+            learning_ridge=learning_ridge,
             n_iter=n_iter,
             diagonal=diagonal,
             power=power,
