@@ -33,6 +33,7 @@ from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
 from agop.machines.search import SHARE_OF_TIME, Candidate, Choice, Search, candidates, choose_rows
 from agop.machines.search_space import RIDGES, completed, drawn
+from agop.machines.storing_search import with_columns
 from agop.machines.targets import Targets
 
 DEFAULT_CANDIDATES = 24
@@ -44,6 +45,11 @@ _READ = (
 )  # fmt: skip
 """What reading the samples left on the search, and each of its models has too."""
 
+_SHARED = (
+    "target_means_", "target_scales_", "target_extent_", "missing_indicator_", "column_means_", "column_scales_",
+)  # fmt: skip
+"""What each of the models has, and the search too."""
+
 
 class _SearchedRFM(TableEstimator):
     """The search, shared by both estimators."""
@@ -52,7 +58,7 @@ class _SearchedRFM(TableEstimator):
         "param_distributions": "no_validation",
         "n_candidates": [Interval(Integral, 1, None, closed="left"), None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
         "ridges": ["array-like"],
         "ensemble": [Interval(Integral, 1, None, closed="left")],
         "cv": "no_validation",
@@ -75,7 +81,7 @@ class _SearchedRFM(TableEstimator):
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        max_iter: Any = 8,
+        n_iter: Any = 8,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
@@ -93,7 +99,7 @@ class _SearchedRFM(TableEstimator):
         self.param_distributions = param_distributions
         self.n_candidates = n_candidates
         self.max_time = max_time
-        self.max_iter = max_iter
+        self.n_iter = n_iter
         self.ridges = ridges
         self.ensemble = ensemble
         self.cv = cv
@@ -190,7 +196,7 @@ class _SearchedRFM(TableEstimator):
         )
         meter = _Meter(progress, count, rows.folds, begun, limit)
         rest = float("inf") if limit is None else begun + SHARE_OF_TIME * float(limit)
-        plan = [tuple(sorted(set(ridges)))] * (int(self.max_iter) + 1)
+        plan = [tuple(sorted(set(ridges)))] * (int(self.n_iter) + 1)
         race = search.race(draws, count, plan, rest, self.seed_, meter.tell)
         tried = candidates(race.trials)
         if not tried:
@@ -260,10 +266,11 @@ class _SearchedRFM(TableEstimator):
         total = sum(weight for _, weight in members)
         self.estimators_ = [model for model, _ in members]
         self.weights_ = np.array([weight / total for _, weight in members])
-        for name in (
-            "target_means_", "target_scales_", "target_extent_", "missing_indicator_", "column_means_", "column_scales_",
-        ):  # fmt: skip
-            setattr(self, name, getattr(self.best_estimator_, name))
+        self._share_of_best()
+
+    def _share_of_best(self) -> None:
+        """What is the same for all models: how columns were encoded and targets scaled."""
+        self.__dict__ |= {name: getattr(self.best_estimator_, name) for name in _SHARED}
 
     def _keep_scores(
         self, search: Search, choice: Choice, samples: Samples, kept: np.ndarray, n: int
@@ -372,7 +379,7 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        max_iter: Any = 8,
+        n_iter: Any = 8,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
@@ -392,7 +399,7 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):
             param_distributions=param_distributions,
             n_candidates=n_candidates,
             max_time=max_time,
-            max_iter=max_iter,
+            n_iter=n_iter,
             ridges=ridges,
             ensemble=ensemble,
             cv=cv,
@@ -511,17 +518,8 @@ def _results(trials: list[Trial], choice: Choice, search: Search) -> dict[str, A
     order = np.lexsort((-np.where(np.isfinite(split[0]), split[0], -np.inf), -np.nan_to_num(mean, nan=-np.inf), np.where(place < 0, len(tried), place)))
     rank = np.empty(len(tried), dtype=np.int32)
     rank[order] = np.arange(1, len(tried) + 1)
-    params = [candidate.params for candidate in tried]
-    names = sorted({name for one in params for name in one})
     columns: dict[str, Any] = {
-        "params": params,
-        **{
-            f"param_{name}": np.ma.MaskedArray(
-                np.array([one.get(name) for one in params], dtype=object),
-                mask=[name not in one for one in params],
-            )
-            for name in names
-        },
+        **with_columns([candidate.params for candidate in tried]),
         **{f"split{k}_test_score": split[k] for k in range(folds)},
         "mean_test_score": mean,
         "std_test_score": split.std(0),

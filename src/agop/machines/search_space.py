@@ -38,15 +38,9 @@ def default_space() -> list[dict[str, Any]]:
     }
     diagonal = {**common, "diagonal": [True]}
     full = {**common, "diagonal": [False], "center_gradients": [False, False, True]}
-    l1 = {**diagonal, "kernel": ["l1"]}
-    return [
-        {**full, "kernel": ["laplace"]},
-        {**diagonal, "kernel": ["laplace"]},
-        {**full, "kernel": ["laplace", "gaussian", "lpq"]},
-        {**diagonal, "kernel": ["laplace", "gaussian", "lpq"]},
-        l1,
-        l1,
-    ]
+    laplace, l1 = [{**part, "kernel": ["laplace"]} for part in (diagonal, full)], {**diagonal, "kernel": ["l1"]}
+    rare = {**common, "diagonal": [True, False], "kernel": ["gaussian", "gaussian", "lpq"]}
+    return [*laplace, *laplace, l1, l1, l1, rare]
 
 
 FIRST: tuple[dict[str, Any], ...] = (
@@ -88,7 +82,7 @@ def _checked(distributions: Any) -> list[dict[str, Any]]:
     for part in parts:
         for name, values in part.items():
             if name not in SEARCHED:
-                remedy = "ridge and n_iter are tried in every recursion: set ridges= and max_iter="
+                remedy = "ridge and n_iter are tried in every recursion: set ridges= and n_iter="
                 raise _checks.bad_value(
                     "param_distributions", "parameters among " + ", ".join(SEARCHED), repr(name), remedy
                 )
