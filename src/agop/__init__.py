@@ -63,7 +63,10 @@ if TYPE_CHECKING:
         PolynomialClassifier,
         PolynomialRegressor,
         RFMClassifier,
+        RFMClassifierCV,
         RFMRegressor,
+        RFMRegressorCV,
+        SearchDisplay,
         estimate_memory,
     )
 
@@ -100,7 +103,7 @@ _NAMES = {
     "kernels": "Gaussian L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
-        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay estimate_memory"
     ),
     "launch": "launched",
     "evidence": "Evidence Need",

@@ -76,7 +76,9 @@ def follow(
         model.kernel, model.bandwidth, samples.X, samples.weight, factor=model.bandwidth_factor
     )
     model._check_metric(kernel, len(plan) - 1)
-    moves = model.bandwidth_at == "each" and isinstance(model.kernel, str) and isinstance(model.bandwidth, str)
+    moves = (
+        model.bandwidth_at == "each" and isinstance(model.kernel, str) and isinstance(model.bandwidth, str)
+    )
     d = samples.X.shape[1]
     chain = Chain(kernel, torch.eye(d, dtype=samples.X.dtype, device=samples.X.device), moves=moves)
     stages: list[Stage] = []
@@ -90,7 +92,9 @@ def follow(
         stage = Stage(ridges, values)
         stages.append(stage)
         if judge is not None:
-            stage.scores = [judge(one) if bool(torch.isfinite(one).all()) else -float("inf") for one in values]
+            stage.scores = [
+                judge(one) if bool(torch.isfinite(one).all()) else -float("inf") for one in values
+            ]
             top = max(stage.scores)
             since = 0 if top > best else since + 1
             best = max(best, top)
