@@ -34,7 +34,7 @@ PATIENCE = 2
 
 @dataclass
 class Stage:
-    """One iteration: the ridges that were tried, the values of each at the held-out rows (r, m, c), and the score of each (None: not judged)."""
+    """One iteration: the ridges that were tried, the values of each at the held-out rows (r, m, c), and their scores if it was judged."""
 
     ridges: tuple[float, ...]
     values: Float[Tensor, "r m c"]
@@ -60,8 +60,8 @@ def follow(
     fit, held
         Samples as they came.
     plan
-        The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there may
-        be; later ones try the best ridge and its neighbours, and the recursion ends after two iterations without a better score.
+        The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there
+        may be; later ones try the best ridge and its neighbours, and the recursion ends after two iterations without a better score.
     judge, halt
         Score of values at `held`; whether time is up.
 

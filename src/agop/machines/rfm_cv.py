@@ -36,7 +36,7 @@ from agop.machines.search_space import RIDGES, completed, drawn
 from agop.machines.storing_search import with_columns
 from agop.machines.targets import Targets
 
-DEFAULT_CANDIDATES = 24
+DEFAULT_CANDIDATES = 16
 
 E = TypeVar("E", bound="_SearchedRFM")
 
@@ -188,7 +188,10 @@ class _SearchedRFM(TableEstimator):
         )
         self._learn_prior(counted)
         self.target_means_, self.target_scales_ = scale.means, scale.scales
-        self.target_extent_ = [scale.largest, scale.resolution]  # a scorer asks for predictions before there is a model
+        self.target_extent_ = [
+            scale.largest,
+            scale.resolution,
+        ]  # a scorer asks for predictions before there is a model
         search = Search(
             self._made,
             samples,
@@ -356,23 +359,24 @@ class _SearchedRFM(TableEstimator):
 
 
 _PARAMETERS = r"""
-    A recursion is an RFM with a kernel, a bandwidth, an exponent and a ridge for learning; each of its iterations with each of the `ridges` on
-    top is a candidate. Recursions are drawn and race: all on the first of `cv` folds (of more than 1,500 rows, on a subsample before that), the
-    best third on all folds. Candidates are judged by their predictions of rows that no step of their fit has seen; a greedy average of the
-    best (Caruana et al. 2004, ICML) is then fitted to all rows. Models of one recursion share the fits that learn its metric.
+    A recursion is an RFM with a kernel, a bandwidth, an exponent and a ridge for learning; each iteration with each of the `ridges`
+    on top is a candidate. Recursions are drawn and race: all on the first of `cv` folds (of more than 1,500 rows, on a subsample before
+    that), the best third on all folds. Candidates are judged by their predictions of rows that no step of their fit has seen; a greedy
+    average of the best (Caruana et al. 2004, ICML) is fitted to all rows. Models of one recursion share the fits that learn its metric.
 
-    What predicts are models fitted to all rows; scores and honest predictions are those of fits without the fold in question, and the average
-    is chosen for each fold by the others. Equal rows (with `groups`, rows of a group) are never parted, and folds don't depend on the order of
-    rows: k copies of a row are one with weight k. The fit is the same whatever `n_jobs` is, and without `max_time` whenever it is repeated.
+    What predicts are models fitted to all rows; scores and honest predictions are those of fits without the fold in question, and for each
+    fold the average is chosen by the others. Equal rows (with `groups`, rows of a group) are never parted, and folds don't depend on the
+    order of rows: k copies of a row are one with weight k. The fit is the same whatever `n_jobs` is, and, without `max_time`, whenever it
+    is repeated.
 
     Parameters
     ----------
     param_distributions : dict, list of dicts or None
         Parameters of a recursion to lists or distributions of scipy, drawn by scikit-learn's ParameterSampler: kernel, bandwidth,
-        bandwidth_factor, bandwidth_at, power, scale, diagonal, center_gradients, learning_ridge. None: a few fixed ones first, then draws over
-        Laplace, Gaussian and L1 kernels (seldom "lpq"), 1/2 to 64 times the median distance, diagonal and full metrics.
+        bandwidth_factor, bandwidth_at, power, scale, diagonal, center_gradients, learning_ridge. None: a few fixed ones first, then draws
+        over Laplace, Gaussian and L1 kernels (seldom "lpq"), 1/2 to 64 times the median distance, diagonal and full metrics.
     n_candidates : int or None
-        How many recursions are drawn. None: 24, or with `max_time` as many as there is time for.
+        How many recursions are drawn. None: 16, or with `max_time` as many as there is time for.
     max_time : float or None
         Seconds. The race ends after 70 % of them; then what was chosen is fitted to all rows, as many models of it as there is time for.
         `cv_results_` says how far each recursion came.
@@ -385,8 +389,8 @@ _PARAMETERS = r"""
     cv : int, splitter or iterable
         Folds: their number, a splitter of scikit-learn, or pairs of row numbers; each row is held out once.
     scoring : str, callable or None
-        What is searched for: None is the squared error of regression (each target in units of its standard deviation) and the Brier score of
-        classes, or the name of a scorer of scikit-learn, or a callable (estimator, X, y). Weighted; over the rows of all folds together.
+        What is searched for: None is the squared error of regression (each target in units of its standard deviation) and the Brier score
+        of classes, or the name of a scorer of scikit-learn, or a callable (estimator, X, y). Weighted; over the rows of all folds together.
     max_rows : int or None
         Rows that are searched with, a seeded share of all if there are more; the fit at the end is to all.
     scaling, categorical_features, precision, device, dtype
@@ -561,8 +565,8 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
             accuracy_score(own.labels.numpy(), honest.argmax(1).cpu().numpy(), sample_weight=weight)
         )
 
-    def _probabilities(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return tempered(shares_of(self._decision(X)), torch.from_numpy(self.class_prior_), float(self.slope_))
+    def _probabilities(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
+        return tempered(shares_of(values), torch.from_numpy(self.class_prior_), float(self.slope_))
 
     def predict_proba(self, X: Any) -> Any:
         """Calibrated class probabilities (m, C)."""

@@ -22,8 +22,8 @@ _INK = "#595959"
 class SearchDisplay:
     r"""What a search tried: scores against a parameter, or as the search went on.
 
-    Use `from_estimator` to make one; what it shows is kept in the attributes. Of each recursion the best candidate is drawn: filled where it
-    was judged on all folds, hollow where it was left behind after the first.
+    Use `from_estimator` to make one; what it shows is kept in the attributes. Of each recursion the best candidate is drawn: filled where
+    it was judged on all folds, hollow where it was left behind after the first.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class SearchDisplay:
         return self
 
     def _of_recursions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each recursion its best candidate, that one's score (of the first fold if it was in no other), and whether that is of all folds."""
+        """Of each recursion its best candidate, the score of that (of the first fold if it was in no other), and if it is of all folds."""
         recursion, mean = self.results["recursion"], self.results["mean_test_score"]
         first = self.results["split0_test_score"]
         best, scores, whole = [], [], []
