@@ -7,7 +7,6 @@ of list A, and the summary. Time is that of the processor, because a search may 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import warnings
@@ -168,7 +167,6 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main(names: list[str] | None = None) -> None:
     """Measure what is missing; then the summary of what is there."""
-    os.nice(5)
     PARTS.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     for name in names or REAL:

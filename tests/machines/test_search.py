@@ -173,14 +173,14 @@ def test_standard_error_is_the_textbook_s():
 def test_neither_the_order_of_rows_nor_units_nor_copies_matter():
     times = RNG.integers(1, 4, 90)
     order = RNG.permutation(90)
-    first = regressor().fit(X, Y, times)
+    first = regressor(n_candidates=2, n_iter=1).fit(X, Y, times)
     for rows, target, weight in (
         (X[order], Y[order], times[order]),
         (np.repeat(X, times, 0), np.repeat(Y, times), None),
         (np.r_[X, X + 1], np.r_[Y, Y + 50], np.r_[times, np.zeros(90)]),
         (X * [1, 10, 1e4, 1e-6, 1, 1] + 1e3, Y, times),
     ):
-        other = regressor().fit(rows, target, weight)
+        other = regressor(n_candidates=2, n_iter=1).fit(rows, target, weight)
         assert other.best_params_ == first.best_params_
         shown = X * [1, 10, 1e4, 1e-6, 1, 1] + 1e3 if rows[0, 2] > 900 else X
         np.testing.assert_allclose(other.predict(shown), first.predict(X), rtol=1e-6)
@@ -325,7 +325,7 @@ def test_calibration_keeps_what_nothing_is_known_of():
     for slope in (0.2, 1.0, 5.0):
         torch.testing.assert_close(tempered(prior[None], prior, slope)[0], prior)
     values = torch.from_numpy(RNG.normal(size=(200, 3)))
-    shares = shares_of(values).clamp_min(0.02)
+    shares = shares_of(values).clamp_min(0.05)
     shares = shares / shares.sum(1, keepdim=True)
     torch.testing.assert_close(tempered(shares, prior, 1.0), shares)
     truth = tempered(shares, prior, 2.0)
@@ -385,7 +385,7 @@ def test_importances_are_those_of_the_averaged_function():
 @pytest.mark.parametrize("scoring", ["roc_auc", "neg_log_loss", "accuracy"])
 def test_any_scorer_of_classes(scoring):
     target = LABELS == "top"
-    model = classifier(scoring=scoring, n_candidates=2, n_iter=1).fit(X, target)
+    model = classifier(scoring=scoring, n_candidates=1, n_iter=0).fit(X, target)
     p = model.oof_predictions_[:, 1]
     expected = {"roc_auc": roc_auc_score(target, p), "accuracy": np.mean((p > 0.5) == target)}
     if scoring in expected:
@@ -394,14 +394,14 @@ def test_any_scorer_of_classes(scoring):
 
 
 def test_any_scorer_of_targets():
-    model = regressor(scoring="neg_median_absolute_error", n_iter=1).fit(X, Y)
+    model = regressor(scoring="neg_median_absolute_error", n_candidates=1, n_iter=1).fit(X, Y)
     expected = -np.median(np.abs(model.oof_predictions_ - Y))
     assert model.best_score_ == pytest.approx(expected)
 
     def own(estimator, rows, y):
         return get_scorer("r2")(estimator, rows, y)
 
-    assert regressor(scoring=own, n_iter=1).fit(X, Y).best_score_ > 0.5
+    assert regressor(scoring=own, n_candidates=1, n_iter=0).fit(X, Y).best_score_ > 0.5
     with pytest.raises(ValueError, match="scoring: expected"):
         regressor(scoring="nonsense").fit(X, Y)
 
