@@ -35,6 +35,7 @@ from agop.machines.search import SHARE_OF_TIME, Choice, Search, candidates, choo
 from agop.machines.search_space import RIDGES, completed, drawn
 from agop.machines.storing_search import with_columns
 from agop.machines.targets import Targets
+from agop.ranks import current
 
 DEFAULT_CANDIDATES = 16
 
@@ -149,7 +150,7 @@ class _SearchedRFM(TableEstimator):
         samples = self._samples("", table, y, sample_weight, place, learned)
         self.__dict__ |= learned
         self.device_, self.dtype_ = str(place.device), str(place.dtype).removeprefix("torch.")
-        self.seed_ = _inputs.seed_from(self.random_state)
+        self.seed_ = self._agreed_seed()
         counts = None if len(samples) == len(table) else _inputs.counting(sample_weight)
         if groups is not None:
             groups = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
@@ -162,6 +163,17 @@ class _SearchedRFM(TableEstimator):
         with Bar() as bar:
             self._search(samples, place, groups, counts, kept, len(table), begun, bar)
         return self
+
+    def _agreed_seed(self) -> int:
+        """The seed of all ranks, which run the same search beside each other: nothing in it may hang on a clock or on threads."""
+        ranks, seed = current(), _inputs.seed_from(self.random_state)
+        if ranks.alone:
+            return seed
+        if self.max_time is not None or self.n_jobs not in (None, 1):
+            got = "max_time" if self.max_time is not None else f"n_jobs={self.n_jobs}"
+            remedy = "set n_candidates, and n_jobs=None"
+            raise _checks.bad_value("max_time, n_jobs", "None inside agop.launched", got, remedy)
+        return int(ranks.from_main(torch.tensor(seed)))
 
     def _search(
         self,
