@@ -173,6 +173,7 @@ PARAMETERS = {
     "max_memory": ("lots", -1, 0, 1.5, "1KB", True, [], "1GB"),
     "validation": (0, 1, -0.5, "x", True, 0.99, 0.01),
     "scoring": ("magic", 3, "r2"),
+    "importance_control": (1, -1, 1.5, "x", None),
     "class_weight": ("magic", 3, {7: 1.0}, {0: -1.0}, "balanced"),
     "bandwidth_factor": NUMBER,
     "bandwidth_at": ("magic", None, "each"),
