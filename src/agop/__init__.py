@@ -65,7 +65,10 @@ if TYPE_CHECKING:
         PolynomialClassifier,
         PolynomialRegressor,
         RFMClassifier,
+        RFMClassifierCV,
         RFMRegressor,
+        RFMRegressorCV,
+        SearchDisplay,
         estimate_memory,
     )
 
@@ -106,7 +109,7 @@ _NAMES = {
     "kernels": "Gaussian HierarchicalNNGP HierarchicalNTK L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
-        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay estimate_memory"
     ),
     "networks.rank_r": "RankR",
     "networks.rank_r_classifier": "RankRClassifier",

@@ -107,21 +107,28 @@ class Kernel(ABC):
         A = _checks.floating("A", A, ndim=2)
         _checks.same_length("Z", len(Z), "A", len(A))
         A = self.scaled(A.to(points.values.dtype), points)
-        outward = self.outward(left, points, A)
-        values = []
-        for rows in _row_slices(len(left), len(points), points):
-            weight = self.block(left, rows, points, points.values.dtype, value=False)[1]
-            assert weight is not None
-            partials = self.partials(weight, left.values[rows], points.values, A)
-            if partials is None:
-                J = torch.einsum("bc,bd->bcd", weight @ A, left.values[rows])
-                J -= torch.einsum("bn,nc,nd->bcd", weight, A, points.values)
-            else:
-                J = torch.stack(list(partials), 2)
-            if outward is not None:
-                J += outward[0][rows, :, None] * outward[1][rows, None, :]
-            values.append(J.to(X.dtype))
+        values = [
+            self.jacobians(left, rows, points, A).to(X.dtype)
+            for rows in _row_slices(len(left), len(points), points)
+        ]
         return torch.cat(values) if values else X.new_zeros(0, A.shape[1], X.shape[1])
+
+    def jacobians(
+        self, left: Points, rows: slice, points: Points, A: Float[Tensor, "n c"]
+    ) -> Float[Tensor, "b c d"]:
+        """Gradients at some rows of `left` of the functions with centres `points` and `scaled` coefficients."""
+        weight = self.block(left, rows, points, points.values.dtype, value=False)[1]
+        assert weight is not None
+        partials = self.partials(weight, left.values[rows], points.values, A)
+        if partials is None:
+            J = torch.einsum("bc,bd->bcd", weight @ A, left.values[rows])
+            J -= torch.einsum("bn,nc,nd->bcd", weight, A, points.values)
+        else:
+            J = torch.stack(list(partials), 2)
+        outward = self.outward(left, points, A)
+        if outward is not None:
+            J += outward[0][rows, :, None] * outward[1][rows, None, :]
+        return J
 
     def block(
         self,

@@ -96,7 +96,11 @@ def median_distance(
         rows, mass = rows[chosen], times.double()
     i, j = torch.triu_indices(len(rows), len(rows), 1, device=X.device)
     points = prepared(rows)
-    distances, order = points.distances(slice(None), points)[i, j].sort()
+    distances = points.distances(slice(None), points)[i, j]
+    if bool((mass == mass[0]).all()):  # nothing to weigh: no need to sort
+        distances = distances[distances > 0]
+        return float(distances.kthvalue((len(distances) + 1) // 2).values) if distances.numel() else 1.0
+    distances, order = distances.sort()
     upto = (mass[i] * mass[j])[order].cumsum(0)
     upto, distances = upto[distances > 0], distances[distances > 0]
     if distances.numel() == 0:

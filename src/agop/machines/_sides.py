@@ -15,6 +15,7 @@ from agop import _checks
 from agop.machines import _inputs
 from agop.machines._base import KernelEstimator
 from agop.machines._inputs import Place
+from agop.machines.probabilities import shares_of
 from agop.machines.samples import Samples
 
 _TENSOR_KINDS = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -93,11 +94,7 @@ class KernelClassifier(ClassifierMixin, KernelEstimator):
         `sklearn.calibration.CalibratedClassifierCV` for that.
         """
         X, place = self._checked(X)
-        values = self._decision(X)
-        shares = ((values + 1) / 2).clamp_min(0)
-        distant = 1 / (1 + values.max(1, keepdim=True).values - values)
-        shares = torch.where(shares.sum(1, keepdim=True) > 0, shares, distant)
-        return place.returned(shares / shares.sum(1, keepdim=True))
+        return place.returned(shares_of(self._decision(X)))
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of `predict_proba`, (m, C): −inf where a class has no probability."""

@@ -130,7 +130,7 @@ def fit_kernel_machine(
             kernel,
             points,
             coefficients.to(dtype) if unit == 1 else (coefficients / unit).to(dtype),
-            cells=_worthwhile(cells, n, c),
+            cells=worthwhile(cells, n, c),
             sample_weight=sample_weight,
             center=center_gradients,
             weights=weights,
@@ -161,7 +161,7 @@ def _unit(A: Float[Tensor, "n c"]) -> float:
     return 1.0 if largest == 0 or 1e-12 < largest < 1e12 else 2.0 ** math.frexp(largest)[1]
 
 
-def _worthwhile(cells: Int[Tensor, " n"] | None, n: int, c: int) -> Int[Tensor, " n"] | None:
+def worthwhile(cells: Int[Tensor, " n"] | None, n: int, c: int) -> Int[Tensor, " n"] | None:
     """The cells, unless there are so many that they would cost more than the AGOP itself (4n²kc operations)."""
     if cells is None:
         return None

@@ -11,6 +11,8 @@ ESTIMATORS: Registry[Any] = Registry(
     {
         "RFMRegressor": "agop.machines.rfm:RFMRegressor",
         "RFMClassifier": "agop.machines.rfm:RFMClassifier",
+        "RFMRegressorCV": "agop.machines.rfm_cv:RFMRegressorCV",
+        "RFMClassifierCV": "agop.machines.rfm_cv:RFMClassifierCV",
         "DeepRFMRegressor": "agop.machines.deep_rfm:DeepRFMRegressor",
         "DeepRFMClassifier": "agop.machines.deep_rfm:DeepRFMClassifier",
         "ConvRFMRegressor": "agop.machines.conv_rfm:ConvRFMRegressor",

@@ -26,6 +26,7 @@ from agop.machines.conv_machine import ConvMachine
 from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring import EXACT, OTHERWISE, restored
 from agop.machines.stored import Damaged
+from agop.machines.storing_search import kept_parameters, search_parts
 
 FORMAT_VERSION = 2
 _OLDEST = 1
@@ -38,23 +39,31 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
 
     check_is_fitted(estimator)
     _checks.one_of("centers", centers, (None, "float16"))
+    _store.write(path, _KIND, FORMAT_VERSION, *_described(estimator, centers))
+
+
+def _described(estimator: Any, centers: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a fitted estimator."""
     header: dict[str, Any] = {
         "class": type(estimator).__name__,
-        "parameters": {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
+        "parameters": {name: _plain(name, value) for name, value in kept_parameters(estimator).items()},
         "fitted": {
             name: _text(name, value) for name, value in vars(estimator).items() if _is_text(name, estimator)
         },
     }
+    if hasattr(estimator, "feature_names_in_"):
+        header["feature_names"] = [str(name) for name in estimator.feature_names_in_]
+    if hasattr(estimator, "classes_"):
+        header["classes"] = _classes(estimator.classes_)
+    if hasattr(estimator, "estimators_"):
+        more, tensors = search_parts(estimator, lambda model: _described(model, centers), _plain)
+        return header | more, tensors
     is_polynomial, is_image = (
         isinstance(estimator.machine_, Polynomial),
         isinstance(estimator.machine_, ConvMachine),
     )
     if not is_polynomial and not is_image:
         header["kernel"] = _plain("kernel", estimator.machine_.kernel)
-    if hasattr(estimator, "feature_names_in_"):
-        header["feature_names"] = [str(name) for name in estimator.feature_names_in_]
-    if hasattr(estimator, "classes_"):
-        header["classes"] = _classes(estimator.classes_)
     is_deep = hasattr(estimator, "layers_")
     if is_image:
         tensors = _stage_tensors(estimator, header) if is_deep else _conv_tensors(estimator, header)
@@ -68,7 +77,7 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
             raise _checks.bad_value("centers", "None for a polynomial, which has no centres", repr(centers))
         name = "training_points" if is_deep else "centers"
         tensors[name], header["centers_exponent"] = _halved(tensors[name])
-    _store.write(path, _KIND, FORMAT_VERSION, header, tensors)
+    return header, tensors
 
 
 def load(path: str | Path, *, device: Any = None) -> Any:
@@ -107,9 +116,14 @@ def _plain(name: str, value: Any) -> Any:
     value = _checks.plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if name in ("bandwidth", "ridge", "shape", "image_shape", "categorical_features") and isinstance(
-        value, list | tuple | np.ndarray
-    ):
+    if name in (
+        "bandwidth",
+        "ridge",
+        "ridges",
+        "shape",
+        "image_shape",
+        "categorical_features",
+    ) and isinstance(value, list | tuple | np.ndarray):
         return [_plain(name, candidate) for candidate in value]
     if name == "random_state":
         return None  # a generator has moved on; the seed that was drawn from it is saved

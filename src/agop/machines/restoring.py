@@ -23,6 +23,7 @@ from agop.machines.polynomial_features import DEGREES, PAIRS, Coordinates, Monom
 from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring_images import restore_images, restore_stages
 from agop.machines.stored import Damaged, check_shapes, index_of, kernel_of, matrix_of, of_type
+from agop.machines.storing_search import KEPT, restore_search
 
 _POLYNOMIALS = ("PolynomialRegressor", "PolynomialClassifier")
 _MAPS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -50,6 +51,7 @@ OTHERWISE = (
     "target_means_",
     "target_scales_",
     "_weight_",
+    *KEPT,
 )
 """What a fit leaves behind that is stored as tensors or in a form of its own, not as plain text."""
 
@@ -86,6 +88,14 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
     estimator = _constructed(ESTIMATORS[name], parameters)
     _set_fitted(estimator, of_type(header, "fitted", dict))
     estimator.device_ = str(device)
+    if name.endswith("CV"):
+        _dtype(estimator)
+        _encoded(estimator)
+        restore_search(estimator, header, tensors, lambda own, values: restored(own, values, device))
+        outputs = len(estimator.target_means_)
+        _set_names(estimator, header)
+        _set_classes(estimator, header, outputs)
+        return estimator
     dtype = torch.float64 if type(estimator).__name__ in _POLYNOMIALS else _dtype(estimator)
     points = "training_points" if "maps" in header or "stages" in header else "centers"
     if "centers_exponent" in header:
@@ -175,6 +185,8 @@ def _constructed(cls: type, parameters: dict[str, Any]) -> Any:
     lists: tuple[str, ...] = ("bandwidth", "categorical_features")
     if cls.__name__ in _POLYNOMIALS:
         lists = ("ridge", "shape")
+    elif cls.__name__.endswith("CV"):
+        lists = ("ridges", "categorical_features")
     elif cls.__name__ in _IMAGE_ESTIMATORS:
         lists = ("image_shape",)
     for name, value in parameters.items():
@@ -203,6 +215,7 @@ def _set_fitted(estimator: Any, values: dict[str, Any]) -> None:
             raise Damaged(f"{name[:40]!r} is no fitted attribute")
         setattr(estimator, name, value)
     n_features, history = getattr(estimator, "n_features_in_", None), getattr(estimator, "history_", None)
+    history = [] if type(estimator).__name__.endswith("CV") and history is None else history
     if type(n_features) is not int:
         raise Damaged("n_features_in_ is no integer")
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -28,7 +31,7 @@ from agop.machines._table_estimator import TableEstimator
 from agop.machines._words import SOLVING
 from agop.machines.chain import Chain, rescaled
 from agop.machines.columns import SCALINGS
-from agop.machines.importances import machine_agop
+from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS, SOLVERS
@@ -50,6 +53,7 @@ class _RFM(TableEstimator):
         "bandwidth_factor": [Interval(Real, 0, None, closed="neither")],
         "bandwidth_at": [StrOptions({"start", "each"})],
         "ridge": [Interval(Real, 0, None, closed="left")],
+        "learning_ridge": [Interval(Real, 0, None, closed="left"), None],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
         "diagonal": ["boolean"],
         "power": [Interval(Real, 0, None, closed="neither")],
@@ -66,6 +70,7 @@ class _RFM(TableEstimator):
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
         "validation": "no_validation",
         "scoring": [str, callable, None],
+        "importance_control": [Interval(Integral, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "device": "no_validation",
@@ -82,6 +87,7 @@ class _RFM(TableEstimator):
         bandwidth_factor: Any = 4.0,
         bandwidth_at: Any = "start",
         ridge: Any = 0.1,
+        learning_ridge: Any = None,
         n_iter: Any = 2,
         diagonal: Any = False,
         power: Any = 0.25,
@@ -98,6 +104,7 @@ class _RFM(TableEstimator):
         max_memory: Any = None,
         validation: Any = None,
         scoring: Any = None,
+        importance_control: Any = 0,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -109,6 +116,7 @@ class _RFM(TableEstimator):
         self.bandwidth_factor = bandwidth_factor
         self.bandwidth_at = bandwidth_at
         self.ridge = ridge
+        self.learning_ridge = learning_ridge
         self.n_iter = n_iter
         self.diagonal = diagonal
         self.power = power
@@ -125,6 +133,7 @@ class _RFM(TableEstimator):
         self.max_memory = max_memory
         self.validation = validation
         self.scoring = scoring
+        self.importance_control = importance_control
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
@@ -180,6 +189,40 @@ class _RFM(TableEstimator):
                     callback(index, len(fits), entry)
         if validation is not None and n_iter and self.best_iteration_ == 0:
             self._tell_that_nothing_was_learned()
+        copies = _checks.integer("importance_control", self.importance_control, at_least=0)
+        if copies:
+            self._control_ = self._controlled(samples, copies)
+
+    def _controlled(self, samples: Samples, copies: int) -> list[list[float]]:
+        """What permuted copies of the columns get of the importances, in a fit like this one to the columns and one copy of all."""
+        order, d = np.random.RandomState(self.seed_ % 2**32), self.n_features_in_
+        groups = [
+            *self._indicator_groups,
+            *([k + len(self.agop_) for k in own] for own in self._indicator_groups),
+        ]
+        sources = self._encoding.sources
+        found = []
+        for _ in range(copies):
+            rows = torch.from_numpy(order.permutation(len(samples))).to(samples.X.device)
+            twin = clone(self).set_params(
+                importance_control=0, n_iter=self.best_iteration_, validation=None, warm_start=False
+            )
+            if isinstance(self.bandwidth, list | tuple | np.ndarray):
+                twin.bandwidth = self.bandwidth_
+            twin.seed_ = self.seed_
+            beside = replace(samples, X=torch.cat([samples.X, samples.X[rows]], 1))
+            twin._fit_samples(beside, None, None, None)
+            both = np.concatenate([sources, sources + d])
+            found.append(column_importances(twin.predictor_agop_, both, groups, 2 * d)[d:].tolist())
+        return found
+
+    @property
+    def importance_control_(self) -> Float[np.ndarray, "k d"]:
+        """The importances of permuted copies (k of them) of each column: what is not above them may be noise."""
+        check_is_fitted(self)
+        if "_control_" not in vars(self):
+            raise AttributeError("importance_control_ is there with importance_control=1 or more.")
+        return np.array(self._control_)
 
     def _tell_that_nothing_was_learned(self) -> None:
         """Warn that validation chose the fit with the identity as metric, and whether only because it is the simpler of equals."""
@@ -197,7 +240,9 @@ class _RFM(TableEstimator):
 
     def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
-        _checks.real("ridge", self.ridge, at_least=0)
+        ridge = _checks.real("ridge", self.ridge, at_least=0)
+        if self.learning_ridge is not None and n_iter:
+            ridge = min(ridge, _checks.real("learning_ridge", self.learning_ridge, at_least=0))
         _checks.real("power", self.power, above=0)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
@@ -206,7 +251,12 @@ class _RFM(TableEstimator):
         n, d, c = *samples.X.shape, samples.Y.shape[1]
         needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
         memory = parse_memory("max_memory", self.max_memory)
-        return n_iter, Solver.of(self).chosen(needs, n, float(self.ridge), memory, samples.X.device)
+        return n_iter, Solver.of(self).chosen(needs, n, ridge, memory, samples.X.device)
+
+    @property
+    def _ridge_of_learning(self) -> float:
+        """The ridge of the fits that M is learned from."""
+        return float(self.ridge if self.learning_ridge is None else self.learning_ridge)
 
     def _check_metric(self, kernel: Kernel, n_iter: int) -> None:
         """Whether this kernel can have a metric learned, and of this kind."""
@@ -228,24 +278,27 @@ class _RFM(TableEstimator):
         X = X @ coordinates if chain.iteration else X
         kernel = self._kernel_of(chain, X, samples.weight)
         learns = chain.iteration < int(self.n_iter)
-        fit = fit_kernel_machine(
+        solve = partial(
+            fit_kernel_machine,
             kernel,
             X,
             samples.Y,
-            float(self.ridge),
             cells=samples.cells,
             sample_weight=samples.weight,
             precision=self.precision,
-            with_agop=learns,
             center_gradients=bool(self.center_gradients),
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
             solver=solver,
             initial=chain.coefficients,
-            on_step=tell,
         )
+        ridge, learning = float(self.ridge), self._ridge_of_learning
+        teacher = solve(learning, with_agop=True, on_step=tell) if learns else None
+        apart = teacher is None or (validation is not None and learning != ridge)
+        fit = solve(ridge, with_agop=False, on_step=tell) if apart else teacher
+        assert fit is not None
         entry: dict[str, Any] = {"candidate": place, "iteration": chain.iteration}
-        entry["bandwidth"] = getattr(kernel, "bandwidth", None)
+        entry["bandwidth"], entry["ridge"] = getattr(kernel, "bandwidth", None), ridge if apart else learning
         entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
         learned = {
             "machine_": fit.machine,
@@ -261,7 +314,10 @@ class _RFM(TableEstimator):
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
-        matrix = self._next_matrix(fit, coordinates, chain.matrix) if learns else chain.matrix
+        matrix = self._next_matrix(teacher, coordinates, chain.matrix) if teacher else chain.matrix
+        if teacher is not None and apart:
+            entry |= {name: teacher.report[name] for name in ("agop_route", "cancellation")}
+            entry["notes"] = [*fit.report["notes"], *teacher.report["notes"]]
         entry["seconds"] = time.perf_counter() - start
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
@@ -334,6 +390,13 @@ class _RFM(TableEstimator):
         return self._scale_of_targets().restored(values)
 
     @property
+    def _map(self) -> Float[Tensor, "p r"]:
+        """From encoded columns to the coordinates of the machine."""
+        if self.best_iteration_:
+            return self.coordinates_
+        return torch.eye(len(self.agop_), dtype=self.agop_.dtype, device=self.agop_.device)
+
+    @property
     def predictor_agop_(self) -> Float[Tensor, "p p"]:
         """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
 
@@ -343,10 +406,8 @@ class _RFM(TableEstimator):
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
         if known is None or known[0] is not self.machine_:
-            identity = torch.eye(len(self.agop_), dtype=self.agop_.dtype, device=self.agop_.device)
-            coordinates = self.coordinates_ if self.best_iteration_ else identity
             computed = self.best_iteration_ > 0
-            matrix = machine_agop(self.machine_, coordinates, self._weight_, computed=computed)
+            matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
             known = self._own_agop = (self.machine_, matrix)
         return known[1]
 
@@ -375,6 +436,9 @@ _PARAMETERS = r"""
         Whether "median" is taken once, before M is learned, or anew in each fit, from the points as the metric then has them.
     ridge : float
         :math:`\mu \ge 0`, added to the diagonal of K as it is (not times n): weights s·w are the same as a ridge μ/s.
+    learning_ridge : float or None
+        The ridge of the fits that M is learned from, where it is not that of the fit that predicts (None). Without validation the fits
+        before the last have this ridge; with validation each iteration is fitted with both.
     n_iter : int
         How often M is learned; 0 is kernel ridge regression.
     diagonal : bool
@@ -410,6 +474,9 @@ _PARAMETERS += r"""
     scoring : str, callable or None
         What validation goes by: the name of a scorer of scikit-learn ("neg_log_loss", "roc_auc", "neg_mean_absolute_error"), a callable
         (estimator, X, y), or None: accuracy or :math:`R^2`. Larger is better. The scorer gets an estimator whose predictions are given.
+    importance_control : int
+        How often the fit is repeated beside a copy of the columns whose rows are permuted, for `importance_control_`: such a copy has no
+        part in the target, so what it gets of the importances is what noise gets. Each repetition costs a fit to twice as many columns.
     warm_start : bool
         A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
     random_state : int, RandomState, torch.Generator or None
@@ -429,6 +496,8 @@ _PARAMETERS += r"""
         The AGOP of the function that predicts, over the same columns, not rescaled, in float64; formed when it is first asked for.
     feature_importances_ : array (d,)
         Shares of its trace by column of X, with sum 1: in standardised coordinates, categories as one column.
+    importance_control_ : array (importance_control, d)
+        What permuted copies of the columns get of the importances, beside the columns themselves (the shares of both sum to 1).
     encoded_feature_names_ : list of str
         Names of the p encoded columns: numbers, "age is missing", "city=Rome".
     categories_ : list of (list or None), or None
@@ -502,6 +571,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         bandwidth_factor: Any = 4.0,
         bandwidth_at: Any = "start",
         ridge: Any = 0.1,
+        learning_ridge: Any = None,
         n_iter: Any = 2,
         diagonal: Any = False,
         power: Any = 0.25,
@@ -518,6 +588,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         max_memory: Any = None,
         validation: Any = None,
         scoring: Any = None,
+        importance_control: Any = 0,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -531,6 +602,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             bandwidth_factor=bandwidth_factor,
             bandwidth_at=bandwidth_at,
             ridge=ridge,
+            learning_ridge=learning_ridge,
             n_iter=n_iter,
             diagonal=diagonal,
             power=power,
@@ -547,6 +619,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             max_memory=max_memory,
             validation=validation,
             scoring=scoring,
+            importance_control=importance_control,
             warm_start=warm_start,
             verbose=verbose,
             device=device,

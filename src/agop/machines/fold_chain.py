@@ -1,0 +1,156 @@
+r"""One recursion of an RFM on some rows, judged on others: of every iteration the values of many ridges at the held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agop.kernels import named
+from agop.kernels.agop import kernel_agop
+from agop.kernels.distance import matrix_dtype, working_dtype
+from agop.kernels.gram import fill_kernel_matrix
+from agop.machines.chain import Chain
+from agop.machines.kernel_ridge import KernelMachine, MachineFit, worthwhile
+from agop.machines.samples import Samples
+
+if TYPE_CHECKING:
+    from agop.machines.rfm import _RFM
+
+Judge = Callable[[Float[Tensor, "m c"]], float]
+"""A score of values at the held-out rows, larger is better."""
+
+Halt = Callable[[], bool]
+"""Whether to stop at the next opportunity."""
+
+PATIENCE = 2
+"""Iterations without a better score after which a recursion ends."""
+
+
+@dataclass
+class Stage:
+    """One iteration: the ridges that were tried, the values of each at the held-out rows (r, m, c), and their scores if it was judged."""
+
+    ridges: tuple[float, ...]
+    values: Float[Tensor, "r m c"]
+    scores: list[float] = field(default_factory=list)
+
+
+def follow(
+    model: _RFM,
+    fit: Samples,
+    held: Samples,
+    dtype: torch.dtype,
+    plan: list[tuple[float, ...]],
+    *,
+    judge: Judge | None,
+    halt: Halt,
+) -> list[Stage]:
+    r"""The recursion of `model` on the rows of `fit`, up to a Cholesky factorisation a ridge.
+
+    Parameters
+    ----------
+    model
+        An unfitted estimator with the parameters of the recursion, `learning_ridge` among them.
+    fit, held
+        Samples as they came.
+    plan
+        The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there
+        may be; later ones try the best ridge and its neighbours, and the recursion ends after two iterations without a better score.
+    judge, halt
+        Score of values at `held`; whether time is up.
+
+    Returns
+    -------
+    list of Stage
+        As far as it came. A ridge whose system is singular has values NaN.
+    """
+    samples, at = model._prepared(fit, held, dtype)
+    assert at is not None
+    kernel = named.make_kernel(
+        model.kernel, model.bandwidth, samples.X, samples.weight, factor=model.bandwidth_factor
+    )
+    model._check_metric(kernel, len(plan) - 1)
+    moves = (
+        model.bandwidth_at == "each" and isinstance(model.kernel, str) and isinstance(model.bandwidth, str)
+    )
+    d = samples.X.shape[1]
+    chain = Chain(kernel, torch.eye(d, dtype=samples.X.dtype, device=samples.X.device), moves=moves)
+    stages: list[Stage] = []
+    grid, best, since = plan[0], -float("inf"), 0
+    for iteration in range(len(plan)):
+        if halt():
+            break
+        ridges = plan[iteration] if judge is None or not iteration else _near(grid, stages)
+        learns = iteration + 1 < len(plan)
+        values, matrix = _step(model, chain, samples, at, ridges, learns=learns)
+        stage = Stage(ridges, values)
+        stages.append(stage)
+        if judge is not None:
+            stage.scores = [
+                judge(one) if bool(torch.isfinite(one).all()) else -float("inf") for one in values
+            ]
+            top = max(stage.scores)
+            since = 0 if top > best else since + 1
+            best = max(best, top)
+        if matrix is None or since >= PATIENCE:
+            break
+        chain = Chain(chain.kernel, matrix, iteration + 1, moves=moves)
+    return stages
+
+
+def _near(grid: tuple[float, ...], stages: list[Stage]) -> tuple[float, ...]:
+    """The best ridge of the last stage, with its neighbours in the grid."""
+    last = stages[-1]
+    centre = grid.index(last.ridges[max(range(len(last.ridges)), key=last.scores.__getitem__)])
+    return grid[max(0, centre - 1) : centre + 2]
+
+
+def _step(
+    model: _RFM, chain: Chain, samples: Samples, held: Samples, ridges: tuple[float, ...], *, learns: bool
+) -> tuple[Float[Tensor, "r m c"], Float[Tensor, "d d"] | None]:
+    """Values of all ridges with the metric of `chain`, and the next matrix (None: there is none)."""
+    coordinates, _ = model._coordinates(chain, samples)
+    X, Z = samples.X, held.X
+    if chain.iteration:
+        X, Z = X @ coordinates, Z @ coordinates
+    kernel = model._kernel_of(chain, X, samples.weight)
+    n, precision = len(X), model.precision
+    points = kernel.points(X, dtype=working_dtype(X.dtype, precision), computed=chain.iteration > 0)
+    K = X.new_empty(n, n, dtype=matrix_dtype(X.dtype, precision, n))
+    W = torch.empty_like(K) if learns else None
+    fill_kernel_matrix(kernel, points, values=K, weights=W)
+    beside = kernel.block(points.beside(Z), slice(None), points, K.dtype, weight=False)[0]
+    assert beside is not None
+    Y, diagonal = samples.Y.to(K.dtype), K.diagonal().clone()
+    weight = torch.ones_like(diagonal) if samples.weight is None else samples.weight.to(K.dtype)
+    teacher = model._ridge_of_learning
+    solutions: dict[float, Tensor] = {}
+    for ridge in dict.fromkeys((*ridges, teacher) if learns else ridges):
+        K.diagonal().copy_(diagonal + (ridge / weight).clamp_max(1e300))
+        factor, info = torch.linalg.cholesky_ex(K)
+        singular = bool(info) or not bool((factor.diagonal() > 0).all())
+        solutions[ridge] = torch.full_like(Y, torch.nan) if singular else torch.cholesky_solve(Y, factor)
+    values = torch.stack([samples.restored(beside @ solutions[ridge]) for ridge in ridges])
+    if not learns or not bool(torch.isfinite(solutions[teacher]).all()):
+        return values, None
+    assert W is not None
+    A = solutions[teacher]
+    unit = 2.0 ** math.frexp(float(A.abs().max()) or 1.0)[1]
+    summed = kernel_agop(
+        kernel,
+        points,
+        A / unit,
+        cells=worthwhile(samples.cells, n, A.shape[1]),
+        sample_weight=samples.weight,
+        center=bool(model.center_gradients),
+        weights=W,
+    ).matrix
+    machine = MachineFit(KernelMachine(kernel, X, A, precision), A, summed * unit**2, {"notes": []})
+    matrix = model._next_matrix(machine, coordinates, chain.matrix)
+    return values, matrix if bool(torch.isfinite(matrix).all()) else None

@@ -1,0 +1,188 @@
+"""A race of recursions: judged on one fold first, and the best of them on all folds; what was measured stays when it is stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from torch import Tensor
+
+from agop.machines.fold_chain import Judge, Stage, follow
+from agop.machines.samples import Samples
+
+KEPT = 3
+"""One in so many goes on from each round of a race to the next."""
+
+BATCH = 8
+
+
+@dataclass
+class Trial:
+    """A recursion in the race: its parameters, and what was measured of it.
+
+    `heats` are its stages on subsamples or single folds that were only used to decide whether it goes on; `folds` those on whole folds, by
+    number. `scores` are the best of each round it was in.
+    """
+
+    number: int
+    params: dict[str, Any]
+    folds: dict[int, list[Stage]] = field(default_factory=dict)
+    scores: list[float] = field(default_factory=list)
+    plan: list[tuple[float, ...]] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str | None = None
+
+    def finished(self, folds: int) -> int:
+        """Iterations that all folds have."""
+        return min(len(self.folds.get(k, ())) for k in range(folds))
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """Rows to fit on and rows to judge on, and which fold this is of all rows (None: of a subsample)."""
+
+    fit: Tensor
+    held: Tensor
+    fold: int | None
+
+
+@dataclass(eq=False)
+class Race:
+    """Runs trials in rounds of heats: every trial the first round, one in three the next, and so on.
+
+    Parameters
+    ----------
+    samples
+        All rows that are searched with, as they came.
+    rounds
+        The heats of each round.
+    model
+        Makes an unfitted estimator from the parameters of a recursion.
+    judge
+        Scores values of a heat.
+    plan
+        Ridges of iteration 0, once for each iteration there may be.
+    deadline
+        On the clock of `time.monotonic`; infinite without a limit.
+    n_jobs
+        As joblib's.
+    tell
+        Hears how many recursions have begun or gone on.
+    """
+
+    samples: Samples
+    rounds: list[list[Heat]]
+    model: Callable[[dict[str, Any]], Any]
+    judge: Callable[[Heat], Judge]
+    dtype: torch.dtype
+    plan: list[tuple[float, ...]]
+    deadline: float = float("inf")
+    n_jobs: int | None = None
+    tell: Callable[[int, str], None] = lambda count, text: None
+    trials: list[Trial] = field(default_factory=list)
+    interrupted: bool = False
+    _parts: dict[int, tuple[Samples, Samples]] = field(default_factory=dict)
+
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self.deadline
+
+    def run(self, draws: Iterator[dict[str, Any]], count: int | None) -> None:
+        """Race `count` recursions, or as many as there is time for; Ctrl-C ends the race, and what was measured stays."""
+        try:
+            while not self.late() and (count is None or len(self.trials) < count):
+                size = BATCH if count is None else min(BATCH, count - len(self.trials))
+                batch = [
+                    Trial(len(self.trials) + place, params)
+                    for place, params in enumerate(params for _, params in zip(range(size), draws))
+                ]
+                if not batch:
+                    break
+                self.trials += batch
+                for place in range(len(self.rounds)):
+                    if place:
+                        batch = self._promoted(place)
+                    self._round(place, batch)
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def _promoted(self, place: int) -> list[Trial]:
+        """Trials among the best third of all that were in the round before, and not yet in this one."""
+        there = [trial for trial in self.trials if len(trial.scores) >= place]
+        there.sort(key=lambda trial: -trial.scores[place - 1])
+        chosen = there[: max(1, -(-len(there) // KEPT))]
+        return [trial for trial in chosen if len(trial.scores) == place and np.isfinite(trial.scores[-1])]
+
+    def _round(self, place: int, batch: list[Trial]) -> None:
+        """One round: heat by heat and trial by trial, in parallel."""
+        heats = self.rounds[place]
+        work = [(trial, heat) for trial in batch for heat in heats]
+
+        def one(trial: Trial, heat: Heat) -> tuple[Trial, float]:
+            return trial, self._heat(trial, heat, opens=heat.fold in (None, 0))
+
+        found: dict[int, list[float]] = {}
+        for trial, score in parallel(one, work, self.n_jobs):
+            found.setdefault(trial.number, []).append(score)
+            self.tell(1, f"recursion {trial.number + 1}, round {place + 1} of {len(self.rounds)}")
+        for trial in batch:
+            own = found.get(trial.number, [])
+            if len(own) == len(heats):
+                trial.scores.append(float(np.mean(own)))
+
+    def _heat(self, trial: Trial, heat: Heat, *, opens: bool) -> float:
+        """The best score of a trial in one heat."""
+        start = time.perf_counter()
+        key = id(heat)
+        if key not in self._parts:
+            self._parts[key] = self.samples.take(heat.fit), self.samples.take(heat.held)
+        fit, held = self._parts[key]
+        judge = self.judge(heat)
+        try:
+            stages = follow(
+                self.model(trial.params),
+                fit,
+                held,
+                self.dtype,
+                self.plan if opens else trial.plan,
+                judge=judge if opens else None,
+                halt=self.late,
+            )
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            trial.error = str(error)
+            return -float("inf")
+        finally:
+            trial.seconds += time.perf_counter() - start
+        if heat.fold is not None:
+            trial.folds[heat.fold] = stages
+        if opens:
+            trial.plan = [stage.ridges for stage in stages]
+            scores = [score for stage in stages for score in stage.scores]
+        else:
+            scores = [judge(values) for stage in stages for values in stage.values]
+        return max((score for score in scores if score == score), default=-float("inf"))
+
+
+def parallel(one: Callable[..., Any], work: list[tuple[Any, ...]], n_jobs: int | None) -> Iterator[Any]:
+    """Results as they come; threads, because almost all of the time is spent in torch."""
+    jobs = min(joblib.effective_n_jobs(n_jobs), len(work))
+    if jobs <= 1:
+        yield from (one(*arguments) for arguments in work)
+        return
+    before = torch.get_num_threads()
+    share = max(1, before // jobs)
+
+    def limited(*arguments: Any) -> Any:
+        torch.set_num_threads(share)  # each thread has a number of its own, for products and factorisations
+        return one(*arguments)
+
+    try:
+        threads = joblib.Parallel(jobs, require="sharedmem", return_as="generator_unordered")
+        yield from threads(joblib.delayed(limited)(*arguments) for arguments in work)
+    finally:
+        torch.set_num_threads(before)
