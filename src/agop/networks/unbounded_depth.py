@@ -76,7 +76,7 @@ class UnboundedDepthNet(nn.Module):
     -----
     Called on samples (n, d) it gives :math:`\log \sum_l q(l)\, \mathrm{softmax}(o_l)`, (n, C): logits of the mixture over depths.
     `agop.profile(net, X, y)` measures every layer that there is with the layer's own head. `state_dict` holds all layers ever made, and
-    `load_state_dict` makes those that it needs.
+    `load_state_dict` makes or drops layers so that these are there.
 
     Examples
     --------
@@ -180,7 +180,9 @@ class UnboundedDepthNet(nn.Module):
             )  # fmt: skip
 
     def load_state_dict(self, state_dict: Any, *arguments: Any, **options: Any) -> Any:
-        self._grown(sum(name.startswith("hidden.") and name.endswith(".weight") for name in state_dict))
+        count = sum(name.startswith("hidden.") and name.endswith(".weight") for name in state_dict)
+        self._grown(count)
+        del self.hidden[count:], self.heads[count + 1 :]
         return super().load_state_dict(state_dict, *arguments, **options)
 
     def _bound(self, outputs: list[Tensor], y: Int[Tensor, " n"], n_total: int) -> Float[Tensor, ""]:
