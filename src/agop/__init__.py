@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     # networks on tensors
     from agop.networks.rank_r import RankR
     from agop.networks.rank_r_classifier import RankRClassifier
+    from agop.networks.unbounded_depth import UnboundedDepthNet
 
     # several processes
     from agop.launch import launched
@@ -113,6 +114,7 @@ _NAMES = {
     ),
     "networks.rank_r": "RankR",
     "networks.rank_r_classifier": "RankRClassifier",
+    "networks.unbounded_depth": "UnboundedDepthNet",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",

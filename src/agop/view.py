@@ -29,6 +29,8 @@ class LayerView:
         Deep RFM: `M`. Network: `WᵀW`, the NFM.
     agop : (d, d) or None
         Deep RFM: AGOP of the layer's kernel machine, which is `M`. Network: AGOP with respect to `h` as this layer reads it.
+    readout : (C, k) and (C,), or None
+        Weight and bias of a classifier of the layer's own that reads `output`, where a subject has one (and says `reads_out = True`).
 
     Notes
     -----
@@ -41,6 +43,7 @@ class LayerView:
     output: Float[Tensor, "n k"]
     feature_matrix: Float[Tensor, "d d"] | None = None
     agop: Float[Tensor, "d d"] | None = None
+    readout: tuple[Float[Tensor, "c k"], Float[Tensor, " c"]] | None = None
 
     def stages(self) -> dict[str, Float[Tensor, "n _"]]:
         """The stages that exist, in data-flow order."""

@@ -21,6 +21,7 @@ DATA: Registry[Source] = Registry(
         "nlgp-gaussian": "agop.datasets.nlgp:NLGP_GAUSSIAN",
         "boolean": "agop.datasets.boolean:BOOLEAN",
         "tree-field": "agop.datasets.tree_fields:TREE_FIELD",
+        "spiral": "agop.datasets.spiral:SPIRAL",
         "stars": "agop.datasets.stars:STARS",
         "digits-in-noise": "agop.datasets.in_noise:DIGITS_IN_NOISE",
         "mnist-in-noise": "agop.datasets.in_noise:MNIST_IN_NOISE",

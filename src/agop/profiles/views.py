@@ -56,12 +56,17 @@ class Views:
     """
 
     kind = "views"
-    offers = frozenset(
-        {"moments", "scatter", "rows", "labels", "feature_matrix", "agop", "function", "inputs"}
-    )
 
     def __init__(self, subject: Any) -> None:
         self.subject = subject
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What views have; classifiers of the layers where the subject says that there are some."""
+        own = {"weight", "bias", "decisions"} if getattr(self.subject, "reads_out", False) else set()
+        return frozenset(
+            {"moments", "scatter", "rows", "labels", "feature_matrix", "agop", "function", "inputs", *own}
+        )
 
     @property
     def name(self) -> str:
@@ -174,10 +179,27 @@ class _Reading:
             if kind in kinds | {"feature_matrix"} and value is not None
         }
         stages = tuple(
-            Evidence(name=stage, level="stage", number=number, given=self._stage(stage, rows))
+            Evidence(
+                name=stage,
+                level="stage",
+                number=number,
+                given=self._stage(stage, rows) | self._read_out(view, stage, kinds),
+            )
             for stage, rows in view.stages().items()
         )
         return Evidence(name=view.name, level="layer", number=number, given=given, parts=stages)
+
+    def _read_out(self, view: LayerView, stage: str, kinds: set[str]) -> dict[Need, Any]:
+        """The layer's own classifier, and what it decides of the rows of the sample."""
+        if stage != "output" or view.readout is None:
+            return {}
+        weight, bias = view.readout
+        given: dict[Need, Any] = {Need("weight"): weight, Need("bias"): bias}
+        if "decisions" in kinds:
+            n = len(view.output) if self._labels is None else len(self._labels)
+            rows = self._sampled(_checks.floating("features", view.output), self.numbers(n))
+            given[Need("decisions")] = (rows @ weight.mT + bias).argmax(1)
+        return given
 
     def _stage(self, stage: str, rows: Tensor) -> dict[Need, Any]:
         wanted, given = Wanted.of(self._needs, stage), dict[Need, Any]()

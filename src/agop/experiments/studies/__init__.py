@@ -22,6 +22,7 @@ STUDIES: Registry[Study] = Registry(
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "makantasis2021": "agop.experiments.studies.makantasis2021:STUDY",
         "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
+        "nazaret2022": "agop.experiments.studies.nazaret2022:STUDY",
     },
 )
 """Studies by name. Other packages add theirs through entry points of the group "agop.studies"."""
