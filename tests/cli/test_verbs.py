@@ -50,7 +50,7 @@ def one_sentence(capsys):
     return captured.err
 
 
-def test_a_run_is_announced_shown_and_written(file, tmp_path, capsys):
+def test_a_run_is_announced_shown_and_written(file, tmp_path, capsys, all_formats):
     assert code(deep_rfm(file, tmp_path / "run")) == 0
     out = capsys.readouterr().out
     assert "memory: about" in out

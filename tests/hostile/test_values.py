@@ -10,7 +10,7 @@ import torch
 import agop
 from agop import L1, Gaussian, Laplace, Lpq, collapse
 from agop.integrations.torchmetrics import NeuralCollapse
-from agop.kernels import ReLUNNGP, ReLUNTK
+from agop.kernels import HierarchicalNNGP, HierarchicalNTK, ReLUNNGP, ReLUNTK
 from agop.theory import gram_collapse, kernel_learning
 from tests.hostile import table
 from tests.hostile.table import Subject, options, table_tests
@@ -65,6 +65,12 @@ def linear(**more):
     return agop.deep_linear_collapse(options.pop("counts"), **options)
 
 
+def depths(**more):
+    return agop.UnboundedDepthNet(
+        **{"n_features": 2, "n_classes": 2, "width": 3} | more
+    ).depth_probabilities()
+
+
 SUBJECTS = [
     Subject("Laplace", "bandwidth", lambda v: Laplace(v)(POINTS), 1.0, REAL),
     Subject("Laplace", "exponent", lambda v: Laplace(1.0, v)(POINTS), 1.0, REAL | options(2, 2.1)),
@@ -75,6 +81,15 @@ SUBJECTS = [
     Subject("Gaussian", "bandwidth", lambda v: Gaussian(v)(POINTS), 1.0, REAL),
     Subject("ReLUNNGP", "depth", lambda v: ReLUNNGP(v)(POINTS), 1, options(0, -1, 1.5, "x", None, True)),
     Subject("ReLUNTK", "depth", lambda v: ReLUNTK(v)(POINTS), 1, options(0, -1, 1.5, "x", None, True)),
+    Subject("HierarchicalNTK", "filters", lambda v: HierarchicalNTK(v)(POINTS), (1,), options((), (0,), (-1,), [2, 7], None)),
+    Subject("HierarchicalNNGP", "filters", lambda v: HierarchicalNNGP(v)(POINTS), (1,), options((), (0,), [2, 7], None)),
+    Subject("UnboundedDepthNet", "n_features", lambda v: depths(n_features=v), 2, options(0, -1, 1.5, "x", None, True)),
+    Subject("UnboundedDepthNet", "n_classes", lambda v: depths(n_classes=v), 2, options(0, 1, 1.5, "x", None, True)),
+    Subject("UnboundedDepthNet", "width", lambda v: depths(width=v), 2, options(0, -1, 1.5, "x", None, True)),
+    Subject("UnboundedDepthNet", "nu", lambda v: depths(nu=v), 1.0, REAL | options(1e-300, 1e6)),
+    Subject("UnboundedDepthNet", "alpha", lambda v: depths(alpha=v), 0.5, REAL),
+    Subject("UnboundedDepthNet", "tau", lambda v: depths(tau=v), 1.0, REAL),
+    Subject("UnboundedDepthNet", "seed", lambda v: depths(seed=v), 0, options(-1, 1.5, "x", None, True, 2**70)),
     Subject("nc1", "definition", lambda v: agop.nc1(M, v), "trace", options("magic", None, 3)),
     Subject("nc2", "target", lambda v: agop.nc2(M, v), "etf", options("magic", None, torch.eye(2), torch.full((3, 3), float("nan")))),
     Subject("nc1", "weighting", lambda v: agop.nc1(M, weighting=v), "class", options("magic", None)),
@@ -86,7 +101,7 @@ SUBJECTS = [
     Subject("gram_nc2", "G", lambda v: gram_collapse.gram_nc2(v, LABELS), GRAM),
     Subject("gram_nc2", "labels", lambda v: gram_collapse.gram_nc2(GRAM, v), LABELS, LABEL_CASES),
     Subject("deep_linear_collapse", "counts", lambda v: linear(counts=v).weight_gram, [4, 2], COUNTS),
-    Subject("deep_linear_collapse", "n_layers", lambda v: linear(n_layers=v).weight_gram, 2, options(0, -1, 1.5, "x", None, True, 10**4)),
+    Subject("deep_linear_collapse", "n_layers", lambda v: linear(n_layers=v).weight_gram, 2, options(0, -1, 1.5, "x", None, True, 300)),
     Subject("deep_linear_collapse", "weight_decay", lambda v: linear(weight_decay=v).weight_gram, 1e-3, DECAYS),
     Subject("deep_linear_collapse", "feature_decay", lambda v: linear(feature_decay=v).weight_gram, 1e-3, DECAYS),
     Subject("deep_linear_collapse", "width", lambda v: linear(width=v).weight_gram, 2, options(0, -1, 1.5, "x", True, 10**9)),

@@ -21,14 +21,18 @@ from tests.tolerances import relative_error
 
 CG = Solver(name="cg")
 # two ways to the same fit agree to the solver's tolerance; scikit-learn compares to 1e-7
-FEW = [
-    agop.RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-12, random_state=0),
-    agop.DeepRFMClassifier(n_layers=2, width=32, solver="cg", tolerance=1e-12, random_state=0),
-]
+RFM = agop.RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-12, random_state=0)
+DEEP = agop.DeepRFMClassifier(n_layers=2, width=32, solver="cg", tolerance=1e-12, random_state=0)
 
 
-@parametrize_with_checks(FEW)
+@parametrize_with_checks([RFM])
 def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([DEEP])
+def test_scikit_learn_checks_of_deep_ones(estimator, check):
     check(estimator)
 
 

@@ -160,5 +160,3 @@ def test_bad_input_is_one_sentence():
     net = UnboundedDepthNet(2, 2)
     with pytest.raises(ValueError, match="lr: expected a training that converges"):
         next(train_unbounded_depth(net, x * float("nan"), y, epochs=1))
-    with pytest.raises(ValueError, match="y"):
-        next(train_unbounded_depth(net, x, y[:-1], epochs=1))

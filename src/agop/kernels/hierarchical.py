@@ -75,7 +75,7 @@ class _Hierarchical(Kernel):
     has_bandwidth: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.filters, int | str) or len(self.filters) == 0:
+        if not isinstance(self.filters, list | tuple) or len(self.filters) == 0:
             raise _checks.bad_value(
                 "filters", "numbers of inputs by layer, such as (2, 2)", f"{self.filters!r}"
             )
