@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,7 +19,7 @@ def environment() -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
+            versions[package] = installed(package)
     machine: dict[str, Any] = {
         "system": platform.system(),
         "architecture": platform.machine(),
@@ -28,3 +29,9 @@ def environment() -> dict[str, Any]:
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()
     return {"versions": versions, "machine": machine}
+
+
+@cache
+def installed(package: str) -> str:
+    """The installed version of a package; asked for once, since it is read from a file."""
+    return version(package)

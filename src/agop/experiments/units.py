@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +150,7 @@ class Unit:
     @property
     def id(self) -> str:
         """The content hash of everything that decides the numbers, the version of agop among it."""
+        from agop.experiments.environment import installed
         from agop.experiments.rundir import identity
 
         decisive = {
@@ -158,7 +158,7 @@ class Unit:
             "seed": self.seed,
             "n_train": self.data.n_train if isinstance(self.data, DataSource) else self.n,
             "options": dict(self.options),
-            "version": version("agop"),
+            "version": installed("agop"),
         }
         return identity(f"{KIND}/{self.kind}", decisive, "" if self.data is None else self.data.fingerprint)
 

@@ -7,13 +7,12 @@ matrix product in that layout runs several times faster.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop._blocks import row_blocks
+from agop._threads import tile_threads
 from agop.kernels.base import Kernel
 from agop.kernels.distance import NEAR, Points
 from agop.ranks import ALONE, Ranks
@@ -85,11 +84,8 @@ class KernelOperator:
             return self.ranks.sum_(self._sum(turned, tiles)).mT
         # each thread its own tiles: passes over a tile are too short for all threads to meet after each
         parts = [Ranks(thread, threads).deal(tiles, _entries) for thread in range(threads)]
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                product = torch.stack(list(pool.map(self._sum, [turned] * threads, parts))).sum(0)
-        finally:  # torch hands the last number set in any thread to new ones
-            torch.set_num_threads(threads)
+        with tile_threads(V.device) as spread:
+            product = torch.stack(list(spread(self._sum, [turned] * threads, parts))).sum(0)
         return self.ranks.sum_(product).mT
 
     def _sum(self, turned: Float[Tensor, "c n"], tiles: list[tuple[slice, slice]]) -> Float[Tensor, "c n"]:

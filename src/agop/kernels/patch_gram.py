@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 from jaxtyping import Float
 from torch import Tensor
 
-from agop.kernels.patch_kernel import Metric, PatchKernel, Strips
+from agop._threads import tile_threads
+from agop.kernels.patch_kernel import Metric, PatchKernel, Strips, Tile, tiles
 from agop.kernels.patches import PatchGrid
 from agop.ranks import ALONE, Ranks
 
@@ -38,29 +40,34 @@ def fill_patch_matrix(
     mine = ranks.deal(pairs, lambda pair: _cost(blocks, pair)) if len(pairs) >= 4 * ranks.size else pairs
     whole = len(mine) == len(pairs)
     total = sum(_cost(blocks, pair) for pair in mine) * len(work) or 1.0
-    for rows in work:
-        current, lefts = -1, []
-        for first, second in mine:
-            if first != current:
-                lefts = kernel.block(images[blocks[first]], grid, metric, rows).split(strips.tile[0])
-                current = first
-            rights = kernel.block(images[blocks[second]], grid, metric, rows).split(strips.tile[1])
-            part, own, below = K[blocks[first]][:, blocks[second]], first == second, 0
-            for place, left in enumerate(lefts):
-                at, across = slice(below, below + len(left)), 0
-                for other, right in enumerate(rights):
-                    skipped = whole and not ranks.alone and (place + other) % ranks.size != ranks.rank
-                    if own and across >= at.stop:
-                        break
-                    if not skipped:
-                        part[at, across : across + len(right)] += kernel.values(left, right, grid)
-                    across += len(right)
-                below = at.stop
-                if on_share is not None:
-                    on_share(
-                        (done + _cost(blocks, (first, second)) * (below / len(part)) ** (1 + own)) / total
-                    )
-            done += _cost(blocks, (first, second))
+    with tile_threads(images.device) as spread:
+        for rows in work:
+            current, lefts = -1, []
+            for first, second in mine:
+                if first != current:
+                    lefts = tiles(kernel, images[blocks[first]], grid, metric, rows, strips.tile, spread)
+                    current = first
+                rights = lefts
+                if first != second:
+                    rights = tiles(kernel, images[blocks[second]], grid, metric, rows, strips.tile, spread)
+                part = K[blocks[first]][:, blocks[second]]
+                meeting = list(product(lefts, rights))
+                if first == second:
+                    meeting = [(left, right) for left, right in meeting if right[0].start < left[0].stop]
+                if whole and not ranks.alone:
+                    meeting = meeting[ranks.rank :: ranks.size]
+
+                def add(pair: tuple[Tile, Tile], part: Tensor = part) -> float:
+                    (at, left), (across, right) = pair
+                    part[at, across] += kernel.values(left, right, grid)
+                    return _size(at, across)
+
+                formed, entries = 0.0, sum(_size(left[0], right[0]) for left, right in meeting)
+                for size in spread(add, meeting):
+                    formed += size
+                    if on_share is not None:
+                        on_share((done + _cost(blocks, (first, second)) * formed / entries) / total)
+                done += _cost(blocks, (first, second))
     if not ranks.alone:
         K.tril_()
         ranks.sum_(K)
@@ -80,16 +87,26 @@ def cross_matrix_product(
     m, n = len(images), len(centers)
     summed = images.new_zeros(m, coefficients.shape[1])
     strips = Strips.of(kernel, grid, max(m, n), metric.rank(grid), budget=budget, device=images.device)
-    for rows in strips.strips():
-        for own in strips.blocks(m):
-            lefts = kernel.block(images[own], grid, metric, rows).split(strips.tile[0])
-            for theirs in strips.blocks(n):
-                rights = kernel.block(centers[theirs], grid, metric, rows).split(strips.tile[1])
-                weights = coefficients[theirs].split(strips.tile[1])
-                for part, left in zip(summed[own].split(strips.tile[0]), lefts, strict=True):
-                    for right, A in zip(rights, weights, strict=True):
-                        part += kernel.values(left, right, grid) @ A
+    with tile_threads(images.device) as spread:
+        for rows in strips.strips():
+            for own in strips.blocks(m):
+                lefts = tiles(kernel, images[own], grid, metric, rows, strips.tile, spread)
+                part = summed[own]
+                for theirs in strips.blocks(n):
+                    rights = tiles(kernel, centers[theirs], grid, metric, rows, strips.tile, spread)
+                    A = coefficients[theirs]
+
+                    def form(pair: tuple[Tile, Tile], A: Tensor = A) -> tuple[slice, Tensor]:
+                        (at, left), (across, right) = pair
+                        return at, kernel.values(left, right, grid) @ A[across]
+
+                    for at, values in spread(form, product(lefts, rights)):
+                        part[at] += values
     return summed
+
+
+def _size(at: slice, across: slice) -> float:
+    return float((at.stop - at.start) * (across.stop - across.start))
 
 
 def _cost(blocks: list[slice], pair: tuple[int, int]) -> float:

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop._blocks import row_blocks
+from agop._threads import TileMap
 from agop.kernels.patches import PatchGrid
 
 
@@ -40,17 +41,6 @@ class PatchBlock:
 
     def __len__(self) -> int:
         return self.patches.shape[1]
-
-    def take(self, rows: slice) -> PatchBlock:
-        """Some of the images, in memory of their own: a product over positions would jump through that of all."""
-        parts = tuple(
-            {name: value[:, rows].contiguous() for name, value in part.items()} for part in self.parts
-        )
-        return PatchBlock(self.patches[:, rows].contiguous(), parts)
-
-    def split(self, size: int) -> list[PatchBlock]:
-        """The images in tiles of `size`."""
-        return [self.take(rows) for rows in tiles(len(self), size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +126,13 @@ class Strips:
     images
         Images in a block that is made ready at once.
     tile
-        Images on the left and on the right in a tile of pairs.
+        Images on either side in a tile of pairs.
     """
 
     grid: PatchGrid
     rows: int
     images: int
-    tile: tuple[int, int]
+    tile: int
 
     @classmethod
     def of(
@@ -153,12 +143,11 @@ class Strips:
         rank: int,
         *,
         budget: int,
-        per_position: int = 0,
         device: torch.device,
     ) -> Strips:
-        """Strips and blocks of at most `budget` bytes; `per_position` are bytes an image and position that are held besides."""
+        """Strips and blocks of at most `budget` bytes."""
         height, width = grid.sides()[0]
-        entry = (rank + 1) * 8 + rank * 8 + per_position + 24 * kernel.depth * (grid.patch_size**2 + 4)
+        entry = (rank + 1) * 8 + rank * 8 + 24 * kernel.depth * (grid.patch_size**2 + 4)
         rows = height
         if not kernel.couples_positions:
             rows = max(1, min(height, budget // (entry * n * width)))
@@ -166,8 +155,7 @@ class Strips:
         entries = ENTRIES.get(device.type, ENTRIES["cuda"])
         pairs = entries // (rows * width)
         # products of many small matrices are fast at multiples of eight
-        left = max(8, int(pairs**0.5) // 8 * 8)
-        return cls(grid, rows, images, (left, max(8, pairs // left // 8 * 8)))
+        return cls(grid, rows, images, max(8, int(pairs**0.5) // 8 * 8))
 
     def strips(self) -> Iterator[slice]:
         """Rows of positions."""
@@ -178,10 +166,24 @@ class Strips:
         return list(row_blocks(n, self.images))
 
 
-def tiles(n: int, size: int) -> list[slice]:
-    """Tiles of `size` images, the last one of what is left."""
-    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+Tile = tuple[slice, PatchBlock]
+"""Which of some images, made ready."""
 
 
-ENTRIES = {"cpu": 2**18, "cuda": 2**24}
+def tiles(
+    kernel: PatchKernel,
+    images: Float[Tensor, "m pixels"],
+    grid: PatchGrid,
+    metric: Metric,
+    rows: slice,
+    size: int,
+    spread: TileMap,
+) -> list[Tile]:
+    """Images made ready in tiles of `size`, the last one of what is left; each in memory of its own, which products run through."""
+    places = [slice(start, min(len(images), start + size)) for start in range(0, len(images), size)]
+    blocks = spread(lambda place: kernel.block(images[place], grid, metric, rows), places)
+    return list(zip(places, blocks, strict=True))
+
+
+ENTRIES = {"cpu": 2**19, "cuda": 2**24}
 """Pairs times positions of a tile: on a CPU its arrays stay in the cache."""

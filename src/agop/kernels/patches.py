@@ -129,9 +129,17 @@ class PatchGrid:
         count = values.shape[axis]
         shape = list(values.shape)
         shape[axis] = length
-        spread = values.new_zeros(shape)
-        for offset in range(self.patch_size):
-            outputs, inputs = _overlap(offset - before, count, length, self.stride)
+        parts = [_overlap(offset - before, count, length, self.stride) for offset in range(self.patch_size)]
+        first_out, first_in = parts[0]
+        if self.stride == 1:  # what the first offset reaches is written, with no pass to clear memory
+            spread = values.new_empty(shape)
+            spread[_at(axis, first_in)] = values[_at(axis, first_out)]
+            spread[_at(axis, slice(0, first_in.start))] = 0
+            spread[_at(axis, slice(first_in.stop, length))] = 0
+        else:
+            spread = values.new_zeros(shape)
+            spread[_at(axis, first_in)] = values[_at(axis, first_out)]
+        for outputs, inputs in parts[1:]:
             spread[_at(axis, inputs)] += values[_at(axis, outputs)]
         return spread
 
