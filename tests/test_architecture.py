@@ -39,6 +39,7 @@ ORDER = [
     "profiles",
     "theory",
     "datasets",
+    "tables",
     "experiments",
     "integrations",
     "report",

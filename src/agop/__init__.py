@@ -67,6 +67,9 @@ if TYPE_CHECKING:
         estimate_memory,
     )
 
+    # tables
+    from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
+
     # several processes
     from agop.launch import launched
 
@@ -102,6 +105,7 @@ _NAMES = {
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
         "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
     ),
+    "tables": "TableEncoder TableModel fit_table load read_table",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",
