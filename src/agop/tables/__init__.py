@@ -8,9 +8,9 @@ from agop._lazy import on_first_use
 
 if TYPE_CHECKING:
     from agop.tables.encoder import TableEncoder
+    from agop.tables.loading import load
     from agop.tables.model import TableModel, fit_table
     from agop.tables.reading import Table, read_table
-    from agop.tables.storing import load
 
 __all__ = ["Table", "TableEncoder", "TableModel", "fit_table", "load", "read_table"]
 
@@ -19,7 +19,7 @@ _HOMES = {
     "TableEncoder": "encoder",
     "TableModel": "model",
     "fit_table": "model",
-    "load": "storing",
+    "load": "loading",
     "read_table": "reading",
 }
 __getattr__ = on_first_use(__name__, _HOMES)

@@ -16,6 +16,7 @@ from agop.machines.rfm_cv import RFMClassifierCV, RFMRegressorCV
 from agop.tables.encoder import TableEncoder, _frame
 from agop.tables.kinds import no_such_column
 from agop.tables.reading import read_table
+from agop.tables.storing import save
 from agop.tables.target import Target, leaks, target_of
 
 ESTIMATORS = {"classification": RFMClassifierCV, "regression": RFMRegressorCV}
@@ -88,7 +89,7 @@ class TableModel:
         return shares.groupby(level=0, sort=False).sum().sort_values(ascending=False, kind="stable")
 
     def directions(self, count: int = 3) -> pd.DataFrame:
-        """The top eigenvectors of the predictor's AGOP in standardised units: `direction`, `share` of the trace, encoded `column`, `weight`.
+        """The top eigenvectors of the predictor's AGOP in standardised units: `direction`, `share` of the trace, `column`, `weight`.
 
         Directions that explain nothing are left out; the largest weight of a direction is positive.
         """
@@ -110,8 +111,6 @@ class TableModel:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds columns and estimator; `agop.load` reads it, and runs nothing that is in it."""
-        from agop.tables.storing import save
-
         save(self, path)
 
     def _without_target(self, table: Any) -> pd.DataFrame:

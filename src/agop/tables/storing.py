@@ -6,23 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from agop import _checks, _store
+from agop import _store
 from agop.machines import persistence
-from agop.machines.stored import Damaged, of_type
-from agop.tables.dates import PARTS
-from agop.tables.encoder import TableEncoder
-from agop.tables.kinds import KINDS, Column
-from agop.tables.model import ESTIMATORS, TableModel
 
 FORMAT_VERSION = 1
-_KIND, _REMEDY = "table", "fit it again"
+KIND = "table"
 MODEL = "model.safetensors"
+"""Its name in the directory of a run."""
 
 
-def save(model: TableModel, path: str | Path) -> None:
-    """Write a model of a table; a file of that name is replaced only when the new one is complete."""
+def save(model: Any, path: str | Path) -> None:
+    """Write a `TableModel`; a file of that name is replaced only when the new one is complete."""
     header, tensors = persistence.described(model.estimator)
     about = {
         "target": model.target,
@@ -32,85 +26,4 @@ def save(model: TableModel, path: str | Path) -> None:
         "asked": {name: list(value) for name, value in model.encoder.get_params().items()},
         "estimator": {"version": persistence.FORMAT_VERSION, **header},
     }
-    _store.write(path, _KIND, FORMAT_VERSION, about, tensors)
-
-
-def load(path: str | Path, *, device: Any = None) -> Any:
-    """Read what `save` wrote, of an estimator or of a model of a table; nothing that is in the file is run.
-
-    Parameters
-    ----------
-    path
-        The file, or the directory of a run that holds one.
-    device
-        Where it will compute; None: the CPU.
-
-    Returns
-    -------
-    object
-        An estimator, or a `TableModel`, which predicts on raw frames.
-
-    Raises
-    ------
-    ValueError
-        One sentence, if it is missing, damaged, or of another kind.
-    """
-    path = Path(path)
-    path = path / MODEL if path.is_dir() else path
-    if _store.kind_of(path) != _KIND:
-        return persistence.load(path, device=device)
-    place = _checks.device("device", device)
-    header, tensors = _store.read(path, _KIND, FORMAT_VERSION, _REMEDY)
-    try:
-        return _restored(header, tensors, place)
-    except persistence.WRONG as error:
-        raise _store.unreadable(path, _KIND, error, _REMEDY) from None
-
-
-def _restored(header: dict[str, Any], tensors: Any, place: Any) -> TableModel:
-    target, task = of_type(header, "target", str), of_type(header, "task", str)
-    if task not in ESTIMATORS:
-        raise Damaged("a task that is none")
-    notes, asked = of_type(header, "notes", list), of_type(header, "asked", dict)
-    if (
-        not _are_texts(notes)
-        or set(asked) - {"drop", "categories", "numbers", "keep"}
-        or not all(map(_are_texts, asked.values()))
-    ):
-        raise Damaged("notes or names that are no texts")
-    encoder = TableEncoder(**asked)
-    encoder.columns_ = [_column(entry) for entry in of_type(header, "columns", list)]
-    names = [column.name for column in encoder.columns_]
-    if len(set(names)) < len(names):
-        raise Damaged("a column twice")
-    encoder.feature_names_in_, encoder.n_features_in_ = np.array(names, dtype=object), len(names)
-    estimator = persistence.restored(of_type(header, "estimator", dict), tensors, place)
-    if (task == "classification") != hasattr(estimator, "classes_"):
-        raise Damaged("an estimator of another task")
-    if list(map(str, getattr(estimator, "feature_names_in_", ()))) != list(encoder.get_feature_names_out()):
-        raise Damaged("an estimator of other columns")
-    return TableModel(target, task, encoder, estimator, tuple(notes))
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _column(entry: Any) -> Column:
-    """A column of a header that may be anybody's."""
-    if not isinstance(entry, dict) or set(entry) != set(Column.__dataclass_fields__):
-        raise Damaged("columns that are none")
-    texts = [entry[name] for name in ("name", "kind", "dropped", "form")]
-    lists = [entry[name] for name in ("notes", "levels", "parts")]
-    if not _are_texts(texts) or not all(map(_are_texts, lists)) or type(entry["other"]) is not bool:
-        raise Damaged("columns that are none")
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()}
-    column = Column(**values)
-    known = (
-        column.kind in KINDS
-        and set(column.parts) <= set(PARTS)
-        and len(set(column.levels)) == len(column.levels)
-    )
-    if column.used and not (known and (column.kind != "date" or column.parts)):
-        raise Damaged(f"column {column.name[:40]!r} can't be used")
-    return column
+    _store.write(path, KIND, FORMAT_VERSION, about, tensors)

@@ -23,9 +23,10 @@ from agop.experiments.listener import Listener
 from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.rfm_config import RFMConfig
 from agop.experiments.table_scores import classification_scores, regression_scores, score_table
+from agop.tables.loading import load
 from agop.tables.model import Prepared, TableModel, fitted, prepare
 from agop.tables.reading import Table, read_table
-from agop.tables.storing import MODEL, load
+from agop.tables.storing import MODEL
 
 DIRECTIONS = 3
 
