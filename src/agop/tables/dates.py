@@ -66,7 +66,7 @@ def parts(when: pd.Series, names: Sequence[str] = PARTS) -> dict[str, pd.Series]
         "days": lambda: (when - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1),
         "month": lambda: when.dt.month,
         "day": lambda: when.dt.day,
-        "weekday": lambda: when.dt.weekday,
+        "weekday": lambda: when.dt.day_of_week,
         "hour": lambda: when.dt.hour + when.dt.minute / 60 + when.dt.second / 3600,
     }
     return {name: made[name]().astype("float64") for name in names}

@@ -197,12 +197,9 @@ def _asked(argument: str, value: Any) -> tuple[str, ...]:
 
 def _categories(column: Column, values: pd.Series) -> pd.Categorical:
     texts = as_texts(values)
-    levels = list(column.levels)
-    if column.other:
-        known = set(levels)
-        texts = texts.map(lambda text: text if text in known else OTHER, na_action="ignore")
-        levels.append(OTHER)
-    return pd.Categorical(texts, categories=levels)
+    known, rest = set(column.levels), OTHER if column.other else None
+    made = [text if text is None or text in known else rest for text in texts]
+    return pd.Categorical(made, categories=[*column.levels, *([OTHER] if column.other else [])])
 
 
 def _unlike(column: Column, values: pd.Series) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -101,6 +102,8 @@ def column_of(values: pd.Series, name: str, *, kind: str | None = None, keep: bo
     ValueError
         If its values are of no kind that a table can hold, or not of the kind that is asked for.
     """
+    if isinstance(values.dtype, pd.StringDtype):
+        values = values.astype(object)  # several times faster to go through
     present = values[values.notna()]
     if not len(present):
         return Column(name, kind or "number", dropped="no values")
@@ -134,13 +137,16 @@ def _taken(present: pd.Series, name: str, kind: str | None) -> Column:
     if dtype.kind == "m" or pd.api.types.is_numeric_dtype(dtype):
         return Column(name, "number")
     _refuse_objects(present, name)
+    if kind is None and all(isinstance(value, bool | np.bool_) for value in present):
+        return Column(name, "category")
     numbers = as_numbers(present)
     share = float(numbers.notna().mean())
     if share == 1:
         return Column(name, "number")
     rest = present[numbers.isna()].map(_text)
-    words = sorted(rest.unique())
-    told = f"{', '.join(map(repr, words[:3]))}{' …' if len(words) > 3 else ''} in {len(rest):,} row{'s' * (len(rest) > 1)}"
+    words = set(rest)
+    first = heapq.nsmallest(3, words)
+    told = f"{', '.join(map(repr, first))}{' …' if len(words) > 3 else ''} in {len(rest):,} row{'s' * (len(rest) > 1)}"
     if kind == "number" or (share >= _NUMBERS and len(words) <= _WORDS_FOR_MISSING):
         return Column(name, "number", notes=(f"{told}: no number, taken as missing",))
     if form := dates.date_format(present.map(_text)):

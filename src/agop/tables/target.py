@@ -101,6 +101,8 @@ def _numbers(present: pd.Series, numbers: pd.Series, is_number: bool, name: str)
 
 def _classes(present: pd.Series, numbers: pd.Series, is_number: bool, name: str) -> np.ndarray:
     values: Any
+    if isinstance(present.dtype, pd.CategoricalDtype):
+        present = present.astype(present.dtype.categories.dtype)
     if pd.api.types.is_bool_dtype(present.dtype):
         values = as_texts(present).to_numpy()
     elif (
