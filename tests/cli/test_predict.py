@@ -91,7 +91,7 @@ def test_predictions_may_be_a_file_of_another_kind(place, tmp_path, kind):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--keep", "ident"], "keep: expected the name of a column, got 'ident'; near it: 'id'."),
+        (["--keep", "Id"], "keep: expected the name of a column, got 'Id'; near it: 'id'."),
         (["--out", "nowhere/p.csv"], "out: expected a file in an existing folder"),
         (["--data", "none.csv"], "data: expected a file that is there"),
     ],

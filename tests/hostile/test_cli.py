@@ -33,7 +33,6 @@ TABLES = {
     "gaps": "a,y\n,1\n,2\n,3\n,4.5\n",
     "unknown": "a,y\n1,\n2,\n",
     "one_column": "y\n1\n2\n3.5\n",
-    "two_rows": "a,y\n1,1.5\n2,2.5\n",
 }
 
 
@@ -57,8 +56,9 @@ ROWS = {
     "rfm": [
         ("", "Missing option '--data'"), ("--data {d}/table.csv", "Missing option '--target'"),
         *((f"--target y --data {{d}}/{name}.csv", text) for name, text in {
-            "nowhere": "a file that is there", "empty": "an empty file", "names_only": "0 rows", "twice": "'a' 2 times", "latin": "text in utf-8",
-            "words": "a column that can be learned from", "one_value": "at least two classes", "ragged": "line 3", "gaps": "no values",
+            "nowhere": "a file that is there", "empty": "an empty file", "names_only": "0 rows", "twice": "'a' 2 times",
+            "latin": "text in utf-8",
+            "one_value": "at least two classes", "ragged": "line 3", "gaps": "no values",
             "unknown": "values to learn, got none", "one_column": "columns beside the target",
         }.items()),
         ("--target y --data {d}/words.csv --task regression", "numbers for a regression, got 'high'"),
@@ -70,14 +70,16 @@ ROWS = {
         ("--target y --data {d}/table.csv --test nan", "test"), ("--target y --data {d}/table.csv --rows 1", "rows"),
         ("--target y --data {d}/table.csv --ensemble 0", "ensemble"), ("--target y --data {d}/table.csv --scoring magic", "scoring"),
         ("--target y --data {d}/table.csv --encoding magic", "encoding"), ("--target y --data {d}/table.csv --seed -1", "seed"),
-        ("--target y --data {d}/table.csv --device cuda:99", "device"), ("--target y --data {d}/table.csv --out {d}/file", "can be written"),
-        ("--target y --data {d}/table.csv --out {d}/full", "thesis.tex"), ("--target y --data {d}/two_rows.csv --candidates 1", "rows"),
+        ("--target y --data {d}/table.csv --device cuda:99", "device"),
+        ("--target y --data {d}/table.csv --out {d}/file", "can be written"),
+        ("--target y --data {d}/table.csv --out {d}/full", "thesis.tex"),
         ("--magic", "No such option"),
     ],
     "predict": [
         ("", "Missing"), ("{d}/full", "Missing option '--data'"), ("{d}/full --data {d}/table.csv", "path: expected"),
         ("{d}/file --data {d}/table.csv", "path: expected"), ("{d}/nowhere --data {d}/table.csv", "is not there"),
-        ("{d}/file --data {d}/table.csv --out p.xlsx", "out: expected a file"), ("{d}/file --data {d}/table.csv --out {d}/table.csv", "another file"),
+        ("{d}/file --data {d}/table.csv --out p.xlsx", "out: expected a file"),
+        ("{d}/file --data {d}/table.csv --out {d}/table.csv", "another file"),
         ("--magic", "No such option"),
     ],
     "deep-rfm": [
