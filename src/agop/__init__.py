@@ -63,7 +63,10 @@ if TYPE_CHECKING:
         PolynomialClassifier,
         PolynomialRegressor,
         RFMClassifier,
+        RFMClassifierCV,
         RFMRegressor,
+        RFMRegressorCV,
+        SearchDisplay,
         estimate_memory,
     )
 
@@ -103,7 +106,7 @@ _NAMES = {
     "kernels": "Gaussian L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
-        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMRegressor estimate_memory"
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay estimate_memory"
     ),
     "tables": "TableEncoder TableModel fit_table load read_table",
     "launch": "launched",

@@ -31,6 +31,9 @@ def _profile():
 SAVED = {
     "RFMRegressor": lambda: agop.RFMRegressor(bandwidth=2.0, n_iter=1).fit(X, Y),
     "RFMClassifier": lambda: agop.RFMClassifier(bandwidth=2.0, n_iter=1).fit(X, NAMES[Y]),
+    "RFMClassifierCV": lambda: agop.RFMClassifierCV(n_candidates=1, n_iter=1, ensemble=2, random_state=0).fit(
+        X, NAMES[Y]
+    ),
     "DeepRFMRegressor": lambda: agop.DeepRFMRegressor(n_layers=2, width=4, random_state=0).fit(X, Y),
     "DeepRFMClassifier": lambda: agop.DeepRFMClassifier(
         n_layers=2, width=4, feature_map="fourier", random_state=0

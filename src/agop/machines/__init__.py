@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from agop.machines.memory import MemoryEstimate, estimate_memory
     from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
     from agop.machines.rfm import RFMClassifier, RFMRegressor
+    from agop.machines.rfm_cv import RFMClassifierCV, RFMRegressorCV
+    from agop.machines.search_display import SearchDisplay
 
 __all__ = [
     "AgopDisplay",
@@ -26,7 +28,10 @@ __all__ = [
     "PolynomialClassifier",
     "PolynomialRegressor",
     "RFMClassifier",
+    "RFMClassifierCV",
     "RFMRegressor",
+    "RFMRegressorCV",
+    "SearchDisplay",
     "estimate_memory",
 ]
 
@@ -43,5 +48,8 @@ _HOMES = {
     "PolynomialRegressor": "polynomial",
     "RFMClassifier": "rfm",
     "RFMRegressor": "rfm",
+    "RFMClassifierCV": "rfm_cv",
+    "RFMRegressorCV": "rfm_cv",
+    "SearchDisplay": "search_display",
 }
 __getattr__ = on_first_use(__name__, _HOMES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -42,9 +41,7 @@ class Criterion:
 
     def take(self, chosen: Tensor) -> Criterion:
         """The criterion on some of its rows."""
-        return replace(
-            self, targets=self.targets[chosen], weight=self.weight[chosen], rows=self.rows[chosen]
-        )
+        return replace(self, targets=self.targets[chosen], weight=self.weight[chosen], rows=self.rows[chosen])
 
     def losses(self, values: Float[Tensor, "*p m c"], *, shares: bool = False) -> Float[Tensor, "*p m"]:
         """Of each row; `values` are probabilities already if `shares`."""

@@ -34,7 +34,7 @@ PATIENCE = 2
 
 @dataclass
 class Stage:
-    """One iteration: the ridges that were tried, the values of each at the held-out rows (r, m, c), and the score of each (None: not judged)."""
+    """One iteration: the ridges that were tried, the values of each at the held-out rows (r, m, c), and their scores if it was judged."""
 
     ridges: tuple[float, ...]
     values: Float[Tensor, "r m c"]
@@ -60,8 +60,8 @@ def follow(
     fit, held
         Samples as they came.
     plan
-        The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there may
-        be; later ones try the best ridge and its neighbours, and the recursion ends after two iterations without a better score.
+        The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there
+        may be; later ones try the best ridge and its neighbours, and the recursion ends after two iterations without a better score.
     judge, halt
         Score of values at `held`; whether time is up.
 
@@ -76,7 +76,9 @@ def follow(
         model.kernel, model.bandwidth, samples.X, samples.weight, factor=model.bandwidth_factor
     )
     model._check_metric(kernel, len(plan) - 1)
-    moves = model.bandwidth_at == "each" and isinstance(model.kernel, str) and isinstance(model.bandwidth, str)
+    moves = (
+        model.bandwidth_at == "each" and isinstance(model.kernel, str) and isinstance(model.bandwidth, str)
+    )
     d = samples.X.shape[1]
     chain = Chain(kernel, torch.eye(d, dtype=samples.X.dtype, device=samples.X.device), moves=moves)
     stages: list[Stage] = []
@@ -90,7 +92,9 @@ def follow(
         stage = Stage(ridges, values)
         stages.append(stage)
         if judge is not None:
-            stage.scores = [judge(one) if bool(torch.isfinite(one).all()) else -float("inf") for one in values]
+            stage.scores = [
+                judge(one) if bool(torch.isfinite(one).all()) else -float("inf") for one in values
+            ]
             top = max(stage.scores)
             since = 0 if top > best else since + 1
             best = max(best, top)

@@ -118,9 +118,14 @@ def _plain(name: str, value: Any) -> Any:
     value = _checks.plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if name in ("bandwidth", "ridge", "ridges", "shape", "image_shape", "categorical_features") and isinstance(
-        value, list | tuple | np.ndarray
-    ):
+    if name in (
+        "bandwidth",
+        "ridge",
+        "ridges",
+        "shape",
+        "image_shape",
+        "categorical_features",
+    ) and isinstance(value, list | tuple | np.ndarray):
         return [_plain(name, candidate) for candidate in value]
     if name == "random_state":
         return None  # a generator has moved on; the seed that was drawn from it is saved

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-LEAST = 1e-3
+LEAST = 0.02
 """A calibrated probability is made from shares of at least this much, so that no class is ruled out for sure."""
 
 _STEEPEST = 8.0
@@ -35,7 +35,7 @@ def tempered(
 ) -> Float[Tensor, "*m c"]:
     r"""Probabilities whose evidence against the class shares π is raised to a power: :math:`p_c \propto \pi_c (q_c/\pi_c)^\beta`.
 
-    A point that nothing is known of, q = π, keeps the class shares whatever the slope β. Shares q below 0.001 count as 0.001.
+    A point that nothing is known of, q = π, keeps the class shares whatever the slope β. Shares q below 0.02 count as 0.02.
     """
     prior = prior.to(shares)
     floor = prior.clamp_max(LEAST)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +22,7 @@ from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
 from agop.machines.columns import SCALINGS
 from agop.machines.criterion import Criterion, standard_error
+from agop.machines.encoding import Encoding
 from agop.machines.importances import averaged_agop
 from agop.machines.names import PRECISIONS
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
@@ -31,12 +31,13 @@ from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
-from agop.machines.search import SHARE_OF_TIME, Candidate, Choice, Search, candidates, choose_rows
+from agop.machines.search import SHARE_OF_TIME, Choice, Search, candidates, choose_rows
 from agop.machines.search_space import RIDGES, completed, drawn
 from agop.machines.storing_search import with_columns
 from agop.machines.targets import Targets
+from agop.ranks import current
 
-DEFAULT_CANDIDATES = 24
+DEFAULT_CANDIDATES = 16
 
 E = TypeVar("E", bound="_SearchedRFM")
 
@@ -74,6 +75,7 @@ class _SearchedRFM(TableEstimator):
         "random_state": "no_validation",
     }
     _base: ClassVar[type]
+    best_score_error_: float | None
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
     def __init__(
@@ -148,7 +150,7 @@ class _SearchedRFM(TableEstimator):
         samples = self._samples("", table, y, sample_weight, place, learned)
         self.__dict__ |= learned
         self.device_, self.dtype_ = str(place.device), str(place.dtype).removeprefix("torch.")
-        self.seed_ = _inputs.seed_from(self.random_state)
+        self.seed_ = self._agreed_seed()
         counts = None if len(samples) == len(table) else _inputs.counting(sample_weight)
         if groups is not None:
             groups = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
@@ -161,6 +163,17 @@ class _SearchedRFM(TableEstimator):
         with Bar() as bar:
             self._search(samples, place, groups, counts, kept, len(table), begun, bar)
         return self
+
+    def _agreed_seed(self) -> int:
+        """The seed of all ranks, which run the same search beside each other: nothing in it may hang on a clock or on threads."""
+        ranks, seed = current(), _inputs.seed_from(self.random_state)
+        if ranks.alone:
+            return seed
+        if self.max_time is not None or self.n_jobs not in (None, 1):
+            got = "max_time" if self.max_time is not None else f"n_jobs={self.n_jobs}"
+            remedy = "set n_candidates, and n_jobs=None"
+            raise _checks.bad_value("max_time, n_jobs", "None inside agop.launched", got, remedy)
+        return int(ranks.from_main(torch.tensor(seed)))
 
     def _search(
         self,
@@ -178,11 +191,19 @@ class _SearchedRFM(TableEstimator):
         ridges = tuple(_checks.real("ridges", ridge, at_least=0) for ridge in self.ridges)
         if not ridges:
             raise _checks.bad_value("ridges", "at least one ridge", "none")
-        draws = (completed(one) for one in drawn(self.param_distributions, self.seed_))
+        columns = len(Encoding.of(samples.X, self.categories_).sources)
+        draws = (completed(one) for one in drawn(self.param_distributions, self.seed_, columns))
         rows = choose_rows(samples, groups, counts, self.cv, self.max_rows, self.seed_)
         counted = self._reweighted(samples)
-        scale = Targets.of(counted.Y, counted.weight, center=True, labels=samples.labels is not None, dtype=None)
+        scale = Targets.of(
+            counted.Y, counted.weight, center=True, labels=samples.labels is not None, dtype=None
+        )
         self._learn_prior(counted)
+        self.target_means_, self.target_scales_ = scale.means, scale.scales
+        self.target_extent_ = [
+            scale.largest,
+            scale.resolution,
+        ]  # a scorer asks for predictions before there is a model
         search = Search(
             self._made,
             samples,
@@ -198,8 +219,7 @@ class _SearchedRFM(TableEstimator):
         rest = float("inf") if limit is None else begun + SHARE_OF_TIME * float(limit)
         plan = [tuple(sorted(set(ridges)))] * (int(self.n_iter) + 1)
         race = search.race(draws, count, plan, rest, self.seed_, meter.tell)
-        tried = candidates(race.trials)
-        if not tried:
+        if not any(candidate.has(0) for candidate in candidates(race.trials)):
             raise _nothing(race.trials, race.interrupted)
         choice = search.choose(race.trials)
         if race.interrupted:
@@ -235,7 +255,9 @@ class _SearchedRFM(TableEstimator):
     def _learn_prior(self, samples: Samples) -> None:
         """Keep the shares of the classes, for a classifier."""
 
-    def _criterion(self, samples: Samples, counted: Samples, chosen: Int[Tensor, " m"], scale: Targets) -> Criterion:
+    def _criterion(
+        self, samples: Samples, counted: Samples, chosen: Int[Tensor, " m"], scale: Targets
+    ) -> Criterion:
         part, weighed = samples.take(chosen), counted.take(chosen)
         weight = torch.ones(len(part), dtype=torch.float64) if weighed.weight is None else weighed.weight
         is_classes = samples.labels is not None
@@ -290,7 +312,9 @@ class _SearchedRFM(TableEstimator):
                 for k in fold.unique().tolist()
             ]
             self.best_score_ = criterion.score(choice.values)
-            self.best_score_error_ = float(np.std(by_fold, ddof=1) / len(by_fold) ** 0.5) if len(by_fold) > 1 else None
+            self.best_score_error_ = (
+                float(np.std(by_fold, ddof=1) / len(by_fold) ** 0.5) if len(by_fold) > 1 else None
+            )
         own = samples.take(search.rows.chosen[choice.places])
         self._keep_honest(search.scale, honest, own, place, n)
 
@@ -346,8 +370,107 @@ class _SearchedRFM(TableEstimator):
         return self.best_estimator_.agop_
 
 
-class RFMRegressorCV(_SearchedRFM, KernelRegressor):
-    """RFM for regression, chosen by honest predictions."""
+_PARAMETERS = r"""
+    A recursion is an RFM with a kernel, a bandwidth, an exponent and a ridge for learning; each iteration with each of the `ridges`
+    on top is a candidate. Recursions are drawn and race: all on the first of `cv` folds (of more than 1,500 rows, on a subsample before
+    that), the best third on all folds. Candidates are judged by their predictions of rows that no step of their fit has seen; a greedy
+    average of the best (Caruana et al. 2004, ICML) is fitted to all rows. Models of one recursion share the fits that learn its metric.
+
+    What predicts are models fitted to all rows; scores and honest predictions are those of fits without the fold in question, and for each
+    fold the average is chosen by the others. Equal rows (with `groups`, rows of a group) are never parted, and folds don't depend on the
+    order of rows: k copies of a row are one with weight k. The fit is the same whatever `n_jobs` is, and, without `max_time`, whenever it
+    is repeated.
+
+    Parameters
+    ----------
+    param_distributions : dict, list of dicts or None
+        Parameters of a recursion to lists or distributions of scipy, drawn by scikit-learn's ParameterSampler: kernel, bandwidth,
+        bandwidth_factor, bandwidth_at, power, scale, diagonal, center_gradients, learning_ridge. None: a few fixed ones first, then draws
+        over Laplace, Gaussian and L1 kernels (seldom "lpq"), 1/2 to 64 times the median distance, diagonal and full metrics.
+    n_candidates : int or None
+        How many recursions are drawn. None: 16, or with `max_time` as many as there is time for.
+    max_time : float or None
+        Seconds. The race ends after 70 % of them; then what was chosen is fitted to all rows, as many models of it as there is time for.
+        `cv_results_` says how far each recursion came.
+    n_iter : int
+        At most so many iterations; a recursion ends when two in a row did not better its score.
+    ridges : list of float
+        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and its neighbours.
+    ensemble : int
+        Models that the average may have; 1 for one model, whose AGOP can be read.
+    cv : int, splitter or iterable
+        Folds: their number, a splitter of scikit-learn, or pairs of row numbers; each row is held out once.
+    scoring : str, callable or None
+        What is searched for: None is the squared error of regression (each target in units of its standard deviation) and the Brier score
+        of classes, or the name of a scorer of scikit-learn, or a callable (estimator, X, y). Weighted; over the rows of all folds together.
+    max_rows : int or None
+        Rows that are searched with, a seeded share of all if there are more; the fit at the end is to all.
+    scaling, categorical_features, precision, device, dtype
+        As in `RFMRegressor` and `RFMClassifier`.
+    n_jobs : int or None
+        Threads that run recursions, as in joblib.
+    verbose : bool
+        Show a bar with elapsed and remaining time on standard error.
+    random_state : int, RandomState, torch.Generator or None
+        Seeds folds, draws and subsamples.
+
+    Attributes
+    ----------
+    best_params_ : dict
+        Of the best single candidate: `RFMRegressor(**best_params_)` or the classifier is that model.
+    best_estimator_ : RFMRegressor or RFMClassifier
+        It, fitted to all rows.
+    estimators_, weights_
+        The models of the average, and their shares (k,).
+    best_score_, best_score_error_ : float
+        The score of the honest predictions, larger is better (squared errors and Brier scores are negative; the latter is halved for two
+        classes, as in scikit-learn), and its standard error: over rows, or with `scoring` over folds.
+    oof_predictions_ : array (n,), (n, c) or (n, C)
+        Honest predictions of each row: targets, or calibrated class probabilities. NaN for rows that were not searched with.
+    oof_score_ : float
+        What `score` gives for them: R² or accuracy.
+    cv_results_ : dict of arrays
+        One entry a candidate, as in scikit-learn's searches: `params`, `param_…`, `split0_test_score` and so on (NaN where it did not run),
+        `mean_test_score`, `std_test_score`, `rank_test_score`; and `n_folds` it was judged on, the number of its `recursion` and the
+        `recursion_time` in seconds of all its candidates, its `weight` in the average.
+    best_index_ : int
+        The place of the best candidate there.
+    notes_ : list of str
+        What ended early, each with a warning.
+    feature_importances_, predictor_agop_
+        Of the averaged function, as in `RFMRegressor`; `agop_` is that of `best_estimator_`.
+    classes_, n_features_in_, feature_names_in_, n_outputs_, categories_, missing_indicator_, encoded_feature_names_, column_means_
+        As in `RFMRegressor` and `RFMClassifier`.
+    column_scales_, target_means_, target_scales_, target_extent_, device_, dtype_, seed_
+        Likewise.
+"""
+
+_CLASSIFIER_PARAMETERS = _PARAMETERS.replace(
+    """
+    Attributes
+    ----------""",
+    """    class_weight : dict, "balanced" or None
+        Weights of classes, multiplied with `sample_weight`; scores and probabilities are those of the reweighted classes.
+
+    Attributes
+    ----------
+    class_prior_, slope_
+        Shares of the classes (C,), and the slope of the evidence against them that calibrates probabilities.""",
+    1,
+)
+
+
+class RFMRegressorCV(_SearchedRFM, KernelRegressor):  # noqa: D101
+    __doc__ = f"""Recursive Feature Machines for regression, chosen by honest predictions and averaged.
+    {_PARAMETERS}
+    Examples
+    --------
+    >>> from sklearn.datasets import make_friedman1
+    >>> X, y = make_friedman1(200, n_features=8, random_state=0)
+    >>> search = RFMRegressorCV(n_candidates=4, n_iter=3, random_state=0).fit(X, y)
+    >>> search.oof_score_ > 0.9
+    True
+    """
 
     _base = RFMRegressor
 
@@ -361,12 +484,15 @@ class RFMRegressorCV(_SearchedRFM, KernelRegressor):
             self.oof_predictions_ = self.oof_predictions_[:, 0]
         weight = None if own.weight is None else own.weight.cpu().numpy()
         self.oof_score_ = float(
-            r2_score(scale.scaled(own.Y, torch.float64).cpu().numpy(), honest.cpu().numpy(), sample_weight=weight)
+            r2_score(
+                scale.scaled(own.Y, torch.float64).cpu().numpy(), honest.cpu().numpy(), sample_weight=weight
+            )
         )
 
 
-class RFMClassifierCV(_SearchedRFM, KernelClassifier):
-    """RFM for classification, chosen by honest predictions."""
+class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
+    __doc__ = f"""Recursive Feature Machines for classification, chosen by honest predictions and averaged.
+    {_CLASSIFIER_PARAMETERS}"""
 
     _base = RFMClassifier
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -451,18 +577,18 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):
             accuracy_score(own.labels.numpy(), honest.argmax(1).cpu().numpy(), sample_weight=weight)
         )
 
-    def _probabilities(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        return tempered(shares_of(self._decision(X)), torch.from_numpy(self.class_prior_), float(self.slope_))
+    def _probabilities(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
+        return tempered(shares_of(values), torch.from_numpy(self.class_prior_), float(self.slope_))
 
     def predict_proba(self, X: Any) -> Any:
         """Calibrated class probabilities (m, C)."""
         X, place = self._checked(X)
-        return place.returned(self._probabilities(X))
+        return place.returned(self._probabilities(self._decision(X)))
 
     def predict(self, X: Any) -> Any:
         """The most probable class, (m,): a tensor for tensors if the labels are numbers, else an array."""
         X, place = self._checked(X)
-        return self._as_labels(self._probabilities(X), place)
+        return self._as_labels(self._probabilities(self._decision(X)), place)
 
 
 class _Meter:
@@ -508,14 +634,19 @@ def _results(trials: list[Trial], choice: Choice, search: Search) -> dict[str, A
     for k in range(folds):
         criterion = search.criterion.take(search.rows.held(k))
         for column, candidate in enumerate(tried):
-            values = candidate.in_fold(k)
-            if values is not None and bool(torch.isfinite(values).all()):
-                split[k, column] = criterion.score(search.units(values))
+            if candidate.has(k):
+                split[k, column] = criterion.score(search.units(candidate.in_fold(k)))
     known = {(c.trial.number, c.iteration, c.ridge): k for k, c in enumerate(choice.pool)}
     place = np.array([known.get((c.trial.number, c.iteration, c.ridge), -1) for c in tried])
     mean = split.mean(0)
     counted = np.isfinite(split).sum(0)
-    order = np.lexsort((-np.where(np.isfinite(split[0]), split[0], -np.inf), -np.nan_to_num(mean, nan=-np.inf), np.where(place < 0, len(tried), place)))
+    order = np.lexsort(
+        (
+            -np.where(np.isfinite(split[0]), split[0], -np.inf),
+            -np.nan_to_num(mean, nan=-np.inf),
+            np.where(place < 0, len(tried), place),
+        )
+    )
     rank = np.empty(len(tried), dtype=np.int32)
     rank[order] = np.arange(1, len(tried) + 1)
     columns: dict[str, Any] = {
@@ -530,5 +661,3 @@ def _results(trials: list[Trial], choice: Choice, search: Search) -> dict[str, A
         "weight": np.where(place < 0, 0.0, choice.weights.numpy()[place]),
     }
     return columns
-
-

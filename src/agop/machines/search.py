@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from agop import _checks
 from agop.machines.averaging import cross_fitted, greedy_average
 from agop.machines.chain import Chain
 from agop.machines.criterion import Criterion
-from agop.machines.folds import dealt, held_out, subset, units_of
+from agop.machines.folds import held_out, strata, subset, units_of
 from agop.machines.race import Heat, Race, Trial, parallel
 from agop.machines.samples import Samples
 from agop.machines.targets import Targets
@@ -26,7 +27,7 @@ HEAT_ROWS = 1000
 """Rows of the first round of a race, where there are more than half as many again."""
 
 POOL, ROUNDS = 60, 40
-POOL_OF_SCORERS, ROUNDS_OF_SCORERS = 25, 15
+POOL_OF_SCORERS, ROUNDS_OF_SCORERS = 20, 10
 """Candidates that the average is chosen from, and rounds of that choice; fewer for a scorer, which takes about a millisecond each time."""
 
 SHARE_OF_TIME = 0.7
@@ -47,10 +48,14 @@ class Candidate:
         """As an RFM takes them."""
         return {**self.trial.params, "n_iter": self.iteration, "ridge": self.ridge}
 
-    def in_fold(self, fold: int) -> Float[Tensor, "m c"] | None:
-        """Its values in a fold, if it came so far."""
+    def has(self, fold: int) -> bool:
+        """Whether it was judged on a fold, with finite values."""
         stages = self.trial.folds.get(fold, [])
-        return stages[self.iteration].values[self.place] if self.iteration < len(stages) else None
+        return self.iteration < len(stages) and bool(torch.isfinite(self.in_fold(fold)).all())
+
+    def in_fold(self, fold: int) -> Float[Tensor, "m c"]:
+        """Its values in a fold."""
+        return self.trial.folds[fold][self.iteration].values[self.place]
 
 
 @dataclass(eq=False)
@@ -94,22 +99,33 @@ class Choice:
 
 
 def choose_rows(
-    samples: Samples, groups: np.ndarray | None, counts: np.ndarray | None, cv: Any, most: int | None, seed: int
+    samples: Samples,
+    groups: np.ndarray | None,
+    counts: np.ndarray | None,
+    cv: Any,
+    most: int | None,
+    seed: int,
 ) -> Rows:
     """Which rows are searched with, and their folds."""
-    X = samples.X.double().cpu().numpy()
-    labels = None if samples.labels is None else samples.labels.cpu().numpy()
-    weight = None if samples.weight is None else samples.weight.cpu().numpy()
-    y = samples.Y[:, 0].cpu().numpy() if labels is None else labels
-    fold = held_out(cv, X, y, labels, weight, groups, counts, seed)
-    if most is None or len(X) <= most:
-        chosen = np.arange(len(X))
-    else:
-        chosen = subset(units_of(X, groups), labels, weight, most, seed)
-    kept = np.unique(fold[chosen], return_inverse=True)[1]
-    if kept.max() < 1:  # what is left of the rows belongs to one fold
-        kept = dealt(units_of(X[chosen], None), None, None, 2, seed)
-    return Rows(torch.from_numpy(chosen), torch.from_numpy(kept.reshape(-1)))
+    X, y, weight = samples.X.double().cpu().numpy(), _strata_of(samples), _weight_of(samples)
+    is_classes = samples.labels is not None
+    fold = held_out(cv, X, y, is_classes, weight, groups, counts, seed)
+    units = units_of(X, groups)
+    chosen = subset(units, strata(units, y, weight, is_classes), weight, most or len(X), seed)
+    kept = np.unique(fold[chosen], return_inverse=True)[1].reshape(-1)
+    if kept.max() < 1:
+        got = f"{most}, which leaves rows of one fold only"
+        raise _checks.bad_value("max_rows", "rows of several folds", got, "raise it")
+    return Rows(torch.from_numpy(chosen), torch.from_numpy(kept))
+
+
+def _strata_of(samples: Samples) -> np.ndarray:
+    """Classes, or the first target."""
+    return samples.Y[:, 0].cpu().numpy() if samples.labels is None else samples.labels.cpu().numpy()
+
+
+def _weight_of(samples: Samples) -> np.ndarray | None:
+    return None if samples.weight is None else samples.weight.cpu().numpy()
 
 
 def rounds_of(rows: Rows, samples: Samples, seed: int) -> list[list[Heat]]:
@@ -118,9 +134,11 @@ def rounds_of(rows: Rows, samples: Samples, seed: int) -> list[list[Heat]]:
     whole = [Heat(place[rows.fold != k], place[rows.fold == k], k) for k in range(rows.folds)]
     rounds = [[whole[0]], whole[1:]]
     if 2 * len(place) > 3 * HEAT_ROWS:
-        X = samples.X.double().cpu().numpy()
-        labels = None if samples.labels is None else samples.labels.cpu().numpy()
-        few = torch.from_numpy(subset(units_of(X, None), labels, None, HEAT_ROWS, seed + 1))
+        units, y, weight = (
+            units_of(samples.X.double().cpu().numpy(), None), _strata_of(samples), _weight_of(samples),
+        )  # fmt: skip
+        stratum = strata(units, y, weight, samples.labels is not None)
+        few = torch.from_numpy(subset(units, stratum, weight, HEAT_ROWS, seed + 1))
         own = rows.fold[few]
         rounds.insert(0, [Heat(few[own != 0], few[own == 0], None)])
     return rounds
@@ -192,11 +210,10 @@ class Search:
     def choose(self, trials: list[Trial]) -> Choice:
         """The average of the candidates that came furthest."""
         folds = list(range(self.rows.folds))
-        through = [c for c in candidates(trials) if all(c.in_fold(k) is not None for k in folds)]
+        through = [c for c in candidates(trials) if all(c.has(k) for k in folds)]
         if not through:
             folds = [0]
-            through = [c for c in candidates(trials) if c.in_fold(0) is not None]
-        through = [c for c in through if all(bool(torch.isfinite(c.in_fold(k)).all()) for k in folds)]
+            through = [c for c in candidates(trials) if c.has(0)]
         places = torch.cat([self.rows.held(k) for k in folds])
         criterion = self.criterion.take(places)
         stacked = [self.units(torch.cat([c.in_fold(k) for k in folds])) for c in through]

@@ -14,6 +14,8 @@ from agop.kernels import Kernel
 RIDGES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 """Ridges on top of a learned metric."""
 
+_FEW_COLUMNS = 50
+
 SEARCHED = (
     "kernel",
     "bandwidth",
@@ -28,8 +30,11 @@ SEARCHED = (
 """Parameters of RFM that a recursion may be given."""
 
 
-def default_space() -> list[dict[str, Any]]:
-    """Distributions over recursions: diagonal metrics and full ones, kernels of distances and of single columns."""
+def default_space(columns: int) -> list[dict[str, Any]]:
+    """Distributions over recursions: diagonal metrics and full ones, kernels of distances and of single columns.
+
+    With few columns "lpq" is among them, whose distances cost many times those of other kernels.
+    """
     common = {
         "bandwidth_factor": loguniform(0.5, 64),
         "bandwidth_at": ["start", "each"],
@@ -38,9 +43,10 @@ def default_space() -> list[dict[str, Any]]:
     }
     diagonal = {**common, "diagonal": [True]}
     full = {**common, "diagonal": [False], "center_gradients": [False, False, True]}
-    laplace, l1 = [{**part, "kernel": ["laplace"]} for part in (diagonal, full)], {**diagonal, "kernel": ["l1"]}
-    rare = {**common, "diagonal": [True, False], "kernel": ["gaussian", "gaussian", "lpq"]}
-    return [*laplace, *laplace, l1, l1, l1, rare]
+    radial = [{**part, "kernel": [kernel]} for kernel in ("laplace", "gaussian") for part in (diagonal, full)]
+    l1 = {**diagonal, "kernel": ["l1"]}
+    rare = {**common, "kernel": ["laplace", "l1", "lpq"], "diagonal": [True]}
+    return [*radial, *radial, l1, l1, *([rare] if columns <= _FEW_COLUMNS else [])]
 
 
 FIRST: tuple[dict[str, Any], ...] = (
@@ -52,9 +58,9 @@ FIRST: tuple[dict[str, Any], ...] = (
 """What a search of the default space begins with: the default of RFM, and what wins where its assumptions fail."""
 
 
-def drawn(distributions: Any, seed: int) -> Iterator[dict[str, Any]]:
+def drawn(distributions: Any, seed: int, columns: int) -> Iterator[dict[str, Any]]:
     """Recursions without end: the first ones if `distributions` is None, then draws."""
-    space = default_space() if distributions is None else _checked(distributions)
+    space = default_space(columns) if distributions is None else _checked(distributions)
     if distributions is None:
         yield from (dict(one) for one in FIRST)
     if all(hasattr(one, "__len__") for part in space for one in part.values()):
@@ -77,7 +83,11 @@ def _size(part: Mapping[str, Any]) -> int:
 def _checked(distributions: Any) -> list[dict[str, Any]]:
     expected = "a dict, or a list of dicts, from parameters to lists or scipy distributions"
     parts = [distributions] if isinstance(distributions, Mapping) else distributions
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, Mapping) for part in parts) or not parts:
+    if (
+        not isinstance(parts, list | tuple)
+        or not all(isinstance(part, Mapping) for part in parts)
+        or not parts
+    ):
         raise _checks.bad_type("param_distributions", expected, type(distributions).__name__)
     for part in parts:
         for name, values in part.items():
@@ -101,5 +111,3 @@ def completed(asked: Mapping[str, Any]) -> dict[str, Any]:
     if columns:
         chosen.setdefault("diagonal", True)
     return chosen
-
-

@@ -17,7 +17,16 @@ Parts = tuple[dict[str, Any], dict[str, Tensor]]
 OBJECTS = ("param_distributions", "cv", "scoring")
 """Parameters that may be objects, which no file can hold: a loaded search has the defaults instead, and `notes_` says so."""
 
-KEPT = ("estimators_", "best_estimator_", "weights_", "class_prior_", "best_params_", "cv_results_", "oof_predictions_", "notes_")
+KEPT = (
+    "estimators_",
+    "best_estimator_",
+    "weights_",
+    "class_prior_",
+    "best_params_",
+    "cv_results_",
+    "oof_predictions_",
+    "notes_",
+)
 """Fitted attributes of a search that are stored here."""
 
 _MOST_MODELS = 1000
@@ -39,7 +48,8 @@ def search_parts(
     if not any(model is estimator.best_estimator_ for model in models):
         models.append(estimator.best_estimator_)
     best = next(place for place, model in enumerate(models) if model is estimator.best_estimator_)
-    members, tensors = [], {}
+    members: list[dict[str, Any]] = []
+    tensors: dict[str, Tensor] = {}
     for place, model in enumerate(models):
         header, own = described(model)
         members.append(header)
@@ -164,5 +174,3 @@ def with_columns(params: list[dict[str, Any]]) -> dict[str, Any]:
         values[:] = [one.get(name) for one in params]
         made[f"param_{name}"] = np.ma.MaskedArray(values, mask=[name not in one for one in params])
     return made
-
-
