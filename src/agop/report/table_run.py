@@ -120,15 +120,13 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
 def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
     """The figures, by the section of the page that they are in."""
     parts, title = record.parts, record.title
-    last = parts.get("test", parts["honest"])
-    which = "held-out rows" if "test" in parts else "honest predictions"
     if record.has_classes:
         judged = [
             Drawing(
                 "confusion",
                 "Confusion",
-                f"rows of each class, by the class that is predicted; {which}",
-                lambda: table_figures.confusion(last, f"{title}: confusion"),
+                f"rows of each class, by the class that is predicted; honest predictions",
+                lambda: table_figures.confusion(parts["honest"], f"{title}: confusion"),
             ),
             Drawing(
                 "calibration",

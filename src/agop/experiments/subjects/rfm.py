@@ -96,8 +96,10 @@ class RFMTask(Task[RFMConfig, _Fitted]):
     def plan(self) -> str:
         """The target, and what the columns were taken for."""
         target = self.ready.target
-        asked = {"classification": "--task regression", "regression": "--task classification"}[target.task]
-        why = f", as {target.why} (else {asked})" if target.why else ""
+        other = "regression" if target.task == "classification" else "classification"
+        why = f", as {target.why}" if target.why else ""
+        if target.values.dtype.kind in "if":
+            why += f" (else --task {other})" if why else ""
         lines = [f"target: {target.name}, a {target.task}{why}"]
         for kind in ("number", "category", "date"):
             names = [
