@@ -388,8 +388,8 @@ def test_any_scorer_of_classes(scoring):
     model = classifier(scoring=scoring, n_candidates=1, n_iter=0).fit(X, target)
     p = model.oof_predictions_[:, 1]
     expected = {"roc_auc": roc_auc_score(target, p), "accuracy": np.mean((p > 0.5) == target)}
-    if scoring in expected:
-        assert model.best_score_ == pytest.approx(expected[scoring], abs=0.03)
+    expected["neg_log_loss"] = -log_loss(target, p)
+    assert model.best_score_ == pytest.approx(expected[scoring])
     assert model.best_score_error_ >= 0
 
 

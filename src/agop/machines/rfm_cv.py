@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from numbers import Integral, Real
@@ -304,19 +305,26 @@ class _SearchedRFM(TableEstimator):
         place = torch.from_numpy(kept)[search.rows.chosen[choice.places]].numpy()
         losses = criterion.losses(honest, shares=True)
         mean, error = standard_error(losses, criterion.weight)
-        if criterion.scorer is None:
-            self.best_score_, self.best_score_error_ = -mean, error
-        else:
-            by_fold = [
-                criterion.take((fold == k).nonzero()[:, 0]).score(choice.values[fold == k])
-                for k in fold.unique().tolist()
-            ]
-            self.best_score_ = criterion.score(choice.values)
-            self.best_score_error_ = (
-                float(np.std(by_fold, ddof=1) / len(by_fold) ** 0.5) if len(by_fold) > 1 else None
-            )
         own = samples.take(search.rows.chosen[choice.places])
+        self.best_score_, self.best_score_error_ = -mean, error
+        if criterion.scorer is not None:
+            self._keep_score_of_scorer(
+                own, honest if criterion.is_classes else search.scale.restored(honest), fold
+            )
         self._keep_honest(search.scale, honest, own, place, n)
+
+    def _keep_score_of_scorer(
+        self, own: Samples, honest: Float[Tensor, "m c"], fold: Int[Tensor, " m"]
+    ) -> None:
+        """The score of honest predictions by the scorer that was asked for, and its standard error over folds."""
+        judge = copy.copy(self)
+        judge.__dict__["_probabilities"] = lambda values: values  # they are calibrated already
+        self.best_score_ = scored(judge, own, honest, self.scoring)
+        rows = [(fold == number).nonzero()[:, 0] for number in fold.unique().tolist()]
+        by_fold = [scored(judge, own.take(part), honest[part], self.scoring) for part in rows]
+        self.best_score_error_ = (
+            float(np.std(by_fold, ddof=1) / len(by_fold) ** 0.5) if len(rows) > 1 else None
+        )
 
     def _keep_results(self, trials: list[Trial], choice: Choice, search: Search) -> None:
         self.cv_results_ = _results(trials, choice, search)
