@@ -144,7 +144,9 @@ PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT
 def shown_commands():
     """Every `agop` command that a help text or a code block of a page shows."""
     texts = {"agop": app_module.HELP} | {verb: kind.help for verb, kind in SUBJECTS.items()}
-    texts |= {verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in ("predict", "reproduce", "report", "datasets")}
+    texts |= {
+        verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in ("predict", "reproduce", "report", "datasets")
+    }
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         texts[page] = "\n".join(re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))

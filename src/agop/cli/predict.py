@@ -99,10 +99,12 @@ def predictions(model: TableModel, frame: pd.DataFrame) -> pd.DataFrame:
 def _tell_score(model: TableModel, frame: pd.DataFrame, console: Console) -> None:
     if model.target not in frame:
         return
-    known = model.target_of(frame[model.target])
-    if known.any():
+    rows, _ = model.known_targets(frame[model.target])
+    if len(rows) > 1:
         name = "accuracy" if model.task == "classification" else "R²"
-        words = f"{name} {model.score(frame):.3f} on the {int(known.sum()):,} rows whose {model.target} is in the table"
+        words = (
+            f"{name} {model.score(frame):.3f} on the {len(rows):,} rows whose {model.target} is in the table"
+        )
         console.print(words, highlight=False, markup=False)
 
 

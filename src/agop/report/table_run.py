@@ -125,7 +125,7 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
             Drawing(
                 "confusion",
                 "Confusion",
-                f"rows of each class, by the class that is predicted; honest predictions",
+                "rows of each class, by the class that is predicted; honest predictions",
                 lambda: table_figures.confusion(parts["honest"], f"{title}: confusion"),
             ),
             Drawing(

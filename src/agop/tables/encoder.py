@@ -11,7 +11,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from agop import _checks
 from agop.machines.tables import as_frame, is_table
-from agop.tables.kinds import OTHER, Column, as_moments, as_numbers, as_texts, column_of, no_such_column
+from agop.tables.kinds import (
+    OTHER,
+    Column,
+    as_moments,
+    as_numbers,
+    as_texts,
+    asked_names,
+    column_of,
+    require_columns,
+)
 from agop.tables.reading import named
 
 
@@ -53,12 +62,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         frame = _frame(X)
         names = list(frame.columns)
         asked = {
-            name: _asked(name, getattr(self, name)) for name in ("drop", "categories", "numbers", "keep")
+            name: asked_names(name, getattr(self, name)) for name in ("drop", "categories", "numbers", "keep")
         }
         for argument, given in asked.items():
-            for name in given:
-                if name not in names:
-                    raise no_such_column(argument, name, names)
+            require_columns(argument, given, names)
         kinds = dict.fromkeys(asked["categories"], "category") | dict.fromkeys(asked["numbers"], "number")
         self.columns_ = [
             Column(name, "unread", dropped="as asked")
@@ -182,17 +189,6 @@ def _frame(X: Any) -> pd.DataFrame:
             "X", "a frame with named columns", got, "make one: pandas.DataFrame(X, columns=[...])"
         )
     return named(as_frame(X))
-
-
-def _asked(argument: str, value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return (value,)
-    try:
-        return tuple(str(name) for name in value)
-    except TypeError:
-        raise _checks.bad_type(argument, "names of columns", type(value).__name__) from None
 
 
 def _categories(column: Column, values: pd.Series) -> pd.Categorical:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -260,12 +260,27 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def names_absent(asked: tuple[str, ...] | None, names: list[str]) -> str | None:
-    """The first of these names that is none of the columns'."""
-    return next((name for name in asked or () if name not in names), None)
+def asked_names(argument: str, value: Any) -> tuple[str, ...]:
+    """Names of columns that somebody asked for: one, several, or none."""
+    if value is None:
+        return ()
+    names = [value] if isinstance(value, str | int) else value
+    if not isinstance(names, list | tuple | set | frozenset | np.ndarray | pd.Index):
+        raise _checks.bad_type(argument, "names of columns", type(value).__name__)
+    if not all(isinstance(name, str | int | np.str_ | np.integer) for name in names):
+        raise _checks.bad_type(argument, "names of columns", _checks.shown(next(iter(names))))
+    return tuple(str(name) for name in names)
 
 
-def no_such_column(argument: str, name: str, names: list[str] | Mapping[str, Any]) -> ValueError:
+def require_columns(argument: str, asked: Iterable[str], names: Iterable[str]) -> None:
+    """Raise if a name is none of the columns'."""
+    names = list(names)
+    for name in asked:
+        if name not in names:
+            raise no_such_column(argument, name, names)
+
+
+def no_such_column(argument: str, name: str, names: Iterable[str]) -> ValueError:
     """The sentence about a column that is not there, with the names that are near to it."""
     import difflib
 

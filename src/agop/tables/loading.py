@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from agop.tables.dates import PARTS
 from agop.tables.encoder import TableEncoder
 from agop.tables.kinds import KINDS, Column
 from agop.tables.model import ESTIMATORS, TableModel
+from agop.tables.reading import is_file
 from agop.tables.storing import FORMAT_VERSION, KIND, MODEL
 
 _REMEDY = "fit it again"
@@ -39,8 +41,16 @@ def load(path: str | Path, *, device: Any = None) -> Any:
     ValueError
         One sentence, if it is missing, damaged, or of another kind.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise _checks.bad_type("path", "the path of a saved file", _checks.shown(path))
     path = Path(path)
-    path = path / MODEL if path.is_dir() else path
+    if not is_file(path):
+        path = path / MODEL
+        if not is_file(path):
+            got = f"{_checks.shown(str(path.parent))}, where none is"
+            raise _checks.bad_value(
+                "path", "a saved model, or the directory of a run with one", got, "check the path"
+            )
     if _store.kind_of(path) != KIND:
         return persistence.load(path, device=device)
     place = _checks.device("device", device)
@@ -53,8 +63,8 @@ def load(path: str | Path, *, device: Any = None) -> Any:
 
 def _restored(header: dict[str, Any], tensors: Any, place: Any) -> TableModel:
     target, task = of_type(header, "target", str), of_type(header, "task", str)
-    if task not in ESTIMATORS:
-        raise Damaged("a task that is none")
+    if task not in ESTIMATORS or not _is_unicode(target):
+        raise Damaged("a task or a target that is none")
     notes, asked = of_type(header, "notes", list), of_type(header, "asked", dict)
     if (
         not _are_texts(notes)
@@ -77,7 +87,12 @@ def _restored(header: dict[str, Any], tensors: Any, place: Any) -> TableModel:
 
 
 def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return isinstance(values, list) and all(isinstance(value, str) and _is_unicode(value) for value in values)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: JSON may hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _column(entry: Any) -> Column:

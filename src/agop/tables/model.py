@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from agop import _checks
 from agop.machines.rfm_cv import RFMClassifierCV, RFMRegressorCV
 from agop.tables.encoder import TableEncoder, _frame
-from agop.tables.kinds import no_such_column
+from agop.tables.kinds import as_numbers, as_texts, asked_names, no_such_column, require_columns
 from agop.tables.reading import read_table
 from agop.tables.storing import save
 from agop.tables.target import Target, leaks, target_of
@@ -65,17 +65,32 @@ class TableModel:
             if self.target not in frame:
                 raise no_such_column("table", self.target, list(frame.columns))
             target = frame[self.target]
-        known = self.target_of(pd.Series(np.asarray(target, dtype=object)))
-        if not known.any():
-            raise _checks.bad_value("target", "rows whose target is known", "none")
-        rows, truth = (
-            known.to_numpy().nonzero()[0],
-            self.truth(pd.Series(np.asarray(target, dtype=object))[known.to_numpy()]),
-        )
+        else:
+            target = np.asarray(target, dtype=object)
+            if target.ndim != 1:
+                raise _checks.bad_value("target", "one value a row", f"shape {target.shape}")
+            _checks.same_length("table", len(frame), "target", len(target))
+        rows, truth = self.known_targets(pd.Series(target))
+        least = 1 if self.task == "classification" else 2
+        if len(rows) < least:
+            expected = (
+                "a row whose target is known" if least == 1 else "two rows whose target is known, for R²"
+            )
+            raise _checks.bad_value("target", expected, f"{len(rows)}")
         found = self.predict(frame.iloc[rows])
         return float(
             accuracy_score(truth, found) if self.task == "classification" else r2_score(truth, found)
         )
+
+    def known_targets(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the rows whose target is known, and their targets as `predict` gives them: numbers, or classes."""
+        if self.task == "regression" or self.classes_.dtype.kind in "iu":
+            values = as_numbers(column).to_numpy()
+            rows = np.isfinite(values).nonzero()[0]
+            return rows, values[rows]
+        texts = as_texts(column)
+        rows = texts.notna().to_numpy().nonzero()[0]
+        return rows, texts.to_numpy()[rows].astype(str)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -117,22 +132,6 @@ class TableModel:
         frame = _frame(table)
         return frame.drop(columns=[self.target], errors="ignore")
 
-    def truth(self, column: pd.Series) -> np.ndarray:
-        """Known targets as `predict` gives them: numbers, or classes."""
-        from agop.tables.kinds import as_numbers, as_texts
-
-        if self.task == "regression" or self.classes_.dtype.kind in "iu":
-            return as_numbers(column).to_numpy()
-        return as_texts(column).to_numpy().astype(str)
-
-    def target_of(self, column: pd.Series) -> pd.Series:
-        """Which rows have a target that can be compared."""
-        from agop.tables.kinds import as_numbers
-
-        if self.task == "regression" or self.classes_.dtype.kind in "iu":
-            return as_numbers(column).notna()
-        return column.notna()
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -150,9 +149,9 @@ def prepare(
     target: str,
     *,
     task: str = "auto",
-    drop: Sequence[str] = (),
-    categories: Sequence[str] = (),
-    keep: Sequence[str] = (),
+    drop: Iterable[str] = (),
+    categories: Iterable[str] = (),
+    keep: Iterable[str] = (),
     group_by: str | None = None,
 ) -> Prepared:
     """Find the target, learn the columns, leave out what is of no use.
@@ -163,16 +162,18 @@ def prepare(
         One sentence, for what a table can have that no fit can use.
     """
     names = list(frame.columns)
-    for argument, given in (
-        ("target", [target]),
-        ("group_by", [group_by] if group_by is not None else []),
-        ("drop", drop),
-        ("categories", categories),
-        ("keep", keep),
-    ):
-        for name in given:
-            if name not in names:
-                raise no_such_column(argument, name, names)
+    if not isinstance(target, str | int) or not isinstance(group_by, str | int | None):
+        argument, value = ("group_by", group_by) if isinstance(target, str | int) else ("target", target)
+        raise _checks.bad_type(argument, "the name of a column", _checks.shown(value))
+    target, group_by = str(target), None if group_by is None else str(group_by)
+    drop, categories, keep = (
+        asked_names(argument, given)
+        for argument, given in (("drop", drop), ("categories", categories), ("keep", keep))
+    )
+    require_columns("target", [target], names)
+    require_columns("group_by", [] if group_by is None else [group_by], names)
+    for argument, given in (("drop", drop), ("categories", categories), ("keep", keep)):
+        require_columns(argument, given, names)
     if target in (*drop, group_by):
         raise _checks.bad_value("target", "a column that is not dropped", repr(target))
     found = target_of(frame[target], target, task)
@@ -207,9 +208,9 @@ def fit_table(
     target: str,
     *,
     task: str = "auto",
-    drop: Sequence[str] = (),
-    categories: Sequence[str] = (),
-    keep: Sequence[str] = (),
+    drop: Iterable[str] = (),
+    categories: Iterable[str] = (),
+    keep: Iterable[str] = (),
     group_by: str | None = None,
     progress: Callable[[float, float, str], None] | None = None,
     **search: Any,

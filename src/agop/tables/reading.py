@@ -7,6 +7,7 @@ import csv
 import hashlib
 import importlib
 import io
+import os
 import re
 import warnings
 from collections import Counter
@@ -65,13 +66,15 @@ def read_table(path: str | Path, *, encoding: str = "utf-8") -> Table:
     ValueError
         One sentence, if the file is missing, empty, damaged, in another encoding, or has two columns of one name.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise _checks.bad_type("data", "the path of a file", _checks.shown(path))
     path = Path(path).expanduser()
     kind = path.suffix.lower()
     if kind not in FORMATS:
         raise _checks.bad_value(
             "data", f"a file {', '.join(FORMATS)}", repr(str(path)), "save the table as one of these"
         )
-    if not path.is_file():
+    if not is_file(path):
         raise _checks.bad_value("data", "a file that is there", repr(str(path)), "check the path")
     if path.stat().st_size == 0:
         raise _checks.bad_value("data", "a table", f"{str(path)!r}, an empty file", "write it again")
@@ -88,6 +91,14 @@ def read_table(path: str | Path, *, encoding: str = "utf-8") -> Table:
         raise _checks.bad_value("data", "a table with rows and columns", got, "choose another file")
     source = f"{path.name}: {len(frame):,} rows, {frame.shape[1]:,} columns."
     return Table(frame, source, tuple(notes))
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of that name; a name that is none on this system is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
