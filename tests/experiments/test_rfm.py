@@ -256,3 +256,18 @@ def test_a_damaged_table_is_one_sentence(finished, tmp_path):
     (place / "scores.csv").write_text("measure\nR²\n")
     with pytest.raises(ValueError, match=r"^run: expected .*scores\.csv"):
         TableRecord.load(place)
+
+
+def test_a_class_of_one_row_is_not_held_out(tmp_path):
+    values = frame().assign(y=["a"] * 58 + ["b"] * 58 + ["c", "d", "e", "f"])
+    values.to_csv(tmp_path / "t.csv", index=False)
+    task = RFMTask(RFMConfig(data=str(tmp_path / "t.csv"), target="y", test=0.5))
+    target = task.ready.target.values
+    assert set(target[task.test]) == {"a", "b"}
+    assert set(target[task.train]) == set("abcdef")
+    assert len(task.train) + len(task.test) == 120
+    assert len(task.drawn) == 1
+    assert task.drawn[0].endswith("of a class that no other row has: not held out.")
+    grouped = RFMTask(RFMConfig(data=str(tmp_path / "t.csv"), target="y", test=0.5, group_by="id"))
+    assert set(target[grouped.test]) <= set(target[grouped.train])
+    assert not set(grouped.ready.groups[grouped.train]) & set(grouped.ready.groups[grouped.test])

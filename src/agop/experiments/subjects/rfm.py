@@ -29,6 +29,8 @@ from agop.tables.reading import Table, read_table
 from agop.tables.storing import MODEL
 
 DIRECTIONS = 3
+_COUNTS = 0.01
+"""The least importance of a column that the headline names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +88,27 @@ class RFMTask(Task[RFMConfig, _Fitted]):
                 train, test = train_test_split(rows, test_size=share, random_state=seed, stratify=labels)
             except ValueError:  # a class too small to be on both sides
                 train, test = train_test_split(rows, test_size=share, random_state=seed)
-        train, test = np.sort(train), np.sort(test)
+        train, test = self._known(np.sort(train), np.sort(test))
         if self.ready.target.task == "classification" and len(np.unique(self.ready.target.values[train])) < 2:
             raise _checks.bad_value(
                 "test", "a share that leaves two classes to learn from", f"{share:g}", "make it smaller"
             )
         return train, test
+
+    def _known(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Without held-out rows of a class that the others lack: no model could know it. They are learned from, unless groups forbid that."""
+        if self.ready.target.task == "regression":
+            return train, test
+        known = np.isin(self.ready.target.values[test], self.ready.target.values[train])
+        if known.all():
+            return train, test
+        rows = f"{int((~known).sum()):,} row{'s' * (int((~known).sum()) > 1)} of a class that no other row has"
+        if self.ready.groups is None:
+            self.drawn.append(f"{rows}: not held out.")
+            train = np.sort(np.concatenate([train, test[~known]]))
+        else:
+            self.drawn.append(f"{rows} to learn from: held out, and not scored.")
+        return train, test[known]
 
     def plan(self) -> str:
         """The target, and what the columns were taken for."""
@@ -247,15 +264,16 @@ def _scores(rows: pd.DataFrame, model: TableModel) -> dict[str, tuple[float, flo
 def _headline(task: str, scores: pd.DataFrame, columns: pd.DataFrame) -> str:
     best = scores.iloc[0]
     name = "R²" if task == "regression" else "accuracy"
-    value = (
-        f"{best['honest']:.3f} ± {best['honest error']:.3f}"
-        if best["honest error"] == best["honest error"]
-        else f"{best['honest']:.3f}"
-    )
-    held = f", {best['test']:.3f} on held-out rows" if "test" in scores else ""
-    top = [str(name) for name in columns[columns["importance"] > 0]["column"].head(3)]
+    value = f"{_plain(best['honest'])} ± {_plain(best['honest error'])}"
+    held = f", {_plain(best['test'])} on held-out rows" if "test" in scores else ""
+    top = [str(name) for name in columns[columns["importance"] >= _COUNTS]["column"].head(3)]
     counts = f"; what counts most: {', '.join(top)}" if top else ""
-    return f"Honest {name} {value}{held} (without any column {best['none']:.3f}){counts}."
+    return f"Honest {name} {value}{held} (without any column {_plain(best['none'])}){counts}."
+
+
+def _plain(value: float) -> str:
+    """Three digits after the point, and no minus before a zero."""
+    return f"{round(float(value), 3) + 0.0:.3f}"
 
 
 def _search(estimator: Any) -> pd.DataFrame:
