@@ -185,6 +185,8 @@ def opened(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str
 
 def kind_of_run(path: str | os.PathLike[str]) -> str:
     """The verb whose run a directory holds; "" if it holds none."""
+    if not isinstance(path, str | os.PathLike):
+        return ""
     try:
         return str(read_json(Path(path) / CONFIG).get("kind", ""))
     except ValueError:
