@@ -134,6 +134,23 @@ PARAMETERS = {
     "kernel": ("cubic", None, 3, [], object),
     "bandwidth": (*NUMBER, "median", "mean", [], [0.0], [1.0, "x"], [1.0, 2.0]),
     "ridge": NUMBER,
+    "learning_ridge": NUMBER,
+    "param_distributions": (
+        3,
+        {},
+        [],
+        {"ridge": [1.0]},
+        {"power": 0.5},
+        {"power": []},
+        {"kernel": ["cubic"]},
+        {"power": [0.5, "x"]},
+    ),
+    "n_candidates": (0, -1, 1.5, "x", None, True),
+    "max_time": (0, -1, "x", True, float("nan"), 1e-9),
+    "ridges": ([], [0.0], [-1.0], ["x"], 1.0, None, [1e300]),
+    "ensemble": (0, -1, 1.5, "x", None, True),
+    "cv": (0, 1, -1, 1.5, "x", True, [], [([0], [1])], 10**6),
+    "max_rows": (0, 9, 1.5, "x", None, 12),
     "n_iter": (0, -1, 1.5, "x", None, True, float("nan")),
     "n_layers": (0, -1, 1.5, "x", None, True, float("nan"), 10**30),
     "width": (0, -1, 1.5, "x", None, True, float("nan"), 10**12),
@@ -156,6 +173,7 @@ PARAMETERS = {
     "max_memory": ("lots", -1, 0, 1.5, "1KB", True, [], "1GB"),
     "validation": (0, 1, -0.5, "x", True, 0.99, 0.01),
     "scoring": ("magic", 3, "r2"),
+    "importance_control": (1, -1, 1.5, "x", None),
     "class_weight": ("magic", 3, {7: 1.0}, {0: -1.0}, "balanced"),
     "bandwidth_factor": NUMBER,
     "bandwidth_at": ("magic", None, "each"),
@@ -188,6 +206,7 @@ LOCAL = {  # with pairs="local"
     ),
     "radius": (0, -1, 1.5, "x", None, True, 10**30),
 }
+QUICK = {"param_distributions": {"power": [0.5]}, "n_iter": 0, "ridges": [0.1], "cv": 2, "random_state": 0}
 SMALL = {
     "RFMClassifier": {"n_iter": 1, "bandwidth": 2.0},
     "RFMRegressor": {"n_iter": 1, "bandwidth": 2.0},
@@ -198,6 +217,8 @@ SMALL = {
     "DeepConvRFMClassifier": {"patch_size": 1, "n_layers": 2, "width": 6, "random_state": 0},
     "PolynomialClassifier": {},
     "PolynomialRegressor": {},
+    "RFMClassifierCV": QUICK,
+    "RFMRegressorCV": QUICK,
 }
 
 SUBJECTS = []

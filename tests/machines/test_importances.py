@@ -143,3 +143,29 @@ def test_a_display_of_what_has_no_agop_is_refused():
         ValueError, match="kind: expected one of 'importances', 'heatmap', 'directions', got 'pie'"
     ):
         agop.AgopDisplay.from_estimator(clone(CLASSIFIER).fit(X, LABELS), kind="pie")
+
+
+@pytest.mark.parametrize("estimator", [REGRESSOR, CLASSIFIER], ids=["regressor", "classifier"])
+def test_permuted_copies_say_what_noise_gets(estimator, tmp_path):
+    target = LABELS if hasattr(estimator, "class_weight") else Y
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    frame["kind"] = pd.Categorical(np.array(["u", "v", "w"])[RNG.integers(0, 3, 150)])
+    model = clone(estimator).set_params(importance_control=2, random_state=0).fit(frame, target)
+    control, shares = model.importance_control_, model.feature_importances_
+    assert control.shape == (2, 6)
+    assert ((control >= 0) & (control < 0.2)).all()
+    assert control.sum(1).max() < 0.5
+    assert shares[0] > control.max()
+    plain = clone(estimator).fit(frame, target)
+    np.testing.assert_array_equal(plain.predict(frame), model.predict(frame))  # the fit itself is untouched
+    with pytest.raises(
+        AttributeError, match="importance_control_ is there with importance_control=1 or more"
+    ):
+        getattr(plain, "importance_control_")  # noqa: B009
+    order = np.random.RandomState(model.seed_ % 2**32).permutation(150)
+    z = np.c_[frame.iloc[:, :5].to_numpy(), frame.iloc[order, :5].to_numpy()]
+    twin = clone(estimator).fit(z, target)
+    numbers = clone(estimator).set_params(importance_control=1, random_state=0).fit(frame.iloc[:, :5], target)
+    np.testing.assert_allclose(numbers.importance_control_[0], twin.feature_importances_[5:], rtol=1e-6)
+    model.save(tmp_path / "m")
+    np.testing.assert_array_equal(type(model).load(tmp_path / "m").importance_control_, control)

@@ -492,6 +492,14 @@ def test_what_cannot_be_searched():
         regressor(ridges=[-1.0]).fit(X, Y)
 
 
+def test_recursions_that_fail_are_told():
+    with pytest.warns(
+        UserWarning, match="RFMRegressorCV: 1 of 2 recursions failed, the first with: kernel: expected one of"
+    ):
+        model = regressor(param_distributions={"kernel": ["laplace", "nonsense"]}, n_iter=0).fit(X, Y)
+    assert model.best_params_["kernel"] == "laplace"
+
+
 def test_kernels_of_the_user_can_be_searched():
     model = regressor(param_distributions={"kernel": [agop.Laplace(2.0), agop.L1(4.0)]}, n_candidates=2).fit(
         X, Y

@@ -40,6 +40,7 @@ MAY_CHANGE = frozenset(
         "verbose",
         "device",
         "dtype",
+        "importance_control",
         "random_state",
     )
 )

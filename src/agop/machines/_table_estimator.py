@@ -55,21 +55,25 @@ class TableEstimator(KernelEstimator):
         return self._encoding.names([str(name) for name in given])
 
     @property
+    def _indicator_groups(self) -> list[list[int]]:
+        """The encoded columns of each column of categories."""
+        encoding = self._encoding
+        first, sources = len(encoding.numbers) + len(encoding.gaps), encoding.sources
+        return [
+            [first + int(k) for k in (sources[first:] == j).nonzero()[0]]
+            for j, known in enumerate(encoding.levels)
+            if known
+        ]
+
+    @property
     def feature_importances_(self) -> np.ndarray:
         """How much the predictor changes along each input column: shares (d,) of the trace of `predictor_agop_`, with sum 1.
 
         In standardised coordinates, so that they don't depend on units. A column of categories counts as one: of the gradient over its
         levels the mean is left out, because only one of them can be on. Zeros, with a warning, if the predictor is constant.
         """
-        M, encoding = self.predictor_agop_, self._encoding
-        sources = encoding.sources
-        first = len(encoding.numbers) + len(encoding.gaps)
-        groups = [
-            [first + int(k) for k in (sources[first:] == j).nonzero()[0]]
-            for j, known in enumerate(encoding.levels)
-            if known
-        ]
-        shares = column_importances(M, sources, groups, self.n_features_in_)
+        M, groups = self.predictor_agop_, self._indicator_groups
+        shares = column_importances(M, self._encoding.sources, groups, self.n_features_in_)
         if not shares.any():
             message = "feature_importances_ are zeros: the predictor is constant at every training point."
             warnings.warn(message, UserWarning, stacklevel=2)

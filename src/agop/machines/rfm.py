@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -28,7 +31,7 @@ from agop.machines._table_estimator import TableEstimator
 from agop.machines._words import SOLVING
 from agop.machines.chain import Chain, rescaled
 from agop.machines.columns import SCALINGS
-from agop.machines.importances import machine_agop
+from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
 from agop.machines.names import PRECISIONS, SOLVERS
@@ -67,6 +70,7 @@ class _RFM(TableEstimator):
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
         "validation": "no_validation",
         "scoring": [str, callable, None],
+        "importance_control": [Interval(Integral, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "device": "no_validation",
@@ -100,6 +104,7 @@ class _RFM(TableEstimator):
         max_memory: Any = None,
         validation: Any = None,
         scoring: Any = None,
+        importance_control: Any = 0,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -128,6 +133,7 @@ class _RFM(TableEstimator):
         self.max_memory = max_memory
         self.validation = validation
         self.scoring = scoring
+        self.importance_control = importance_control
         self.warm_start = warm_start
         self.verbose = verbose
         self.device = device
@@ -183,6 +189,40 @@ class _RFM(TableEstimator):
                     callback(index, len(fits), entry)
         if validation is not None and n_iter and self.best_iteration_ == 0:
             self._tell_that_nothing_was_learned()
+        copies = _checks.integer("importance_control", self.importance_control, at_least=0)
+        if copies:
+            self._control_ = self._controlled(samples, copies)
+
+    def _controlled(self, samples: Samples, copies: int) -> list[list[float]]:
+        """What permuted copies of the columns get of the importances, in a fit like this one to the columns and one copy of all."""
+        order, d = np.random.RandomState(self.seed_ % 2**32), self.n_features_in_
+        groups = [
+            *self._indicator_groups,
+            *([k + len(self.agop_) for k in own] for own in self._indicator_groups),
+        ]
+        sources = self._encoding.sources
+        found = []
+        for _ in range(copies):
+            rows = torch.from_numpy(order.permutation(len(samples))).to(samples.X.device)
+            twin = clone(self).set_params(
+                importance_control=0, n_iter=self.best_iteration_, validation=None, warm_start=False
+            )
+            if isinstance(self.bandwidth, list | tuple | np.ndarray):
+                twin.bandwidth = self.bandwidth_
+            twin.seed_ = self.seed_
+            beside = replace(samples, X=torch.cat([samples.X, samples.X[rows]], 1))
+            twin._fit_samples(beside, None, None, None)
+            both = np.concatenate([sources, sources + d])
+            found.append(column_importances(twin.predictor_agop_, both, groups, 2 * d)[d:].tolist())
+        return found
+
+    @property
+    def importance_control_(self) -> Float[np.ndarray, "k d"]:
+        """The importances of permuted copies (k of them) of each column: what is not above them may be noise."""
+        check_is_fitted(self)
+        if "_control_" not in vars(self):
+            raise AttributeError("importance_control_ is there with importance_control=1 or more.")
+        return np.array(self._control_)
 
     def _tell_that_nothing_was_learned(self) -> None:
         """Warn that validation chose the fit with the identity as metric, and whether only because it is the simpler of equals."""
@@ -433,6 +473,9 @@ _PARAMETERS += r"""
     scoring : str, callable or None
         What validation goes by: the name of a scorer of scikit-learn ("neg_log_loss", "roc_auc", "neg_mean_absolute_error"), a callable
         (estimator, X, y), or None: accuracy or :math:`R^2`. Larger is better. The scorer gets an estimator whose predictions are given.
+    importance_control : int
+        How often the fit is repeated beside a copy of the columns whose rows are permuted, for `importance_control_`: such a copy has no
+        part in the target, so what it gets of the importances is what noise gets. Each repetition costs a fit to twice as many columns.
     warm_start : bool
         A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
     random_state : int, RandomState, torch.Generator or None
@@ -452,6 +495,8 @@ _PARAMETERS += r"""
         The AGOP of the function that predicts, over the same columns, not rescaled, in float64; formed when it is first asked for.
     feature_importances_ : array (d,)
         Shares of its trace by column of X, with sum 1: in standardised coordinates, categories as one column.
+    importance_control_ : array (importance_control, d)
+        What permuted copies of the columns get of the importances, beside the columns themselves (the shares of both sum to 1).
     encoded_feature_names_ : list of str
         Names of the p encoded columns: numbers, "age is missing", "city=Rome".
     categories_ : list of (list or None), or None
@@ -542,6 +587,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         max_memory: Any = None,
         validation: Any = None,
         scoring: Any = None,
+        importance_control: Any = 0,
         warm_start: Any = False,
         verbose: Any = False,
         device: Any = None,
@@ -572,6 +618,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             max_memory=max_memory,
             validation=validation,
             scoring=scoring,
+            importance_control=importance_control,
             warm_start=warm_start,
             verbose=verbose,
             device=device,

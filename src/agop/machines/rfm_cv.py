@@ -225,6 +225,12 @@ class _SearchedRFM(TableEstimator):
         choice = search.choose(race.trials)
         if race.interrupted:
             search.notes.append(f"the search was stopped after {len(race.trials)} recursions")
+        failed = [trial.error for trial in race.trials if trial.error]
+        if failed:
+            first = failed[0].rstrip(".")
+            search.notes.append(
+                f"{len(failed)} of {len(race.trials)} recursions failed, the first with: {first}"
+            )
         chosen = [place for place in range(len(choice.pool)) if place == 0 or choice.weights[place] > 0]
         chosen.sort(key=lambda place: (place > 0, -float(choice.weights[place])))
         members = [choice.pool[place] for place in chosen]
@@ -398,7 +404,7 @@ _PARAMETERS = r"""
     n_candidates : int or None
         How many recursions are drawn. None: 16, or with `max_time` as many as there is time for.
     max_time : float or None
-        Seconds. The race ends after 70 % of them; then what was chosen is fitted to all rows, as many models of it as there is time for.
+        Seconds. The race ends after 60 % of them; then what was chosen is fitted to all rows, as many models of it as there is time for.
         `cv_results_` says how far each recursion came.
     n_iter : int
         At most so many iterations; a recursion ends when two in a row did not better its score.

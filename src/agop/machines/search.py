@@ -30,7 +30,7 @@ POOL, ROUNDS = 60, 40
 POOL_OF_SCORERS, ROUNDS_OF_SCORERS = 20, 10
 """Candidates that the average is chosen from, and rounds of that choice; fewer for a scorer, which takes about a millisecond each time."""
 
-SHARE_OF_TIME = 0.7
+SHARE_OF_TIME = 0.6
 """What of `max_time` the race may take; the rest is for fitting the chosen ones to all rows."""
 
 
