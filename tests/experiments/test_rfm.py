@@ -210,8 +210,14 @@ def test_rows_are_drawn_where_there_are_too_many(files, tmp_path):
     config = asked(files, rows=60)
     task = RFMTask(config)
     assert len(task.ready.frame) <= 60
-    assert task.drawn == ["60 of 120 rows were drawn (--rows takes more)."]
+    assert task.drawn == ["60 of 120 rows were drawn (--rows takes more; time grows with their cube)."]
     assert task.drawn[0] in task.plan()
+    assert run(config, tmp_path / "run")
+    honest = pd.read_csv(tmp_path / "run" / "honest.csv")
+    np.testing.assert_allclose(honest["true"], frame().loc[honest["row"], "y"])  # "row" is that of the file
+    for search, rows in (("1m", 5000), ("8m", 10_000), ("1s", 1300), (None, 5000)):
+        assert asked(files, search=search).most_rows == rows
+    assert asked(files, search="1m", rows=60).most_rows == 60
 
 
 def test_the_plan_says_what_columns_were_taken_for(files):

@@ -227,7 +227,7 @@ def with_error(row: pd.Series, name: str) -> str:
     if value != value:
         return "–"
     if error != error or name == "none":
-        return f"{value:.4g}"
+        return "0" if abs(value) < 5e-4 else f"{value:.4g}"
     return f"{value:.4g} ± {error:.2g}"
 
 

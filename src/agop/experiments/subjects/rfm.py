@@ -67,12 +67,15 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         self.needs = 100 * 2**20
 
     def _drawn(self, frame: pd.DataFrame) -> pd.DataFrame:
-        most = self.config.rows
+        most = self.config.most_rows
+        self.places = np.arange(len(frame))
         if len(frame) <= most:
             return frame
-        self.drawn.append(f"{most:,} of {len(frame):,} rows were drawn (--rows takes more).")
-        rows = np.random.default_rng(self.config.seed).choice(len(frame), most, replace=False)
-        return frame.iloc[np.sort(rows)].reset_index(drop=True)
+        self.drawn.append(
+            f"{most:,} of {len(frame):,} rows were drawn (--rows takes more; time grows with their cube)."
+        )
+        self.places = np.sort(np.random.default_rng(self.config.seed).choice(len(frame), most, replace=False))
+        return frame.iloc[self.places].reset_index(drop=True)
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows to fit to, and rows to hold out: by group, by class where every class can be on both sides."""
@@ -102,7 +105,9 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         known = np.isin(self.ready.target.values[test], self.ready.target.values[train])
         if known.all():
             return train, test
-        rows = f"{int((~known).sum()):,} row{'s' * (int((~known).sum()) > 1)} of a class that no other row has"
+        rows = (
+            f"{int((~known).sum()):,} row{'s' * (int((~known).sum()) > 1)} of a class that no other row has"
+        )
         if self.ready.groups is None:
             self.drawn.append(f"{rows}: not held out.")
             train = np.sort(np.concatenate([train, test[~known]]))
@@ -180,7 +185,7 @@ class RFMTask(Task[RFMConfig, _Fitted]):
     def _table(self, rows: np.ndarray, values: np.ndarray, model: TableModel) -> pd.DataFrame:
         """Truth and prediction of rows; for classes also probabilities."""
         true = self.ready.target.values[rows]
-        source = np.flatnonzero(self.ready.target.rows)[rows]
+        source = self.places[self.ready.target.rows][rows]
         table = pd.DataFrame({"row": source, "true": true})
         if model.task == "regression":
             return table.assign(predicted=values)

@@ -11,6 +11,7 @@ from agop.experiments.subject import SubjectKind
 
 TASKS = ("auto", "classification", "regression")
 SECONDS = 60.0
+ROWS_A_MINUTE = 5_000
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
 _UNITS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
@@ -38,7 +39,9 @@ class RFMConfig(Configuration):
         0.0, "Share of the rows to hold out, for a last score.", DATA_PANEL, at_least=0, at_most=0.9
     )
     encoding: str = option("utf-8", "Of a .csv file.", DATA_PANEL)
-    rows: int = option(20_000, "At most so many rows, drawn by --seed.", DATA_PANEL, at_least=10)
+    rows: int | None = option(
+        None, "At most so many rows, drawn by --seed.", DATA_PANEL, shown="5,000 for a minute of search, twice that for eight", at_least=10
+    )  # fmt: skip
     search: str | None = option(
         None, "How long to search: 60, 60s, 5m.", MODEL, shown="60s, or no limit with --candidates"
     )
@@ -70,6 +73,14 @@ class RFMConfig(Configuration):
         if not seconds > 0:
             raise bad_value("search", "seconds > 0, such as 60, 60s or 5m", repr(self.search))
         return seconds
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows are taken: a fit takes about their cube, so that a longer search takes more of them."""
+        if self.rows is not None:
+            return self.rows
+        minutes = (SECONDS if self.seconds is None else self.seconds) / 60
+        return max(1000, int(round(ROWS_A_MINUTE * minutes ** (1 / 3), -2)))
 
     @property
     def place(self) -> str:
