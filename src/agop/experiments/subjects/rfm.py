@@ -99,7 +99,7 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         return train, test
 
     def _known(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Without held-out rows of a class that the others lack: no model could know it. They are learned from, unless groups forbid that."""
+        """Without held-out rows of a class that the others lack: no model could know it. Where groups allow it they are learned from."""
         if self.ready.target.task == "regression":
             return train, test
         known = np.isin(self.ready.target.values[test], self.ready.target.values[train])
