@@ -277,3 +277,13 @@ def test_a_class_of_one_row_is_not_held_out(tmp_path):
     grouped = RFMTask(RFMConfig(data=str(tmp_path / "t.csv"), target="y", test=0.5, group_by="id"))
     assert set(target[grouped.test]) <= set(target[grouped.train])
     assert not set(grouped.ready.groups[grouped.train]) & set(grouped.ready.groups[grouped.test])
+
+
+def test_noise_is_told_as_such(files, finished, tmp_path):
+    noise = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 3)), columns=["a", "b", "y"])
+    noise.to_csv(tmp_path / "noise.csv", index=False)
+    assert run(RFMConfig(data=str(tmp_path / "noise.csv"), target="y", candidates=1), tmp_path / "run")
+    doubt = "Not shown that the columns say anything of y: the honest R² is not better than without a model by a standard error."
+    assert TableRecord.load(tmp_path / "run").notes == (doubt,)
+    for place in finished.values():
+        assert not any(note.startswith("Not shown") for note in TableRecord.load(place).notes)

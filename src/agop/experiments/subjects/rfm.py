@@ -27,6 +27,7 @@ from agop.tables.loading import load
 from agop.tables.model import Prepared, TableModel, fitted, prepare
 from agop.tables.reading import Table, read_table
 from agop.tables.storing import MODEL
+from agop.tables.target import Target
 
 DIRECTIONS = 3
 _COUNTS = 0.01
@@ -179,7 +180,7 @@ class RFMTask(Task[RFMConfig, _Fitted]):
             headline=_headline(target.task, scores, tables["columns"]),
             facts=self._facts(model, int(there.sum())),
             tables=tables,
-            notes=[*self.drawn, *self.ready.notes, *found.notes],
+            notes=[*self.drawn, *self.ready.notes, *found.notes, *_doubt(target, scores)],
         )
 
     def _table(self, rows: np.ndarray, values: np.ndarray, model: TableModel) -> pd.DataFrame:
@@ -274,6 +275,17 @@ def _headline(task: str, scores: pd.DataFrame, columns: pd.DataFrame) -> str:
     top = [str(name) for name in columns[columns["importance"] >= _COUNTS]["column"].head(3)]
     counts = f"; what counts most: {', '.join(top)}" if top else ""
     return f"Honest {name} {value}{held} (without any column {_plain(best['none'])}){counts}."
+
+
+def _doubt(target: Target, scores: pd.DataFrame) -> list[str]:
+    """A sentence where the columns may say nothing of the target."""
+    measure, sign = ("R²", 1) if target.task == "regression" else ("Brier score", -1)
+    row = scores.set_index("measure").loc[measure]
+    if sign * (row["honest"] - row["none"]) > row["honest error"]:
+        return []
+    return [
+        f"Not shown that the columns say anything of {target.name}: the honest {measure} is not better than without a model by a standard error."
+    ]
 
 
 def _plain(value: float) -> str:
