@@ -283,7 +283,7 @@ def test_noise_is_told_as_such(files, finished, tmp_path):
     noise = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 3)), columns=["a", "b", "y"])
     noise.to_csv(tmp_path / "noise.csv", index=False)
     assert run(RFMConfig(data=str(tmp_path / "noise.csv"), target="y", candidates=1), tmp_path / "run")
-    doubt = "Not shown that the columns say anything of y: the honest R² is not better than without a model by a standard error."
+    doubt = "Not shown that the columns say anything of y: the honest R² is not a standard error better than without a model."
     assert TableRecord.load(tmp_path / "run").notes == (doubt,)
     for place in finished.values():
         assert not any(note.startswith("Not shown") for note in TableRecord.load(place).notes)

@@ -77,7 +77,7 @@ ROWS = {
     ],
     "predict": [
         ("", "Missing"), ("{d}/full", "Missing option '--data'"), ("{d}/full --data {d}/table.csv", "path: expected"),
-        ("{d}/file --data {d}/table.csv", "path: expected"), ("{d}/nowhere --data {d}/table.csv", "is not there"),
+        ("{d}/file --data {d}/table.csv", "path: expected"), ("{d}/nowhere --data {d}/table.csv", "where none is"),
         ("{d}/file --data {d}/table.csv --out p.xlsx", "out: expected a file"),
         ("{d}/file --data {d}/table.csv --out {d}/table.csv", "another file"),
         ("--magic", "No such option"),

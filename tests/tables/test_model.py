@@ -142,7 +142,8 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path):
         with pytest.raises(ValueError, match=r"^path: expected "):
             load(tmp_path / name)
     with pytest.raises(
-        ValueError, match="path: expected a file with a saved estimator, got .*which is not there"
+        ValueError,
+        match="path: expected a saved model, or the directory of a run with one, got .*where none is; check the path",
     ):
         load(tmp_path / "none")
 
@@ -150,7 +151,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path):
 def test_the_score_needs_targets(models):
     with pytest.raises(ValueError, match="table: expected the name of a column, got 'price'"):
         models["numbers"].score(table().drop(columns="price"))
-    with pytest.raises(ValueError, match="target: expected rows whose target is known, got none"):
+    with pytest.raises(ValueError, match="target: expected two rows whose target is known, for R², got 0"):
         models["numbers"].score(table().assign(price=np.nan))
 
 

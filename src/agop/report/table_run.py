@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from agop import __version__
 from agop._checks import bad_value
 from agop.experiments.files import write_text
 from agop.report import citation, figures, table_figures
-from agop.report.network_figures import Drawing, pictures
+from agop.report.network_figures import Drawing, Picture
 from agop.report.record import opened
 
 PAGE, FIGURES = "report.html", "figures"
@@ -195,9 +196,7 @@ def write_table_report(path: str | os.PathLike[str]) -> Path:
     css = Path(__file__).parent / "templates" / "report.css"
     page = environment.get_template("table.html.j2").render(
         record=record,
-        judged=pictures(drawn["judged"]),
-        counted=pictures(drawn["counted"]),
-        searched=pictures(drawn["searched"]),
+        **{section: [_picture(drawing, folder) for drawing in found] for section, found in drawn.items()},
         scores=_scores(record),
         columns=[_column(row) for _, row in record.columns.iterrows()],
         command=f"{record.config.get('command', 'agop')} --out runs/again",
@@ -207,6 +206,12 @@ def write_table_report(path: str | os.PathLike[str]) -> Path:
     )
     write_text(record.path / PAGE, page)
     return record.path / PAGE
+
+
+def _picture(drawing: Drawing, folder: Path) -> Picture:
+    """A figure that was saved, for the page."""
+    text = base64.b64encode((folder / f"{drawing.stem}.svg").read_bytes()).decode("ascii")
+    return Picture(drawing.heading, drawing.meaning, f"data:image/svg+xml;base64,{text}")
 
 
 def _scores(record: TableRecord) -> list[dict[str, str]]:

@@ -283,9 +283,8 @@ def _doubt(target: Target, scores: pd.DataFrame) -> list[str]:
     row = scores.set_index("measure").loc[measure]
     if sign * (row["honest"] - row["none"]) > row["honest error"]:
         return []
-    return [
-        f"Not shown that the columns say anything of {target.name}: the honest {measure} is not better than without a model by a standard error."
-    ]
+    worth = f"the honest {measure} is not a standard error better than without a model"
+    return [f"Not shown that the columns say anything of {target.name}: {worth}."]
 
 
 def _plain(value: float) -> str:
