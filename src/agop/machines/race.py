@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -175,17 +174,15 @@ def parallel(one: Callable[..., Any], work: list[tuple[Any, ...]], n_jobs: int |
     if jobs <= 1:
         yield from (one(*arguments) for arguments in work)
         return
-    with _threads_each(jobs):
-        parallel = joblib.Parallel(jobs, require="sharedmem", return_as="generator_unordered")
-        yield from parallel(joblib.delayed(one)(*arguments) for arguments in work)
-
-
-@contextmanager
-def _threads_each(jobs: int) -> Iterator[None]:
-    """Torch's threads divided among jobs."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // jobs))
+    share = max(1, before // jobs)
+
+    def limited(*arguments: Any) -> Any:
+        torch.set_num_threads(share)  # each thread has a number of its own, for products and factorisations
+        return one(*arguments)
+
     try:
-        yield
+        threads = joblib.Parallel(jobs, require="sharedmem", return_as="generator_unordered")
+        yield from threads(joblib.delayed(limited)(*arguments) for arguments in work)
     finally:
         torch.set_num_threads(before)
