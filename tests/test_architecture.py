@@ -20,6 +20,7 @@ ORDER = [
     "_checks",
     "_lazy",
     "_blocks",
+    "_threads",
     "_files",
     "_store",
     "registry",
