@@ -15,6 +15,7 @@ ROOMS = {
     "cli": "one thin file a verb",
     "report": "figures, the page",
     "experiments": "runs, studies, verdicts",
+    "tables": "frames, kinds of columns",
     "datasets": "named data, .npz",
     "theory": "closed forms",
     "profiles": "one loop, one table",

@@ -40,6 +40,7 @@ ORDER = [
     "profiles",
     "theory",
     "datasets",
+    "tables",
     "experiments",
     "integrations",
     "report",

@@ -35,6 +35,7 @@ def test_docstring_examples(name):
         "docs/network_profiles.md",
         "docs/probes.md",
         "docs/estimators.md",
+        "docs/tables.md",
         "docs/papers/liao2023.md",
         "docs/papers/emschwiller2020.md",
         "docs/papers/arora2020.md",
@@ -46,7 +47,8 @@ def test_docstring_examples(name):
         "docs/papers/beaglehole2023.md",
     ],
 )
-def test_python_blocks_of_a_page_run_in_order(page):
+def test_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall((ROOT / page).read_text())
     assert blocks
     namespace: dict[str, object] = {}

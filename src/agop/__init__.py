@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from agop.networks.rank_r import RankR
     from agop.networks.rank_r_classifier import RankRClassifier
     from agop.networks.unbounded_depth import UnboundedDepthNet
+    # tables
+    from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
 
     # several processes
     from agop.launch import launched
@@ -115,6 +117,7 @@ _NAMES = {
     "networks.rank_r": "RankR",
     "networks.rank_r_classifier": "RankRClassifier",
     "networks.unbounded_depth": "UnboundedDepthNet",
+    "tables": "TableEncoder TableModel fit_table load read_table",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",

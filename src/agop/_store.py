@@ -113,6 +113,15 @@ def read(
         raise unreadable(path, kind, error, remedy) from None
 
 
+def kind_of(path: str | Path) -> str | None:
+    """The kind that a file says it is of; None if it says none, or is no file of ours."""
+    try:
+        form = _header(Path(path))[0].get("format")
+    except (ValueError, RecursionError, OSError):
+        return None
+    return form.removeprefix("agop.") if isinstance(form, str) and form.startswith("agop.") else None
+
+
 def unreadable(path: Path, kind: str, error: Exception, remedy: str) -> ValueError:
     """The sentence about a damaged file; of what was found in it, only short printable text is repeated."""
     reason = " ".join(str(error).split())[:200].encode("unicode_escape").decode()

@@ -39,7 +39,7 @@ def fresh(code, **environment):
     [
         ["--help"],
         ["--version"],
-        *([verb, "--help"] for verb in ("deep-rfm", "network", "reproduce", "profile")),
+        *([verb, "--help"] for verb in ("rfm", "predict", "deep-rfm", "network", "reproduce", "profile")),
     ],
     ids=" ".join,
 )
@@ -99,10 +99,12 @@ def complete(line, shell="bash"):
 
 def test_completion_offers_verbs_options_and_values(tmp_path, monkeypatch):
     assert complete("agop ") == [
+        "rfm",
         "deep-rfm",
         "conv-rfm",
         "network",
         "profile",
+        "predict",
         "reproduce",
         "report",
         "datasets",
@@ -142,7 +144,9 @@ PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT
 def shown_commands():
     """Every `agop` command that a help text or a code block of a page shows."""
     texts = {"agop": app_module.HELP} | {verb: kind.help for verb, kind in SUBJECTS.items()}
-    texts |= {verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in ("reproduce", "report", "datasets")}
+    texts |= {
+        verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in ("predict", "reproduce", "report", "datasets")
+    }
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         texts[page] = "\n".join(re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))

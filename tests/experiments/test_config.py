@@ -142,7 +142,7 @@ def test_ranks_share_only_what_can_be_shared(tmp_path):
     with sharing(Ranks(0, 2)), pytest.raises(ValueError, match="kind: expected one whose work ranks share"):
         run("network", NetworkConfig(), tmp_path / "run")
     with pytest.raises(
-        ValueError, match="kind: expected one of 'deep-rfm', 'conv-rfm', 'network', 'profile'"
+        ValueError, match="kind: expected one of 'rfm', 'deep-rfm', 'conv-rfm', 'network', 'profile'"
     ):
         run("magic", NetworkConfig(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -32,7 +32,17 @@ from agop.kernels import KERNELS
 
 ROOT = str(Path(agop.__file__).parent)
 EXPECTED = Path(__file__).parent / "expected"
-FAMILIES = ("gradients", "kernels", "estimators", "collapse", "probes", "profiles", "datasets", "values")
+FAMILIES = (
+    "gradients",
+    "kernels",
+    "estimators",
+    "collapse",
+    "probes",
+    "profiles",
+    "datasets",
+    "tables",
+    "values",
+)
 SENTENCE = re.compile(r"[\w\[\]., ]+: expected [^\n]+, got [^\n]+\.")
 """Every message of ours has this form: the argument, what was expected, what came, and mostly what to do."""
 SKLEARN = re.compile(

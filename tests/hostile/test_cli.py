@@ -21,6 +21,19 @@ FILES = {
     "objects": {"x_train": np.eye(6), "y_train": np.array([0, None] * 3, dtype=object)},
     "huge": {"x_train": np.random.default_rng(0).normal(size=(6, 3)) * 1e300, "y_train": np.arange(6) % 2},
 }
+TABLES = {
+    "table": "a,b,y\n" + "".join(f"{i % 7},{i % 3},{i * 0.37 % 5}\n" for i in range(40)),
+    "empty": "",
+    "names_only": "a,b,y\n",
+    "twice": "a,a,y\n1,2,3\n4,5,6\n",
+    "latin": "a,y\nZürich,1\nBern,2\n".encode("latin-1"),
+    "words": "a,y\n1,high\n2,low\n3,high\n4,low\n",
+    "one_value": "a,y\n1,5\n2,5\n3,5\n",
+    "ragged": "a,y\n1,2\n1,2,3\n",
+    "gaps": "a,y\n,1\n,2\n,3\n,4.5\n",
+    "unknown": "a,y\n1,\n2,\n",
+    "one_column": "y\n1\n2\n3.5\n",
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +43,8 @@ def folder(tmp_path_factory):
         np.savez(place / f"{name}.npz", **arrays)
     (place / "text.npz").write_text("no archive")
     (place / "file").write_text("in the way")
+    for name, content in TABLES.items():
+        (place / f"{name}.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     (place / "full").mkdir()
     (place / "full" / "thesis.tex").write_text("years of work")
     return place
@@ -38,6 +53,35 @@ def folder(tmp_path_factory):
 # arguments after the verb, with {d} for the folder of the files above; what the sentence says
 ROWS = {
     "": [("magic", "No such command 'magic'"), ("--magic", "No such option: --magic")],
+    "rfm": [
+        ("", "Missing option '--data'"), ("--data {d}/table.csv", "Missing option '--target'"),
+        *((f"--target y --data {{d}}/{name}.csv", text) for name, text in {
+            "nowhere": "a file that is there", "empty": "an empty file", "names_only": "0 rows", "twice": "'a' 2 times",
+            "latin": "text in utf-8",
+            "one_value": "at least two classes", "ragged": "line 3", "gaps": "no values",
+            "unknown": "values to learn, got none", "one_column": "columns beside the target",
+        }.items()),
+        ("--target y --data {d}/words.csv --task regression", "numbers for a regression, got 'high'"),
+        ("--target y --data {d}/table.xlsx", ".parquet"), ("--target y --data {d}/text.npz", "readable .npz"),
+        ("--target Y --data {d}/table.csv", "near it: 'y'"), ("--target y --data {d}/table.csv --drop bb", "near it: 'b'"),
+        ("--target y --data {d}/table.csv --group-by z", "group_by"), ("--target y --data {d}/table.csv --task magic", "task"),
+        ("--target y --data {d}/table.csv --search soon", "search"), ("--target y --data {d}/table.csv --search 0", "search"),
+        ("--target y --data {d}/table.csv --candidates 0", "candidates"), ("--target y --data {d}/table.csv --test 1", "test"),
+        ("--target y --data {d}/table.csv --test nan", "test"), ("--target y --data {d}/table.csv --rows 1", "rows"),
+        ("--target y --data {d}/table.csv --ensemble 0", "ensemble"), ("--target y --data {d}/table.csv --scoring magic", "scoring"),
+        ("--target y --data {d}/table.csv --encoding magic", "encoding"), ("--target y --data {d}/table.csv --seed -1", "seed"),
+        ("--target y --data {d}/table.csv --device cuda:99", "device"),
+        ("--target y --data {d}/table.csv --out {d}/file", "can be written"),
+        ("--target y --data {d}/table.csv --out {d}/full", "thesis.tex"),
+        ("--magic", "No such option"),
+    ],
+    "predict": [
+        ("", "Missing"), ("{d}/full", "Missing option '--data'"), ("{d}/full --data {d}/table.csv", "path: expected"),
+        ("{d}/file --data {d}/table.csv", "path: expected"), ("{d}/nowhere --data {d}/table.csv", "where none is"),
+        ("{d}/file --data {d}/table.csv --out p.xlsx", "out: expected a file"),
+        ("{d}/file --data {d}/table.csv --out {d}/table.csv", "another file"),
+        ("--magic", "No such option"),
+    ],
     "deep-rfm": [
         *((f"--data {{d}}/{name}.npz", text) for name, text in {
             "nan": "NaN or infinite", "complex": "complex128", "one_class": "two classes", "half_labels": "class labels",

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -123,6 +124,43 @@ def test_mutants_are_one_sentence(saved, tmp_path):
     told = fuzz(saved, tmp_path, 600, seed=1)
     assert told["refused"] > 300
     assert told["read"] > 20  # a bit in a feature matrix, or another bandwidth
+
+
+def fuzz_tables(tmp_path, count: int, seed: int) -> dict[str, int]:
+    """Read `count` mutants of a model of a table; anything but a sentence, when it is read or asked, raises."""
+    days = pd.date_range("2020-01-01", periods=24).strftime("%d.%m.%Y")
+    frame = pd.DataFrame({"a": X[:, 0], "b": NAMES[Y], "day": days, "id": range(24), "y": X[:, 1]})
+    agop.fit_table(frame, "y", n_candidates=1, n_iter=1, ensemble=1, random_state=0).save(tmp_path / "sound")
+    content, path, told = (tmp_path / "sound").read_bytes(), tmp_path / "mutant", {"read": 0, "refused": 0}
+    for number in range(count):
+        path.write_bytes(damaged_safetensors(content, random.Random(f"{seed} table {number}")))
+        try:
+            model = agop.load(path)
+        except ValueError as error:
+            sentence(error)
+            told["refused"] += 1
+            continue
+        told["read"] += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert len(model.predict(frame)) == 24
+                model.differences(frame)
+            except ValueError as error:  # of a column that has another name now
+                if not str(error).startswith("data: expected every column that the model uses"):
+                    raise
+    return told
+
+
+def test_mutants_of_tables_are_one_sentence(tmp_path):
+    told = fuzz_tables(tmp_path, 150, seed=1)
+    assert told["refused"] > 60
+    assert told["read"] > 5
+
+
+@pytest.mark.slow
+def test_two_thousand_mutants_of_tables_are_one_sentence(tmp_path):
+    assert sum(fuzz_tables(tmp_path, 2_000, seed=2).values()) == 2_000
 
 
 @pytest.mark.slow

@@ -124,13 +124,13 @@ SUBJECTS = [
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
     "Source", "Kernel", "AgopDisplay", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
-    "Evidence", "PatchFilters", "SearchDisplay",
+    "Evidence", "PatchFilters", "SearchDisplay", "TableModel", "Table",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
 CONSTANTS = {"PROBES", "KERNELS", "DATA", "DEFAULT_ROOT"}
 ELSEWHERE = {"launched", "filter_grid", "energy_maps"}
 """What needs processes of its own (see tests/test_launch.py), and pictures (see tests/report/test_patches.py)."""
-ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "report")
+ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "tables", "report")
 
 test_row = table_tests("values", SUBJECTS)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agop.cli import datasets, report, reproduce
+from agop.cli import datasets, predict, report, reproduce
 from agop.cli.exits import guarded
 from agop.cli.subjects import Verbs
 from agop.experiments.subjects import SUBJECTS, kind_of
@@ -18,6 +18,8 @@ HELP = """See what a model learned to look at, and how far each layer has collap
 
 \b
 [bold]Examples[/bold]
+  agop rfm --data houses.csv --target price --out runs/houses
+  agop predict runs/houses --data new.csv --out predictions.csv
   agop deep-rfm --out runs/digits
   agop deep-rfm --data mine.npz --layers 12 --out runs/mine
   agop network --out runs/mlp
@@ -76,7 +78,7 @@ def _shared(verb: str) -> bool:
     return kind is not None and kind.shared
 
 
-for verb in (reproduce, report, datasets):
+for verb in (predict, reproduce, report, datasets):
     verb.register(app)
 
 

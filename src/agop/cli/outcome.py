@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def show(place: Path, worked: bool, console: Console, table: Callable[[RunRecord], RenderableType]) -> None:
     """Write the page if there is none, and print the table, the notes and the headline of a finished run."""
     from agop.report import RunRecord, write_report
+    from agop.report.record import TABLE_RUN, kind_of_run
+    from agop.report.table_run import TableRecord
     from agop.report.write import PAGE
 
     if not worked:
@@ -23,7 +25,7 @@ def show(place: Path, worked: bool, console: Console, table: Callable[[RunRecord
     if worked or not page.exists():
         with console.status("drawing figures and writing the report"):
             write_report(place)
-    record = RunRecord.load(place)
+    record: Any = TableRecord.load(place) if kind_of_run(place) == TABLE_RUN else RunRecord.load(place)
     console.print(table(record))
     for note in record.notes:
         console.print(f"note: {note}", highlight=False, markup=False)

@@ -31,6 +31,8 @@ from agop.machines.storing_search import kept_parameters, search_parts
 FORMAT_VERSION = 2
 _OLDEST = 1
 _KIND, _REMEDY = "estimator", "save the estimator again"
+WRONG = (Damaged, KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError)
+"""What restoring from a damaged header may raise."""
 
 
 def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
@@ -39,10 +41,10 @@ def save(estimator: Any, path: str | Path, centers: str | None = None) -> None:
 
     check_is_fitted(estimator)
     _checks.one_of("centers", centers, (None, "float16"))
-    _store.write(path, _KIND, FORMAT_VERSION, *_described(estimator, centers))
+    _store.write(path, _KIND, FORMAT_VERSION, *described(estimator, centers))
 
 
-def _described(estimator: Any, centers: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def described(estimator: Any, centers: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a fitted estimator."""
     header: dict[str, Any] = {
         "class": type(estimator).__name__,
@@ -56,7 +58,7 @@ def _described(estimator: Any, centers: str | None) -> tuple[dict[str, Any], dic
     if hasattr(estimator, "classes_"):
         header["classes"] = _classes(estimator.classes_)
     if hasattr(estimator, "estimators_"):
-        more, tensors = search_parts(estimator, lambda model: _described(model, centers), _plain)
+        more, tensors = search_parts(estimator, lambda model: described(model, centers), _plain)
         return header | more, tensors
     is_polynomial, is_image = (
         isinstance(estimator.machine_, Polynomial),
@@ -86,7 +88,7 @@ def load(path: str | Path, *, device: Any = None) -> Any:
     header, tensors = _store.read(path, _KIND, FORMAT_VERSION, _REMEDY, oldest=_OLDEST)
     try:
         return restored(header, tensors, place)
-    except (Damaged, KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
+    except WRONG as error:
         raise _store.unreadable(Path(path), _KIND, error, _REMEDY) from None
 
 

@@ -23,6 +23,9 @@ from agop.profiles.shown import Shown, look_of
 CURVES = ("measure", "layer", "name", "stage", "x", "value", "spread")
 """The columns of `curves.csv`."""
 
+TABLE_RUN = "rfm"
+"""The kind of run that has columns of a table instead of layers."""
+
 _REMEDY = "run it again elsewhere"
 _MOST_GRAM_BYTES = 256 * 2**20
 
@@ -110,27 +113,12 @@ class RunRecord:
             One sentence, if it is no run, not finished, of another format, or damaged.
 
         """
-        if not isinstance(path, str | os.PathLike):
-            raise bad_type("run", "the directory of a run", repr(path))
-        folder = Path(path)
-        if not _is_run(folder):
+        folder, config, result = opened(path)
+        if config.get("kind") == TABLE_RUN:
+            got = f"{str(path)!r} of `agop {TABLE_RUN}`"
             raise bad_value(
-                "run", "the directory of a run", shown(str(path)), "make one with `agop deep-rfm --out DIR`"
+                "run", "runs with layers beside each other", got, "make its page alone: agop report DIR"
             )
-        config = read_json(folder / CONFIG)
-        if config.get("format") != FORMAT:
-            raise bad_value(
-                "run", f"format {FORMAT}", f"{str(path)!r} of format {shown(config.get('format'))}"
-            )
-        if not (folder / RESULT).is_file():
-            got = f"{str(path)!r}, which was cut off"
-            raise bad_value(
-                "run", "a finished run", got, f"finish it with `{config.get('command')} --out {path}`"
-            )
-        result = read_json(folder / RESULT)
-        check_tables(folder, result, _REMEDY)
-        for name in ("versions", "machine"):
-            _of_type(config, name, dict, CONFIG)
         return cls(
             path=folder,
             name=folder.resolve().name,
@@ -163,6 +151,46 @@ class RunRecord:
     def look(self, column: str) -> Shown:
         """How a column is shown: as the run says, else as the probe of that name."""
         return self.shown.get(column) or look_of(column)
+
+
+def opened(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """The directory of a finished run of any kind, its config.json and result.json, the tables checked.
+
+    Raises
+    ------
+    ValueError
+        One sentence, if it is no run, not finished, of another format, or damaged.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise bad_type("run", "the directory of a run", repr(path))
+    folder = Path(path)
+    if not _is_run(folder):
+        raise bad_value(
+            "run", "the directory of a run", shown(str(path)), "make one with `agop deep-rfm --out DIR`"
+        )
+    config = read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise bad_value("run", f"format {FORMAT}", f"{str(path)!r} of format {shown(config.get('format'))}")
+    if not (folder / RESULT).is_file():
+        got = f"{str(path)!r}, which was cut off"
+        raise bad_value(
+            "run", "a finished run", got, f"finish it with `{config.get('command')} --out {path}`"
+        )
+    result = read_json(folder / RESULT)
+    check_tables(folder, result, _REMEDY)
+    for name in ("versions", "machine"):
+        _of_type(config, name, dict, CONFIG)
+    return folder, config, result
+
+
+def kind_of_run(path: str | os.PathLike[str]) -> str:
+    """The verb whose run a directory holds; "" if it holds none."""
+    if not isinstance(path, str | os.PathLike):
+        return ""
+    try:
+        return str(read_json(Path(path) / CONFIG).get("kind", ""))
+    except ValueError:
+        return ""
 
 
 def _is_run(folder: Path) -> bool:

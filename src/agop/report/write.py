@@ -13,9 +13,10 @@ from agop.report import figures, measured, network_figures, style
 from agop.report.iterations import iteration_drawings
 from agop.report.page import render
 from agop.report.patches import patch_drawings
-from agop.report.record import RunRecord
+from agop.report.record import TABLE_RUN, RunRecord, kind_of_run
+from agop.report.table_run import FIGURES, PAGE, write_table_report
 
-PAGE, FIGURES = "report.html", "figures"
+__all__ = ["FIGURES", "PAGE", "write_comparison", "write_report"]
 
 
 def write_report(path: str | os.PathLike[str]) -> Path:
@@ -27,6 +28,8 @@ def write_report(path: str | os.PathLike[str]) -> Path:
         One sentence, if the directory holds no finished run.
 
     """
+    if kind_of_run(path) == TABLE_RUN:
+        return write_table_report(path)
     record = RunRecord.load(path)
     folder = record.path / FIGURES
     folder.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from agop.registry import Registry
 SUBJECTS: Registry[SubjectKind[Any]] = Registry(
     "agop.subjects",
     {
+        "rfm": "agop.experiments.subjects.rfm_config:KIND",
         "deep-rfm": "agop.experiments.subjects.deep_rfm_config:KIND",
         "conv-rfm": "agop.experiments.subjects.conv_rfm_config:KIND",
         "network": "agop.experiments.subjects.network_config:KIND",

@@ -1,0 +1,245 @@
+"""The record, figures and page of a run on a table, from its directory alone."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from agop import __version__
+from agop._checks import bad_value
+from agop.experiments.files import write_text
+from agop.report import citation, figures, table_figures
+from agop.report.network_figures import Drawing, Picture
+from agop.report.record import opened
+
+PAGE, FIGURES = "report.html", "figures"
+_NEEDED = {
+    "columns": ("column", "taken_for", "importance", "left_out", "note"),
+    "scores": ("measure", "honest", "none"),
+    "honest": ("row", "true", "predicted"),
+    "directions": ("direction", "share", "column", "weight"),
+    "search": ("recursion", "mean_test_score", "n_folds", "weight"),
+}
+_TEXTS = ("column", "taken_for", "left_out", "note", "measure")
+_VALUES = ("true", "predicted")
+"""Read as texts: the class "01" is not the number 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class TableRecord:
+    """One finished run on a table.
+
+    Attributes
+    ----------
+    columns, scores, directions, search
+        The tables of these names.
+    parts
+        True and predicted values: "honest", and "test" if rows were held out.
+    """
+
+    path: Path
+    name: str
+    config: Mapping[str, Any]
+    title: str
+    headline: str
+    facts: Mapping[str, str]
+    notes: tuple[str, ...]
+    columns: pd.DataFrame
+    scores: pd.DataFrame
+    directions: pd.DataFrame
+    search: pd.DataFrame
+    parts: Mapping[str, pd.DataFrame]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TableRecord:
+        """Read the directory of a finished run.
+
+        Raises
+        ------
+        ValueError
+            One sentence, if it is no run, not finished, or damaged.
+        """
+        folder, config, result = opened(path)
+        tables = {name: _read(folder / f"{name}.csv", needed) for name, needed in _NEEDED.items()}
+        parts = {"honest": tables["honest"]}
+        if (folder / "test.csv").exists():
+            parts["test"] = _read(folder / "test.csv", _NEEDED["honest"])
+        return cls(
+            path=folder,
+            name=folder.resolve().name,
+            config=config,
+            title=str(result.get("title", "")),
+            headline=str(result.get("headline", "")),
+            facts={str(k): str(v) for k, v in dict(result.get("facts", {})).items()},
+            notes=tuple(str(note) for note in result.get("notes", [])),
+            columns=tables["columns"],
+            scores=tables["scores"],
+            directions=tables["directions"],
+            search=tables["search"],
+            parts=parts,
+        )
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether classes are predicted."""
+        return any(str(name).startswith(table_figures.PROBABILITY) for name in self.parts["honest"])
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys((*_TEXTS, *_VALUES), object), keep_default_na=False, na_values=[""]
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise bad_value(
+            "run", f"a readable {path.name}", f"{str(path)!r} ({reason})", "run it again elsewhere"
+        ) from None
+    if not any(str(name).startswith(table_figures.PROBABILITY) for name in table):
+        try:
+            table = table.astype({name: float for name in _VALUES if name in table})
+        except ValueError as error:
+            raise bad_value(
+                "run", f"numbers in {path.name}", f"{str(path)!r} ({error})", "run it again elsewhere"
+            ) from None
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise bad_value(
+            "run", f"{missing[0]} in {path.name}", f"none in {str(path)!r}", "run it again elsewhere"
+        )
+    return table
+
+
+def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
+    """The figures, by the section of the page that they are in."""
+    parts, title = record.parts, record.title
+    if record.has_classes:
+        judged = [
+            Drawing(
+                "confusion",
+                "Confusion",
+                "rows of each class, by the class that is predicted; honest predictions",
+                lambda: table_figures.confusion(parts["honest"], f"{title}: confusion"),
+            ),
+            Drawing(
+                "calibration",
+                "Calibration",
+                "how often what was said came true: of the second class if there are two, else of the predicted class; one standard error",
+                lambda: table_figures.calibration(parts, f"{title}: calibration"),
+            ),
+        ]
+    else:
+        judged = [
+            Drawing(
+                "predicted",
+                "Predicted against true",
+                "a point a row, and the line on which both are equal",
+                lambda: table_figures.predicted_against_true(parts, f"{title}: predicted against true"),
+            )
+        ]
+    counted = [
+        Drawing(
+            "importances",
+            "Importances",
+            "how much the prediction changes along a column, as a share; categories and dates count once",
+            lambda: table_figures.importances(record.columns, f"{title}: what counts"),
+        )
+    ]
+    if len(record.directions):
+        counted.append(
+            Drawing(
+                "directions",
+                "Top directions",
+                "the combinations of columns along which the prediction changes most: eigenvectors of the AGOP, in standardised units",
+                lambda: table_figures.directions(record.directions, f"{title}: top directions"),
+            )
+        )
+    searched = []
+    if record.search["recursion"].nunique() > 1:
+        searched = [
+            Drawing(
+                "search",
+                "Search",
+                "the honest score of the best candidate of each recursion that reached the last heat",
+                lambda: table_figures.search(record.search, f"{title}: search"),
+            )
+        ]
+    return {"judged": judged, "counted": counted, "searched": searched}
+
+
+def write_table_report(path: str | os.PathLike[str]) -> Path:
+    """Write `figures/*` and `report.html` into the directory of a finished run on a table; returns the page.
+
+    Raises
+    ------
+    ValueError
+        One sentence, if the directory holds no finished run.
+    """
+    record = TableRecord.load(path)
+    folder = record.path / FIGURES
+    folder.mkdir(exist_ok=True)
+    drawn = drawings(record)
+    for drawing in [one for section in drawn.values() for one in section]:
+        figures.save(drawing.make(), folder, drawing.stem)
+    environment = Environment(
+        loader=PackageLoader("agop.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    css = Path(__file__).parent / "templates" / "report.css"
+    page = environment.get_template("table.html.j2").render(
+        record=record,
+        **{section: [_picture(drawing, folder) for drawing in found] for section, found in drawn.items()},
+        scores=_scores(record),
+        columns=[_column(row) for _, row in record.columns.iterrows()],
+        command=f"{record.config.get('command', 'agop')} --out runs/again",
+        cite=citation,
+        version=__version__,
+        css=Markup(css.read_text(encoding="utf-8")),
+    )
+    write_text(record.path / PAGE, page)
+    return record.path / PAGE
+
+
+def _picture(drawing: Drawing, folder: Path) -> Picture:
+    """A figure that was saved, for the page."""
+    text = base64.b64encode((folder / f"{drawing.stem}.svg").read_bytes()).decode("ascii")
+    return Picture(drawing.heading, drawing.meaning, f"data:image/svg+xml;base64,{text}")
+
+
+def _scores(record: TableRecord) -> list[dict[str, str]]:
+    rows = []
+    for _, row in record.scores.iterrows():
+        rows.append(
+            {
+                "measure": str(row["measure"]),
+                **{name: with_error(row, name) for name in ("honest", "test", "none") if name in row},
+            }
+        )
+    return rows
+
+
+def with_error(row: pd.Series, name: str) -> str:
+    """A number with its standard error; a dash where there is none."""
+    value, error = row[name], row.get(f"{name} error", float("nan"))
+    if value != value:
+        return "–"
+    if error != error or name == "none":
+        return "0" if abs(value) < 5e-4 else f"{value:.4g}"
+    return f"{value:.4g} ± {error:.2g}"
+
+
+def _column(row: pd.Series) -> dict[str, str]:
+    text = {
+        name: "" if row[name] != row[name] else str(row[name])
+        for name in ("column", "taken_for", "left_out", "note")
+    }
+    importance = row["importance"]
+    return {**text, "importance": "–" if importance != importance else f"{importance:.3f}"}
