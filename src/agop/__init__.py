@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from agop.networks.rank_r import RankR
     from agop.networks.rank_r_classifier import RankRClassifier
     from agop.networks.unbounded_depth import UnboundedDepthNet
+
     # tables
     from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
 

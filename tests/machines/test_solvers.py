@@ -129,7 +129,7 @@ def test_deep_rfm(digits):
     assert [entry["agop_route"] for entry in model.history_] == ["direct", "direct"]
 
 
-@pytest.mark.parametrize("estimator", FEW, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("estimator", [RFM, DEEP], ids=lambda e: type(e).__name__)
 def test_not_converged_is_a_warning_and_a_note(estimator, blobs):
     model = clone(estimator).set_params(max_cg_iter=2)
     with pytest.warns(ConvergenceWarning, match="raise max_cg_iter or max_rank"):
@@ -207,7 +207,7 @@ def test_ranks_take_the_most_modest_choice():
         ({"max_cg_iter": 0}, "max_cg_iter: expected an integer >= 1"),
     ],
 )
-@pytest.mark.parametrize("estimator", FEW, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("estimator", [RFM, DEEP], ids=lambda e: type(e).__name__)
 def test_bad_parameters_are_one_sentence(estimator, options, message, blobs):
     theirs = f"The '{next(iter(options))}' parameter of RFM.* Got"
     with pytest.raises(ValueError, match=f"{message}|{theirs}"):

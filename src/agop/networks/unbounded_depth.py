@@ -81,7 +81,7 @@ class UnboundedDepthNet(nn.Module):
     Examples
     --------
     >>> net = UnboundedDepthNet(2, 3, nu=1.0)
-    >>> net.depth, [round(float(p), 3) for p in net.depth_probabilities()]
+    >>> net.depth, [round(p, 3) for p in net.depth_probabilities().tolist()]
     (4, [0.375, 0.375, 0.188, 0.062])
     """
 
@@ -272,7 +272,7 @@ def train_unbounded_depth(
         for rows in order_of(seed, epoch, len(x)).split(size):
             loss = model.loss(x[rows], y[rows], len(x))
             if not bool(torch.isfinite(loss)):
-                got = f"a loss of {float(loss)} in epoch {epoch}"
+                got = f"a loss of {float(loss.detach())} in epoch {epoch}"
                 raise _checks.bad_value("lr", "a training that converges", got, "take a smaller one")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
