@@ -12,7 +12,7 @@ B16 and B17 came with it, when values of NC1 and of DSMI with that loss were kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -384,10 +384,11 @@ ANCHORS = (
 
 
 def drawings(size: str) -> Iterator[Drawing]:
-    """Through training, along depth, by scale; with the squared loss not at size smoke, where its tables say it."""
+    """Through training, along depth, by scale; at size smoke fewer, whose tables say the rest."""
     for arch in AMOUNTS[size].architectures:
         for suffix in TRAININGS if size != "smoke" else ("",):
-            yield from _network_drawings(arch, suffix)
+            shown = _SHOWN[-1:] if suffix else _SHOWN[:2] + _SHOWN[3:] if size == "smoke" else _SHOWN
+            yield from _network_drawings(arch, suffix, shown)
     yield from _DEPTH_DRAWINGS
     yield Drawing(
         stem="scales", section="Bandwidth", part="networks", table="networks/mlp/scales", x="factor", log="x",
@@ -409,9 +410,9 @@ _SHOWN = (("dsmi", "held out"), ("dse", "held out"), ("dsmi_rms", "held out"), (
 _WHERE = {"held out": "held-out points", "train": "training points"}
 
 
-def _network_drawings(arch: str, suffix: str) -> Iterator[Drawing]:
+def _network_drawings(arch: str, suffix: str, shown: Sequence[tuple[str, str]]) -> Iterator[Drawing]:
     network = f"{arch.upper()}{' with squared loss' if suffix else ''}"
-    for column, points in _SHOWN[-1:] if suffix else _SHOWN:
+    for column, points in shown:
         name = column.removesuffix("_rms").upper()
         bandwidth = _RELATIVE if column.endswith("_rms") else "σ = 10"
         yield Drawing(
