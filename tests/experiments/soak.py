@@ -10,13 +10,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
+import torch
+
 import agop.cli
+import agop.datasets.named
 import agop.experiments.reproduce
 import agop.experiments.subjects.deep_rfm
 import agop.experiments.subjects.network
+import agop.report.figures
 import agop.report.reproduction
+from agop.experiments.studies import STUDIES
+
+for path in STUDIES["beaglehole2024"].work.values():
+    import_module(path.split(":")[0])
+torch.optim.SGD(
+    [torch.zeros(1, requires_grad=True)], lr=1.0
+)  # the first optimiser of a process imports the most
 
 PATIENCE = 180
 """Seconds after which a command that should have ended is a failure."""

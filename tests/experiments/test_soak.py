@@ -130,6 +130,11 @@ def test_kills_of_a_reproduction_change_nothing(jobs, tmp_path):
     undisturbed = tmp_path / "undisturbed"
     seconds = soak.seconds_until([*command, str(undisturbed)], tmp_path / "log", undisturbed / "result.json")
     expected, rng = tiny.numbers(undisturbed), random.Random(jobs)
+    first = min(undisturbed.glob("units/*/*/result.json"), key=lambda path: path.stat().st_mtime_ns)
+    another = tmp_path / "another"
+    place = another / first.relative_to(undisturbed)
+    start = soak.seconds_until([*command, str(another)], tmp_path / "log", place)
+    longest = start + 0.4 * max(0.0, seconds - start)
     out, log, kills, finished = tmp_path / "killed", tmp_path / "killed.log", 0, {}
 
     def look():
@@ -138,7 +143,7 @@ def test_kills_of_a_reproduction_change_nothing(jobs, tmp_path):
             finished.setdefault(path, path.stat().st_mtime_ns)
 
     for _ in range(6):
-        kills += soak.kill_at_random([*command, str(out)], log, 0.4 * seconds, rng, look)
+        kills += soak.kill_at_random([*command, str(out)], log, longest, rng, look)
     assert kills >= 4
     assert finished
     soak.complete([*command, str(out)], log)
