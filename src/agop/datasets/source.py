@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from agop._checks import bad_value, one_of
 
@@ -42,7 +42,7 @@ class Source:
     name: str
     description: str
     origin: str
-    kind: Literal["bundled", "files", "generated"]
+    kind: str
     shape: tuple[int, ...]
     n_train: int
     n_test: int
