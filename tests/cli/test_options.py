@@ -101,6 +101,7 @@ def test_data_sets_of_other_packages_are_listed_and_a_broken_one_costs_nothing_e
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_verb_of_another_package_runs_on_a_data_set_of_another_package(packages):
     run = ["pca", "--data", "rings", "--components", "1", "--out", "run"]
     told, _ = agop(packages, *run)

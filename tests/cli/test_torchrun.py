@@ -89,6 +89,7 @@ def test_only_rank_0_speaks(shared):
     assert not second.err
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_run_again(file, shared):
     out, _ = shared
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
@@ -116,6 +117,7 @@ main(["deep-rfm", "--data", data, "--out", {str(tmp_path / "run")!r}])
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_other_data_on_a_rank(file, tmp_path):
     changed = tmp_path / "here" / "small.npz"
     changed.parent.mkdir()

@@ -30,6 +30,7 @@ def done(tmp_path_factory):
         return out, reproduce(Request(studies=("dang2023",), seeds=(0,), jobs=1), out)
 
 
+@pytest.mark.slow
 def test_every_claim_of_the_paper_holds_and_no_control_does(done):
     _, result = done
     assert {outcome.status for outcome in result.outcomes} == {"done"}
@@ -42,6 +43,7 @@ def test_every_claim_of_the_paper_holds_and_no_control_does(done):
             assert verdict.verdict == FAILS, (name, verdict.values)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn(done):
     out, _ = done
     write_reproduction(out)

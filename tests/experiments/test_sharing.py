@@ -65,6 +65,7 @@ def test_a_worker_that_dies_costs_its_unit_only_and_that_after_a_retry(dies, sta
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_two_processes_on_one_directory_do_every_unit_once(jobs, tmp_path):
     out, log = tmp_path / "run", tmp_path / "log"
     environment = os.environ | {toy.LOG: str(log), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -169,6 +170,7 @@ def test_a_backend_that_somebody_registered_is_taken():
 
 
 @pytest.mark.parametrize("backend", ["loky", pytest.param("multiprocessing", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(backend, tmp_path):
     code = f"""
 from tests.experiments import toy

@@ -111,6 +111,7 @@ X, ALL = expected()
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.slow
 def test_two_ranks_equal_one(shared, name):
     estimator, given = ALL[name]
     estimator.fit(*given)

@@ -78,6 +78,7 @@ def _empty(figure, folder, stem):
         (folder / f"{stem}.{suffix}").touch()
 
 
+@pytest.mark.slow
 def test_data_sets_whose_names_contain_each_other_show_their_own_gram_matrices(tmp_path, monkeypatch):
     monkeypatch.setitem(AMOUNTS, "smoke", AMOUNTS["smoke"])
     rng = np.random.default_rng(0)
