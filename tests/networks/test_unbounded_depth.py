@@ -53,6 +53,48 @@ def test_the_bound_is_that_of_its_formula():
     assert float(net.loss(x, y, 500)) == pytest.approx(float(first) - total / 500, rel=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("nu", [90.0, 105.0, 120.0, 250.0])
+def test_shares_below_the_range_of_the_dtype_count_nothing(nu, dtype):
+    x, y = points()
+    net = UnboundedDepthNet(2, 2, nu=nu).to(dtype)
+    bound = net.elbo(x.to(dtype), y)
+    bound.backward()
+    assert bool(torch.isfinite(bound))
+    assert bool(torch.isfinite(net.raw_nu.grad))
+    assert bool(torch.isfinite(net(x.to(dtype))).all())
+    again = UnboundedDepthNet(2, 2, nu=nu).double()
+    assert float(bound.detach()) == pytest.approx(float(again.elbo(x.double(), y).detach()), rel=1e-4)
+
+
+def test_a_state_of_another_prior_or_seed_is_refused_and_nothing_is_lost():
+    first = UnboundedDepthNet(2, 2, nu=5.0, seed=1)
+    for change in ({"seed": 2}, {"alpha": 0.7}, {"tau": 2.0}):
+        other = UnboundedDepthNet(2, 2, **({"seed": 1} | change))
+        layers = len(other.hidden)
+        with pytest.raises(
+            ValueError, match="state_dict: expected one of a network with .*build the network"
+        ):
+            other.load_state_dict(first.state_dict())
+        assert len(other.hidden) == layers
+
+
+def test_the_training_loop_itself_adds_a_group_for_each_layer_and_keeps_the_state():
+    x, y = points()
+    net = UnboundedDepthNet(2, 2, nu=0.3, seed=1)
+    optimiser = make_optimiser(net, 0.02, 0.2)
+    steps, counts = [], []
+    for _ in train_unbounded_depth(net, x, y, epochs=30, batch_size=20, optimiser=optimiser):
+        steps.append(float(optimiser.state[net.hidden[0].weight]["step"]))
+        counts.append(len(net.hidden))
+    assert counts[-1] > counts[0]
+    assert steps == [
+        3.0 * (epoch + 1) for epoch in range(30)
+    ]  # 60 samples in batches of 20, never begun anew
+    for layer, head, group in zip(net.hidden, list(net.heads)[1:], optimiser.param_groups[2:], strict=True):
+        assert {id(p) for p in group["params"]} == {id(p) for p in (*layer.parameters(), *head.parameters())}
+
+
 def test_the_mixture_is_a_distribution_and_the_first_head_is_not_in_it():
     x, _ = points()
     net = UnboundedDepthNet(2, 3, nu=2.0)

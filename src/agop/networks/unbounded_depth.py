@@ -76,7 +76,7 @@ class UnboundedDepthNet(nn.Module):
     -----
     Called on samples (n, d) it gives :math:`\log \sum_l q(l)\, \mathrm{softmax}(o_l)`, (n, C): logits of the mixture over depths.
     `agop.profile(net, X, y)` measures every layer that there is with the layer's own head. `state_dict` holds all layers ever made, and
-    `load_state_dict` makes or drops layers so that these are there.
+    `load_state_dict` makes or drops layers so that these are there; it raises ValueError where seed, `alpha` or `tau` are others.
 
     Examples
     --------
@@ -121,13 +121,12 @@ class UnboundedDepthNet(nn.Module):
 
     def depth_probabilities(self) -> Float[Tensor, " a"]:
         """q(1), …, q(a + 1), with gradients by ν."""
-        k = torch.arange(self.depth, device=self.raw_nu.device, dtype=self.raw_nu.dtype)
-        return torch.softmax(k * self.nu.log() - torch.lgamma(k + 1), 0)
+        return self._log_probabilities().exp()
 
     def expected_depth(self) -> float:
         """The mean of L under q."""
         q = self.depth_probabilities().detach().double()
-        return float((q * torch.arange(1, len(q) + 1)).sum())
+        return float((q * torch.arange(1, len(q) + 1, device=q.device)).sum())
 
     def grow(self) -> list[nn.Parameter]:
         """Make the layers that ν asks for and that are not there; their parameters."""
@@ -146,7 +145,7 @@ class UnboundedDepthNet(nn.Module):
         _, outputs = self.layer_outputs(x)
         mixed = [
             log_q + F.log_softmax(o, 1)
-            for log_q, o in zip(self.depth_probabilities().log(), outputs[1:], strict=True)
+            for log_q, o in zip(self._log_probabilities(), outputs[1:], strict=True)
         ]
         return torch.logsumexp(torch.stack(mixed), 0)
 
@@ -179,20 +178,39 @@ class UnboundedDepthNet(nn.Module):
                 readout=(head.weight.detach(), head.bias.detach()),
             )  # fmt: skip
 
+    def get_extra_state(self) -> dict[str, Any]:
+        """What decides further layers and the prior: `state_dict` carries it, and another network refuses it."""
+        return {"seed": self.seed, "alpha": float(self.alpha), "tau": float(self.tau)}
+
+    def set_extra_state(self, state: Any) -> None:
+        """Nothing: `load_state_dict` has compared it."""
+
     def load_state_dict(self, state_dict: Any, *arguments: Any, **options: Any) -> Any:
+        theirs = state_dict.get("_extra_state")
+        if theirs is not None and theirs != self.get_extra_state():
+            expected = f"one of a network with {self.get_extra_state()}"
+            raise _checks.bad_value(
+                "state_dict", expected, f"{theirs}", "build the network with these values"
+            )
         count = sum(name.startswith("hidden.") and name.endswith(".weight") for name in state_dict)
         self._grown(count)
         del self.hidden[count:], self.heads[count + 1 :]
         return super().load_state_dict(state_dict, *arguments, **options)
 
+    def _log_probabilities(self) -> Float[Tensor, " a"]:
+        """Ln q: finite where q itself is below the range of the dtype."""
+        k = torch.arange(self.depth, device=self.raw_nu.device, dtype=self.raw_nu.dtype)
+        return torch.log_softmax(k * self.nu.log() - torch.lgamma(k + 1), 0)
+
     def _bound(self, outputs: list[Tensor], y: Int[Tensor, " n"], n_total: int) -> Float[Tensor, ""]:
-        q = self.depth_probabilities()
+        log_q = self._log_probabilities()
+        q = log_q.exp()
         likelihood = torch.stack([-F.cross_entropy(o, y) for o in outputs[1:]]) * n_total
         below = torch.stack([_squares(layer) for layer in self.hidden[: len(q)]]).cumsum(0)
         heads = torch.stack([_squares(head) for head in self.heads[1 : len(q) + 1]])
         k = torch.arange(len(q), device=q.device, dtype=q.dtype)
         prior = k * math.log(self.alpha) - self.alpha - torch.lgamma(k + 1)
-        entropy = -(q * q.log()).sum()
+        entropy = -(q * log_q).sum()
         return (q * (likelihood - (below + heads) / (2 * self.tau**2) + prior)).sum() + entropy
 
     def _grown(self, depth: int) -> list[nn.Parameter]:
