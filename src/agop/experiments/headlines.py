@@ -46,6 +46,8 @@ def drops(layers: pd.DataFrame) -> str:
     nfa = ""
     if "nfa" in layers and layers["nfa"].notna().any():
         nfa = f"; median NFA correlation {layers['nfa'].median():.2f}"
+    from agop.probes.drops import share_of_fall
+
     if "drop_projection" not in layers:
         return f"{len(layers)} layers were measured{nfa}."
     rows = layers.dropna(subset=["drop_projection", "drop_nonlinearity"])
@@ -54,6 +56,8 @@ def drops(layers: pd.DataFrame) -> str:
     if not total > 0:
         return f"NC1 does not fall through the layers{nfa}."
     fall = _factor(10**total)
+    if not share_of_fall(float(projection), float(rest)).defined:
+        return f"NC1 hardly falls through the layers ({fall}×){nfa}."
     where = f"{100 * projection / total:.0f} % of that (in log) at the projections"
     if rest < 0:
         where = f"all of it at the projections, {-100 * rest / projection:.0f} % of whose work (in log) the nonlinearities undo"

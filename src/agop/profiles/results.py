@@ -10,6 +10,7 @@ import pandas as pd
 
 from agop import _checks
 from agop.evidence import Evidence
+from agop.measurement import Measurement
 from agop.probe import Curve, Probe
 from agop.probe import Results as Found
 from agop.probes import PROBES
@@ -38,6 +39,7 @@ class Results:
         self.notes: list[str] = []
         self._kept: list[Evidence] = []
         self._goals: dict[str, str | float | None] = {}
+        self._without_share: list[str] = []
 
     def add_layer(self, layer: Evidence) -> None:
         """Measure a layer and its stages."""
@@ -90,6 +92,8 @@ class Results:
                     self._add_curve(column, value, layer, stage)
                     continue
                 row[column] = float(value)
+                if column == "share_projection" and _cancels(value):
+                    self._without_share.append(where)
                 if value.undefined_because and probe.name in self._asked:
                     place = f"{where}: " if where else ""
                     self.notes.append(f"{place}{column} is undefined: {value.undefined_because}")
@@ -111,6 +115,9 @@ class Results:
         """The profile of everything that was added."""
         if not self.stages and not self.layers and not self.whole:
             raise _checks.bad_value("subject", "at least one layer", "none")
+        if self._without_share and "drops" not in self._asked:
+            names = ", ".join(self._without_share)
+            self.notes.append(f"share_projection is undefined where NC1 hardly falls: {names}")
         curves = pd.DataFrame(self.curves, columns=list(_CURVES))
         drawn = set(curves["measure"])
         layers = pd.DataFrame(self.layers, columns=None if self.layers else ["layer", "name"])
@@ -131,6 +138,11 @@ class Results:
             if column in layers or column in stages or column in whole or column in drawn
         }
         return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown)
+
+
+def _cancels(share: Measurement) -> bool:
+    """Whether a share of a fall is undefined although NC1 falls a little: one would look for it."""
+    return not share.defined and share.details.get("fall", 0) > 0
 
 
 def _results(probe: Probe, evidence: Evidence) -> Found:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
+from agop.probes.drops import share_of_fall
 from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
@@ -50,8 +51,8 @@ class Profile:
 
         - `drop_projection`: :math:`\log_{10}` NC1(input) − :math:`\log_{10}` NC1(projected),
         - `drop_nonlinearity`: :math:`\log_{10}` NC1(projected) − :math:`\log_{10}` NC1(output),
-        - `share_projection`: `drop_projection` over the sum of both; NaN where NC1 does not fall over the layer. Above 1 where the
-          nonlinearity undoes some of it.
+        - `share_projection`: `drop_projection` over the sum of both; NaN where NC1 rises or hardly falls over the layer
+          (`agop.probes.drops.share_of_fall`). Above 1 where the nonlinearity undoes some of it.
 
         For networks also `nfa` (the correlation of the NFM with the AGOP's power), `kind`, `features` (of the input), `follows` (the
         operations up to the output stage).
@@ -113,14 +114,15 @@ class Profile:
         .. math:: \sum_l [\log NC1(\mathrm{input}_l) - \log NC1(\mathrm{projected}_l)] \;/\; \sum_l [\log NC1(\mathrm{input}_l)
                   - \log NC1(\mathrm{output}_l)]
 
-        NaN if NC1 does not fall in total. This is the claim of Beaglehole et al. 2024 (arXiv 2402.13728), Section 5, as one number.
+        NaN if NC1 does not fall in total, or hardly (`agop.probes.drops.share_of_fall`). This is the claim of Beaglehole et al. 2024
+        (arXiv 2402.13728), Section 5, as one number.
         """
         first = _checks.integer("first", first)
         if "drop_projection" not in self.layers:
             return float("nan")
         rows = self.layers[self.layers["layer"] >= first]
         projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
-        return float(projection / (projection + rest)) if projection + rest > 0 else float("nan")
+        return float(share_of_fall(float(projection), float(rest)))
 
     def plot(self, measure: str | None = None) -> Figure:
         """One measure against the layer, a curve per stage, and the NFA below if there is one."""
