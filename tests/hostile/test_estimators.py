@@ -178,6 +178,7 @@ PARAMETERS = {
     "bandwidth_factor": NUMBER,
     "bandwidth_at": ("magic", None, "each"),
     "center_gradients": ("x", None, True),
+    "update": ("magic", None, 3, "fact", "fact-geometric"),
     "center_targets": ("x", None, False),
     "categorical_features": ("all", [0], [True], [3], ["a"], 2.5, [[0]]),
     "warm_start": ("x", None),

@@ -65,6 +65,7 @@ _RFM_0_1 = {
     "bandwidth_factor": 1.0,
     "bandwidth_at": "start",
     "center_gradients": False,
+    "update": "agop",
     "scaling": "none",
     "center_targets": False,
 }

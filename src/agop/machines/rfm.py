@@ -31,6 +31,7 @@ from agop.machines._table_estimator import TableEstimator
 from agop.machines._words import SOLVING
 from agop.machines.chain import Chain, rescaled
 from agop.machines.columns import SCALINGS
+from agop.machines.fact import UPDATES, feature_matrix, machine_fact
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
@@ -59,6 +60,7 @@ class _RFM(TableEstimator):
         "power": [Interval(Real, 0, None, closed="neither")],
         "scale": [StrOptions(set(SCALES))],
         "center_gradients": ["boolean"],
+        "update": [StrOptions(set(UPDATES))],
         "scaling": [StrOptions(set(SCALINGS))],
         "center_targets": ["boolean"],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
@@ -93,6 +95,7 @@ class _RFM(TableEstimator):
         power: Any = 0.25,
         scale: Any = "max",
         center_gradients: Any = False,
+        update: Any = "agop",
         scaling: Any = "columns",
         center_targets: Any = True,
         categorical_features: Any = "from_dtype",
@@ -122,6 +125,7 @@ class _RFM(TableEstimator):
         self.power = power
         self.scale = scale
         self.center_gradients = center_gradients
+        self.update = update
         self.scaling = scaling
         self.center_targets = center_targets
         self.categorical_features = categorical_features
@@ -246,6 +250,7 @@ class _RFM(TableEstimator):
         _checks.real("power", self.power, above=0)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
+        _checks.one_of("update", self.update, UPDATES)
         _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
         check_scoring(self.scoring)
         n, d, c = *samples.X.shape, samples.Y.shape[1]
@@ -293,7 +298,7 @@ class _RFM(TableEstimator):
             initial=chain.coefficients,
         )
         ridge, learning = float(self.ridge), self._ridge_of_learning
-        teacher = solve(learning, with_agop=True, on_step=tell) if learns else None
+        teacher = solve(learning, with_agop=self.update == "agop", on_step=tell) if learns else None
         apart = teacher is None or (validation is not None and learning != ridge)
         fit = solve(ridge, with_agop=False, on_step=tell) if apart else teacher
         assert fit is not None
@@ -314,7 +319,7 @@ class _RFM(TableEstimator):
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
-        matrix = self._next_matrix(teacher, coordinates, chain.matrix) if teacher else chain.matrix
+        matrix = self._next_matrix(teacher, samples, coordinates, chain) if teacher else chain.matrix
         if teacher is not None and apart:
             entry |= {name: teacher.report[name] for name in ("agop_route", "cancellation")}
             entry["notes"] = [*fit.report["notes"], *teacher.report["notes"]]
@@ -372,18 +377,38 @@ class _RFM(TableEstimator):
         return (score, -place, -iteration) > best
 
     def _next_matrix(
-        self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
+        self, fit: MachineFit, samples: Samples, coordinates: Float[Tensor, "d r"], chain: Chain
     ) -> Float[Tensor, "d d"]:
-        """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
-        assert fit.agop is not None
-        if not bool(fit.agop.diagonal().max() > 0):
+        """What M is learned from, with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
+        M = self._from_fact(fit, samples, coordinates, chain) if fit.agop is None else fit.agop
+        if not bool(M.diagonal().max() > 0):
             fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
-            return current
-        coordinates = coordinates.to(fit.agop.dtype)
-        M = coordinates @ fit.agop @ coordinates.mT
+            return chain.matrix
+        if fit.agop is not None:
+            coordinates = coordinates.to(M.dtype)
+            M = coordinates @ M @ coordinates.mT
         if self.diagonal:
             M = torch.diag(M.diagonal())
         return rescaled(M, self.scale)
+
+    def _from_fact(
+        self, fit: MachineFit, samples: Samples, coordinates: Float[Tensor, "d r"], chain: Chain
+    ) -> Float[Tensor, "d d"]:
+        F = machine_fact(
+            fit.machine,
+            samples.X,
+            coordinates,
+            weight=samples.weight,
+            center=bool(self.center_gradients),
+            computed=chain.iteration > 0,
+        )
+        B = coordinates.double()
+        # squares of tiny coefficients would vanish, and every scale but "none" divides by the size anyway
+        largest = float(F.abs().max())
+        unit = 1.0 if self.scale == "none" or largest == 0 else largest
+        return current().from_main(
+            feature_matrix(F / unit, B @ B.mT, self.update, diagonal=bool(self.diagonal))
+        )
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
@@ -414,7 +439,7 @@ class _RFM(TableEstimator):
 
 _PARAMETERS = r"""
     Repeats `n_iter` times: fit kernel ridge regression with :math:`k_M(x, z) = k(\|x - z\|_M)`,
-    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points. A last fit with the last M is
+    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points (or see `update`). A last fit with the last M is
     the predictor. M starts at the identity.
 
     The defaults are those of the least regret over 21 tables, of the paper's procedure with a full M (docs/benchmarks.md); neither units
@@ -450,6 +475,11 @@ _PARAMETERS = r"""
         depend on the coordinate axes), or kept as the mean of the gradients' outer products.
     center_gradients : bool
         Learn M from the covariance of the gradients instead of their second moment: their mean is left out.
+    update : "agop", "fact" or "fact-geometric"
+        What M is learned from. "fact": what the features at convergence theorem says of the metric N of the fit, :math:`F = \sum_i
+        J_i^T \alpha_i x_i^T` with the coefficients :math:`\alpha`; M is :math:`F F^T`, so that with p = 1/4 the next metric is
+        :math:`(F F^T)^{1/2}`. "fact-geometric": :math:`(F N^2 F^T)^{1/2}`, the geometric mean with the last metric. They cost n²(c + d)
+        operations (Boix-Adserà et al. 2025, arXiv 2507.05644).
     scaling : "columns", "common" or "none"
         "columns": columns are centred and divided by their standard deviation (weighted). "common": centred, and divided by one number,
         the root of their mean variance, which keeps what is large large (pixels, principal components). "none": left as they are, except
@@ -489,7 +519,8 @@ _PARAMETERS += r"""
     n_features_in_, feature_names_in_, n_outputs_
         Columns of X; their names, if X had any; of a regressor, columns of y.
     agop_ : Tensor (p, p)
-        The feature matrix M of the predictor (scaled as `scale` says), over encoded columns after `scaling`: the AGOP of the fit before.
+        The feature matrix M of the predictor (scaled as `scale` says), over encoded columns after `scaling`: the AGOP of the fit before,
+        or what `update` says.
     agop_in_units_ : Tensor (p, p)
         The same with respect to columns as they were passed, :math:`D^{-1} M D^{-1}` with the scales of columns D.
     predictor_agop_ : Tensor (p, p)
@@ -577,6 +608,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         power: Any = 0.25,
         scale: Any = "max",
         center_gradients: Any = False,
+        update: Any = "agop",
         scaling: Any = "columns",
         center_targets: Any = True,
         categorical_features: Any = "from_dtype",
@@ -608,6 +640,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             power=power,
             scale=scale,
             center_gradients=center_gradients,
+            update=update,
             scaling=scaling,
             center_targets=center_targets,
             categorical_features=categorical_features,
