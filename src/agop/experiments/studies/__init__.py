@@ -21,6 +21,7 @@ STUDIES: Registry[Study] = Registry(
         "ingrosso2022": "agop.experiments.studies.ingrosso2022:STUDY",
         "liao2023": "agop.experiments.studies.liao2023:STUDY",
         "makantasis2021": "agop.experiments.studies.makantasis2021:STUDY",
+        "mallinar2024": "agop.experiments.studies.mallinar2024:STUDY",
         "mingard2023": "agop.experiments.studies.mingard2023:STUDY",
         "nazaret2022": "agop.experiments.studies.nazaret2022:STUDY",
     },
