@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from agop.evidence import Evidence, Need
     from agop.probe import Curve, Probe
     from agop.probes import PROBES
+    from agop.profiles.fact import LayerFACTs, fact
     from agop.profiles import CollapseReport, MeasureOptions, Network, Profile, collapse_report, network_views
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
     from agop.view import LayerView
@@ -124,6 +125,7 @@ _NAMES = {
     "probe": "Curve Probe",
     "probes": "PROBES",
     "profiles": "CollapseReport MeasureOptions Network Profile collapse_report network_views profile",
+    "profiles.fact": "LayerFACTs fact",
     "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",
 }

@@ -47,6 +47,8 @@ PROBES: Registry[Probe] = Registry(
         "ricci": "agop.probes.ricci:RICCI",
         "lz_complexity": "agop.probes.complexity:LZ_COMPLEXITY",
         "nfa": "agop.probes.ansatz:NFA",
+        "centred_nfa": "agop.probes.centred_nfa:CENTRED_NFA",
+        "fact": "agop.probes.fact:FACT",
         "drops": "agop.probes.drops:DROPS",
         "weight_singular_values": "agop.probes.singular_values:WEIGHT_SINGULAR_VALUES",
     },

@@ -25,6 +25,7 @@ from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
 from agop.profiles.network_layers import NetworkLayers
 from agop.profiles.network_pass import NetworkPass
+from agop.profiles.network_training import KINDS, OfTraining, Trained, of_training
 from agop.profiles.reader import Nonlinearity, Reader
 from agop.profiles.stage import Wanted
 from agop.view import LayerView
@@ -56,6 +57,11 @@ class Network:
         What to take of a tuple, dict or object that the model returns.
     inputs, targets
         Make the model's input and the labels of a loader's batch.
+    loss, weight_decay, optimizer
+        What the network was trained with, for the measure "fact"; see `agop.fact`.
+    initial
+        The state dict that this very model started from, or a model in that state, for "centred_nfa". Another draw of the same
+        architecture is none: its weights are no part of these.
 
     Raises
     ------
@@ -85,6 +91,7 @@ class Network:
             "agop",
             "function",
             "inputs",
+            *KINDS,
         }
     )
 
@@ -98,6 +105,10 @@ class Network:
         output: OutputPick = None,
         inputs: Callable[[Any], Any] | None = None,
         targets: Callable[[Any], Any] | None = None,
+        loss: Any = None,
+        weight_decay: float | int | None = None,
+        optimizer: Any = None,
+        initial: Any = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise _checks.bad_type("model", "a torch module", type(model).__name__)
@@ -109,6 +120,7 @@ class Network:
         self.nonlinearity = dict(nonlinearity or {})
         self.outputs, self.output = outputs, output
         self.inputs, self.targets = inputs, targets
+        self.trained = Trained.of(loss, weight_decay, optimizer, initial)
 
     @property
     def name(self) -> str:
@@ -127,14 +139,16 @@ class Network:
             _checks.one_of("nonlinearity", name, list(modules))
         notes: list[str] = []
         reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(Wanted.of, needs))
-        with evaluation_mode(self.model, notes), untouched(self.model), reader.attached():
-            refuse_training_mode(self.model)
-            run = NetworkPass(self, reader, data, needs)
-            wants_agops = any(need.kind == "agop" for need in needs)
-            agops = self._agops(run, modules, data, notes) if wants_agops else None
-            run.finish()
+        with evaluation_mode(self.model, notes):
+            with untouched(self.model), reader.attached():
+                refuse_training_mode(self.model)
+                run = NetworkPass(self, reader, data, needs)
+                wants_agops = any(need.kind == "agop" for need in needs)
+                agops = self._agops(run, modules, data, notes) if wants_agops else None
+                run.finish()
+            more = self._of_training(run, modules, data, needs, notes)
         layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers))
-        yield from layers.evidence(notes)
+        yield from more.added_to(layers.evidence(notes))
         yield self._whole(run, needs)
 
     def _whole(self, run: NetworkPass, needs: frozenset[Need]) -> Evidence:
@@ -239,6 +253,14 @@ class Network:
             return None
         notes.extend(agops.notes)
         return agops
+
+    def _of_training(
+        self, run: NetworkPass, modules: dict[str, nn.Module], data: Data, needs: frozenset[Need], notes: list[str]
+    ) -> OfTraining:
+        if not any(need.kind in KINDS for need in needs):
+            return OfTraining()
+        picked, loaders = self._picked(run.returned, []), (self.inputs, self.targets)
+        return of_training(self.model, self.trained, run, modules, data, needs, picked, loaders, notes)
 
     def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
         """What to take of what the model returned, and which of its outputs."""
