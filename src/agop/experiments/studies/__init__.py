@@ -14,6 +14,7 @@ STUDIES: Registry[Study] = Registry(
         "arora2020": "agop.experiments.studies.arora2020:STUDY",
         "baptista2024": "agop.experiments.studies.baptista2024:STUDY",
         "beaglehole2023": "agop.experiments.studies.beaglehole2023:STUDY",
+        "boix2025": "agop.experiments.studies.boix2025:STUDY",
         "cagnetta2022": "agop.experiments.studies.cagnetta2022:STUDY",
         "dang2023": "agop.experiments.studies.dang2023:STUDY",
         "doimo2021": "agop.experiments.studies.doimo2021:STUDY",

@@ -29,7 +29,7 @@ class Amounts:
 
 
 AMOUNTS = {
-    "smoke": Amounts(p=31, share=0.6, n_iter=20, width=128, epochs=400, every=10),
+    "smoke": Amounts(p=31, share=0.6, n_iter=24, width=128, epochs=400, every=10),
     "small": Amounts(p=61, share=0.5, n_iter=30, width=256, epochs=1000, every=20),
     "paper": Amounts(p=61, share=0.5, n_iter=100, width=1024, epochs=2000, every=20),
 }
@@ -37,16 +37,18 @@ AMOUNTS = {
 MOVED = 0.05
 """Test accuracy up to which it has not moved yet: chance is 1/p, below that."""
 
-_RFM = {"centred": (True, False), "uncentred": (False, False), "shuffled": (True, True)}
-"""Whether gradients are centred, whether sums are shuffled among the pairs."""
+_RFM = {
+    "centred": (True, False, "agop"), "uncentred": (False, False, "agop"), "shuffled": (True, True, "agop"), "fact": (False, False, "fact"),
+}  # fmt: skip
+"""Whether gradients are centred, whether sums are shuffled among the pairs, and what the metric is learned from."""
 
 
 def units(size: str, seed: int, data: Points) -> Iterator[Unit]:
     """RFMs with centred and uncentred gradients, a network, and both with shuffled sums."""
     a = asdict(AMOUNTS[size])
     task = {name: a[name] for name in ("p", "share")}
-    for name, (centred, shuffled) in _RFM.items():
-        told = {**task, "n_iter": a["n_iter"], "centred": centred, "shuffled": shuffled}
+    for name, (centred, shuffled, update) in _RFM.items():
+        told = {**task, "n_iter": a["n_iter"], "centred": centred, "shuffled": shuffled, "update": update}
         yield Unit("rfm", f"rfm/{name}", seed, options=told)
     for name, shuffled in (("plain", False), ("shuffled", True)):
         told = {**task, **{key: a[key] for key in ("width", "epochs", "every")}, "shuffled": shuffled}
@@ -77,7 +79,7 @@ def last(column: str) -> Callable[..., dict[int, float]]:
 
 _RISE = _compared("circulant", lambda end, start: end - start)
 _NC1 = _compared("nc1", lambda end, start: end / start)
-_CENTRED, _UNCENTRED, _SHUFFLED = (f"rfm/{name}/path" for name in _RFM)
+_CENTRED, _UNCENTRED, _SHUFFLED, _FACT = (f"rfm/{name}/path" for name in _RFM)
 _NET, _NET_SHUFFLED = "network/plain/path", "network/shuffled/path"
 
 
@@ -123,6 +125,12 @@ def _claims() -> Iterator[Claim]:
         threshold=0.5, because="to half", expected=None,
     )  # fmt: skip
     yield Claim(
+        id="B3", group="beyond", number=3, name="FACT groks",
+        says="So does a machine whose metric is learned from FACT (arXiv 2507.05644), whose gradients need no centring.", tables=(_FACT,),
+        statistic="as P1, update fact", measure=last("test_accuracy"), relation=">=", threshold=0.9, because="the threshold of P1",
+        controls=("N2",),
+    )  # fmt: skip
+    yield Claim(
         id="N1", group="control", number=1, name="uncentred gradients: it groks",
         says="An RFM whose AGOP is the second moment of the gradients gets there in as many iterations.", tables=(_UNCENTRED,),
         statistic="as P1, uncentred", measure=last("test_accuracy"), relation=">=", threshold=0.9, because="the threshold of P1",
@@ -160,7 +168,7 @@ def _claims() -> Iterator[Claim]:
     )  # fmt: skip
 
 
-_NAMES = {"centred": "centred gradients", "uncentred": "uncentred", "shuffled": "centred, shuffled sums"}
+_NAMES = {"centred": "centred gradients", "uncentred": "uncentred", "shuffled": "centred, shuffled sums", "fact": "FACT"}
 _NETS = {"plain": "network", "shuffled": "shuffled sums"}
 
 

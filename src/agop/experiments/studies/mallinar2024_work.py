@@ -77,9 +77,11 @@ def run_rfm(unit: Unit, folder: Path) -> list[str]:
     """An RFM on one-hot pairs, followed from iteration to iteration; the ridge is 0, the metric the root of the AGOP."""
     options = dict(unit.options)
     task = Task(int(options["p"]), float(options["share"]), unit.seed, shuffled=bool(options["shuffled"]))
+    update = str(options["update"])
+    scale = "none" if update == "agop" else "max"  # the size of FACT is that of WᵀW with a decay that is free here
     model = RFMRegressor(
-        kernel="gaussian", bandwidth=BANDWIDTH, ridge=0.0, n_iter=int(options["n_iter"]), power=0.25, scale="none", scaling="none",
-        center_targets=False, center_gradients=bool(options["centred"]),
+        kernel="gaussian", bandwidth=BANDWIDTH, ridge=0.0, n_iter=int(options["n_iter"]), power=0.25, scale=scale, scaling="none",
+        center_targets=False, center_gradients=bool(options["centred"]), update=update,
     )  # fmt: skip
     path: list[dict[str, Any]] = []
 
