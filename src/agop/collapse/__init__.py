@@ -12,7 +12,7 @@ from agop.collapse.frames import frame_distance
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
-from agop.collapse.rank import effective_rank, means_effective_rank
+from agop.collapse.rank import effective_rank, means_effective_rank, means_rank
 from agop.collapse.span import SpanScatter
 from agop.collapse.variability import cdnv, cdnv_pairs, nc1, trace_between_share, trace_within_share
 from agop.measurement import Measurement
@@ -30,6 +30,7 @@ __all__ = [
     "equinorm",
     "frame_distance",
     "means_effective_rank",
+    "means_rank",
     "nc1",
     "nc2",
     "nc3",

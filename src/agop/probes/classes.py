@@ -9,7 +9,7 @@ from agop.collapse._undefined import no_spread_of_means
 from agop.collapse.classifier import nc3, nc4, nearest_centre_agreement
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.novelty import nc5
-from agop.collapse.rank import effective_rank, means_effective_rank
+from agop.collapse.rank import effective_rank, means_effective_rank, means_rank
 from agop.collapse.span import SpanScatter
 from agop.collapse.variability import cdnv, nc1, trace_between_share, trace_within_share
 from agop.evidence import Evidence, Need
@@ -361,5 +361,20 @@ MEANS_EFFECTIVE_RANK = Probe(
     range="[1, C−1]",
     formula="the same with the singular values of the rows μ_c − μ",
     source=_ROY,
+    invariant=_SHAPE,
+)
+
+MEANS_RANK = Probe(
+    name="means_rank",
+    label="rank of the class means",
+    measure=_of_moments(means_rank),
+    needs=("moments",),
+    meaning="singular values of the class means above a tenth of the first; C − 1 is collapse, fewer is low-rank bias",
+    scale="linear",
+    towards=lambda e: min(len(e.moments.present) - 1, e.moments.d),
+    range="[1, C−1]",
+    formula="#{k : σ_k ≥ 0.1 σ_1} of the rows μ_c − μ",
+    source="after Súkeník, Mondelli, Lampert 2024 (arXiv 2405.14468)",
+    options={"share": 0.1},
     invariant=_SHAPE,
 )
