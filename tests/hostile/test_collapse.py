@@ -40,7 +40,7 @@ LABEL_CASES = {
 MEASURES = {
     "nc1": agop.nc1, "nc2": agop.nc2, "cdnv": collapse.cdnv, "cdnv_pairs": collapse.cdnv_pairs,
     "effective_rank": collapse.effective_rank, "equiangularity": collapse.equiangularity, "equinorm": collapse.equinorm,
-    "means_effective_rank": collapse.means_effective_rank, "simplex_angle": collapse.simplex_angle,
+    "means_effective_rank": collapse.means_effective_rank, "means_rank": collapse.means_rank, "simplex_angle": collapse.simplex_angle,
     "trace_between_share": collapse.trace_between_share, "trace_within_share": collapse.trace_within_share,
 }  # fmt: skip
 MOMENT_CASES = {

@@ -181,8 +181,8 @@ def _drawn(column: str, names: dict[str, str], kind: str) -> tuple[Curve, ...]:
 DRAWINGS = (
     Drawing(
         stem="circulant", section="RFM", x="iteration", log="", labels=("iteration", "circulant share"),
-        curves=_drawn("circulant", _NAMES, "rfm"), title="The AGOP becomes circulant", subtitle="share of its off-diagonal block",
-        caption="Circulant share of the AGOP's off-diagonal block by iteration",
+        curves=_drawn("circulant", _NAMES, "rfm"), title="The learned matrix becomes circulant", subtitle="share of its off-diagonal block",
+        caption="Circulant share of the learned matrix's off-diagonal block by iteration",
     ),
     Drawing(
         stem="accuracy", section="RFM", x="iteration", log="", labels=("iteration", "test accuracy"),
