@@ -37,6 +37,8 @@ def test_statistics_compare_the_first_epoch_that_is_right_with_the_last():
     assert claims["P2"].measure(path) == {0: 0.25}
     assert claims["P3"].measure(path) == {0: pytest.approx(0.05)}
     assert claims["B1"].measure(path) == {0: pytest.approx(2 / 3)}
-    errors = pd.DataFrame({"seed": [0], "none": [0.3], "agop": [0.2], "fact": [0.25], "fact-geometric": [0.18]})
+    errors = pd.DataFrame(
+        {"seed": [0], "none": [0.3], "agop": [0.2], "fact": [0.25], "fact-geometric": [0.18]}
+    )
     assert claims["P4"].measure(errors) == {0: pytest.approx(0.9)}
     assert claims["N5"].measure(errors) == {0: pytest.approx(1.5)}

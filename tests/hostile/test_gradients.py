@@ -90,7 +90,6 @@ MODULES = {
 LAYER = options("", "nowhere", "*", [], ["0"], 3, None, nn.Conv2d, "2")
 
 
-
 def fact(model=NET, x=X, y=None, loss="cross_entropy", weight_decay=0.1, **more):
     """The matrices of FACT, and where there is none the measurements that say why."""
     found = agop.fact(model, x, Y if y is None else y, loss=loss, weight_decay=weight_decay, **more)
@@ -108,7 +107,7 @@ Y_CASES = {
     "negative": lambda good: good - 1,
     "too few": lambda good: good[:3],
     "a column": lambda good: good[:, None],
-    "objects": lambda good: [object()] * 8,
+    "objects": lambda good: [None] * 8,
     "a number": lambda good: 3,
     "NaN": lambda good: torch.full((8, 3), float("nan"), dtype=torch.float64),
 }

@@ -102,7 +102,7 @@ SUBJECTS = [
     Subject("ricci_coefficients", "k", lambda v: path([X, X.tanh(), X.sin(), X.cos()], v), 3, COUNT | options(48, 10**9)),
     Subject("ricci_coefficients", "curvature", lambda v: path([X] * 4, curvature=v), "forman", options("magic", None, 3)),
     Subject("ricci_coefficients", "kind", lambda v: path([X] * 4, kind=v), "local", options("magic", None, 3)),
-    Subject("tunnel", "rows", lambda v: probed(v).accuracies, [X, X.tanh()], LAYER_CASES, nan=True),
+    Subject("tunnel", "rows", lambda v: probed(v).accuracies, [X, X.tanh(), X.square(), X.sin()], LAYER_CASES, nan=True),
     Subject("tunnel", "labels", lambda v: probed([X], v).accuracies, LABELS, LABEL_CASES),
     Subject("tunnel", "share", lambda v: probed([X], share=v).accuracies, 0.95, SHARE),
     Subject("tunnel", "penalty", lambda v: probed([X], penalty=v).accuracies, 1.0, options(0, -1, "x", None, True, *ENDLESS)),

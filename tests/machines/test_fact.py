@@ -34,7 +34,11 @@ def test_equals_residuals_times_jacobians(name, weighted):
     kernel, parameters = KERNELS[name]
     X, Y = points()
     B = torch.diag(torch.tensor([1.0, 0.5, 2.0, 0.7], dtype=X.dtype))
-    w = torch.rand(len(X), generator=torch.Generator().manual_seed(1), dtype=X.dtype) + 0.2 if weighted else None
+    w = (
+        torch.rand(len(X), generator=torch.Generator().manual_seed(1), dtype=X.dtype) + 0.2
+        if weighted
+        else None
+    )
     machine = fit_kernel_machine(kernel, X @ B, Y, 0.05, sample_weight=w).machine
     expected = oracle.machine_fact(name, parameters, X, B, Y, ridge=0.05, weight=w)
     assert relative_error(machine_fact(machine, X, B, weight=w), expected) < 1e-8
@@ -63,7 +67,9 @@ def test_where_the_points_are_does_not_matter_and_their_gradients_sum_to_zero():
 
 def test_of_one_direction_it_is_rank_one():
     X, _ = points(n=60)
-    model = agop.RFMRegressor(kernel="gaussian", bandwidth=3.0, ridge=1e-3, n_iter=4, update="fact").fit(X, X[:, :1].sin())
+    model = agop.RFMRegressor(kernel="gaussian", bandwidth=3.0, ridge=1e-3, n_iter=4, update="fact").fit(
+        X, X[:, :1].sin()
+    )
     values = torch.linalg.eigvalsh(model.agop_)
     assert float(model.agop_[0, 0]) == 1.0
     assert float(values[-2]) < 1e-3 * float(values[-1])

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 
-def fact(model: nn.Module, name: str, X: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], decay: float) -> Tensor:
+def fact(
+    model: nn.Module, name: str, X: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], decay: float
+) -> Tensor:
     """−1/(nλ) Σ_i (∇_h ℓ_i) h_iᵀ: one sample at a time, the gradient taken with respect to what the linear layer reads."""
     layer = model.get_submodule(name)
     total = torch.zeros(layer.in_features, layer.in_features, dtype=torch.float64)
@@ -36,7 +38,9 @@ def output_gram(model: nn.Module, name: str, X: Tensor) -> Tensor:
     total: Tensor | None = None
     for i in range(len(X)):
         kept: list[Tensor] = []
-        handle = model.get_submodule(name).register_forward_hook(lambda m, a, out, kept=kept: kept.append(out))
+        handle = model.get_submodule(name).register_forward_hook(
+            lambda m, a, out, kept=kept: kept.append(out)
+        )
         try:
             out = model(X[i : i + 1])
         finally:

@@ -32,7 +32,9 @@ def test_starts_where_the_classes_can_be_read():
 
 def test_is_the_same_for_moved_turned_and_scaled_rows_and_counts_ranks():
     rows, y = layers([0.5, 2.0, 3.0])
-    turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    turn = torch.linalg.qr(
+        torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    )[0]
     found, moved = tunnel(rows, y), tunnel([1e3 * layer @ turn + 7 for layer in rows], y)
     assert (found.accuracies, found.ranks) == (moved.accuracies, moved.ranks)
     assert tunnel([rows[0][:, :2] @ rows[0][:2]], y).ranks == (2,)
@@ -67,13 +69,18 @@ def test_a_profile_has_the_number_and_the_curves():
     one = agop.profile(net, x, torch.zeros(90), measures=["tunnel"])
     assert any("two classes or more" in note for note in one.notes)
     moved = TUNNEL.with_(share=0.5)
-    assert agop.profile(net, x, y, measures=[moved]).whole["tunnel_start"].iloc[0] <= p.whole["tunnel_start"].iloc[0]
+    assert (
+        agop.profile(net, x, y, measures=[moved]).whole["tunnel_start"].iloc[0]
+        <= p.whole["tunnel_start"].iloc[0]
+    )
 
 
 def test_ranks_of_means_against_singular_values():
     g = torch.Generator().manual_seed(0)
     y = torch.arange(60) % 6
-    means = torch.randn(6, 9, generator=g, dtype=torch.float64) * torch.tensor([9.0, 4, 2, 1, 0.5, 0.2, 0.1, 0.1, 0.1])
+    means = torch.randn(6, 9, generator=g, dtype=torch.float64) * torch.tensor(
+        [9.0, 4, 2, 1, 0.5, 0.2, 0.1, 0.1, 0.1]
+    )
     rows = means[y]
     centred = means - means.mean(0)
     values = torch.linalg.svdvals(centred)

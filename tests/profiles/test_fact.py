@@ -28,7 +28,9 @@ def points():
 def mlp(seed=0, outputs=CLASSES):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, outputs)).double()
+        return nn.Sequential(
+            nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, outputs)
+        ).double()
 
 
 def penalised(model, x, y, decay, loss=F.cross_entropy):
@@ -61,7 +63,9 @@ def test_equals_the_sum_over_single_samples(points, name):
     loader = DataLoader(TensorDataset(x, y), batch_size=5)
     assert relative_error(agop.fact(model, loader, weight_decay=0.01)[name], expected) < IDENTITY
     nfm = agop.nfm(model.get_submodule(name))
-    assert float(found.residuals[name]) == pytest.approx(float((nfm - expected).norm() / nfm.norm()), rel=1e-9)
+    assert float(found.residuals[name]) == pytest.approx(
+        float((nfm - expected).norm() / nfm.norm()), rel=1e-9
+    )
     assert found.n_samples == len(x)
 
 
@@ -85,10 +89,15 @@ def test_a_convolution_tied_weights_and_tokens(points):
     y = torch.arange(12) % CLASSES
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(36, CLASSES)).double()
+        net = nn.Sequential(
+            nn.Conv2d(2, 4, 3, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(36, CLASSES)
+        ).double()
         twice = nn.Linear(5, 5).double()
         tied = nn.Sequential(twice, nn.Tanh(), twice, nn.Tanh(), nn.Linear(5, CLASSES)).double()
-    assert max(agop.fact(converged(net, images, y, 0.05), images, y, weight_decay=0.05).residuals.values()) < 1e-4
+    assert (
+        max(agop.fact(converged(net, images, y, 0.05), images, y, weight_decay=0.05).residuals.values())
+        < 1e-4
+    )
     x, y = points
     found = agop.fact(converged(tied, x, y, 0.02), x, y, weight_decay=0.02)
     assert list(found) == ["0", "4"]
@@ -113,7 +122,13 @@ def test_reductions_weights_and_ignored_classes(points):
     ):  # fmt: skip
         found = agop.fact(model, x, y, loss=loss, weight_decay=decay, batch_size=5)
         assert relative_error(found["2"], expected(loss)) < IDENTITY, loss
-    each = agop.fact(model, x, y, loss=lambda o, t: F.cross_entropy(o, t.clamp(min=0), reduction="none"), weight_decay=decay)
+    each = agop.fact(
+        model,
+        x,
+        y,
+        loss=lambda o, t: F.cross_entropy(o, t.clamp(min=0), reduction="none"),
+        weight_decay=decay,
+    )
     assert relative_error(each["2"], expected(lambda o, t: F.cross_entropy(o, t.clamp(min=0)))) < IDENTITY
 
 
@@ -133,7 +148,8 @@ def test_what_training_was_decides_whether_there_is_one(points):
     assert any("momentum" in note for note in agop.fact(model, x, y, optimizer=momentum).notes)
     assert "decoupled" in reasons(model, x, y, optimizer=torch.optim.AdamW(model.parameters()))["0"]
     assert "no weight decay" in reasons(model, x, y, weight_decay=0)["0"]
-    some = torch.optim.SGD([{"params": model[0].parameters(), "weight_decay": 0.0}, {"params": model[2].parameters()}], 0.1, weight_decay=1e-2)
+    groups = [{"params": model[0].parameters(), "weight_decay": 0.0}, {"params": model[2].parameters()}]
+    some = torch.optim.SGD(groups, 0.1, weight_decay=1e-2)
     told = reasons(model, x, y, optimizer=some)
     assert ("no weight decay" in told["0"], told["2"], "does not train" in told["4"]) == (True, None, True)
     model[4].weight.requires_grad_(False)
@@ -197,7 +213,12 @@ def test_a_profile_has_fact_and_centred_nfa_beside_nfa(points):
         learned = layer.weight.detach() - start[f"{name}.weight"]
         K = slow.output_gram(model, name, x)
         assert relative_error(output_grams(model, x, {name: layer})[name], K) < IDENTITY
-        assert relative_error(layer.weight.mT.detach() @ K @ layer.weight.detach(), agop.layer_agops(model, x)[name]) < IDENTITY
+        assert (
+            relative_error(
+                layer.weight.mT.detach() @ K @ layer.weight.detach(), agop.layer_agops(model, x)[name]
+            )
+            < IDENTITY
+        )
         a, b = learned.mT @ learned, learned.mT @ K @ learned
         cosine = float((a * b).sum() / (a.norm() * b.norm()))
         assert table.loc[name, "centred_nfa"] == pytest.approx(cosine, rel=1e-9)

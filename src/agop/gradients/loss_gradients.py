@@ -67,6 +67,10 @@ def loss_gradients(
             weight.requires_grad_(True)
         for number, (x, y) in enumerate(pairs):
             x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
+            if calling.first_tensor(x) is None:
+                raise _checks.bad_type(
+                    "X", "batches of tensors", type(x).__name__, "convert them with torch.as_tensor"
+                )
             if number == 0 and flat:
                 for name in _before_batch_statistics(model, x, weights):
                     found[name] = LossGradient(
@@ -77,9 +81,13 @@ def loss_gradients(
             if not flat:
                 break
             if not bool(torch.isfinite(value)):
-                raise _checks.bad_value("model", "a finite loss", f"{float(value):g}", "look at the weights and the data")
+                raise _checks.bad_value(
+                    "model", "a finite loss", f"{float(value):g}", "look at the weights and the data"
+                )
             if not value.requires_grad:
-                raise _checks.bad_value("loss", "one that depends on the weights", "a loss without a gradient")
+                raise _checks.bad_value(
+                    "loss", "one that depends on the weights", "a loss without a gradient"
+                )
             for weight, gradient in zip(flat, _pulled(value, flat)):
                 if gradient is not None:
                     sums[id(weight)] = sums.get(id(weight), 0) + gradient.detach().double()
@@ -92,6 +100,13 @@ def loss_gradients(
             found[own] = LossGradient("the loss does not depend on it")
             continue
         divisor = total or 1.0
+        if not all(bool(torch.isfinite(sums[id(p)]).all()) for p in parameters):
+            raise _checks.bad_value(
+                "model",
+                "finite loss gradients",
+                f"others at layer {own!r}",
+                "look at the weights and the data",
+            )
         matrix = torch.cat([p.detach().double().flatten(1) for p in parameters])
         gradient = torch.cat([sums[id(p)].flatten(1) for p in parameters]) / divisor
         found[own] = LossGradient("", matrix, gradient, float(decay.of(parameters[0])))
@@ -109,7 +124,11 @@ def weights_of(name: str, module: nn.Module) -> dict[str, list[Tensor] | str]:
     weight = getattr(module, "weight", None)
     if isinstance(weight, Tensor) and not isinstance(weight, nn.Parameter):
         return {name: "its weight is made from other numbers, on which the decay acts (a parametrisation)"}
-    if not isinstance(weight, Tensor) or weight.ndim < 2 or isinstance(module, nn.Embedding | nn.EmbeddingBag):
+    if (
+        not isinstance(weight, Tensor)
+        or weight.ndim < 2
+        or isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    ):
         return {name: "it has no weight matrix"}
     return {name: [weight]} if weight.is_floating_point() else {name: f"its weight is {weight.dtype}"}
 
@@ -168,12 +187,18 @@ def _uses_batch_statistics(part: nn.Module) -> bool:
 
 def _notes(model: nn.Module, weights: dict[str, list[Tensor]]) -> list[str]:
     notes = []
-    random = [type(p).__name__ for p in model.modules() if isinstance(p, nn.modules.dropout._DropoutNd) and p.p > 0]
+    random = [
+        type(p).__name__ for p in model.modules() if isinstance(p, nn.modules.dropout._DropoutNd) and p.p > 0
+    ]
     if random:
         notes.append("FACT is of the loss without dropout, which training had")
     owners: dict[int, list[str]] = {}
     for name, own in weights.items():
         for parameter in own:
             owners.setdefault(id(parameter), []).append(name)
-    notes += [f"{' and '.join(names)} share a weight: its gradient is of all uses" for names in owners.values() if len(names) > 1]
+    notes += [
+        f"{' and '.join(names)} share a weight: its gradient is of all uses"
+        for names in owners.values()
+        if len(names) > 1
+    ]
     return notes

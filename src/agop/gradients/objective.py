@@ -98,7 +98,10 @@ class Objective:
 
 def _bad(got: str) -> ValueError:
     return _checks.bad_value(
-        "loss", "a mean or a sum over samples, or one value per sample", got, "let it return one value per sample"
+        "loss",
+        "a mean or a sum over samples, or one value per sample",
+        got,
+        "let it return one value per sample",
     )
 
 
@@ -120,7 +123,9 @@ def _targets(y: Any, outputs: Tensor) -> Tensor:
 def _same_shape(loss: Any, outputs: Tensor, targets: Tensor) -> None:
     if len(targets) != len(outputs):
         raise _checks.bad_value("y", f"{len(outputs)} targets, one per sample", f"{len(targets)}")
-    elementwise = isinstance(loss, nn.MSELoss | nn.L1Loss | nn.SmoothL1Loss | nn.HuberLoss | nn.BCEWithLogitsLoss)
+    elementwise = isinstance(
+        loss, nn.MSELoss | nn.L1Loss | nn.SmoothL1Loss | nn.HuberLoss | nn.BCEWithLogitsLoss
+    )
     if elementwise and targets.shape != outputs.shape:  # torch would broadcast (n, 1) against (n,)
         got, remedy = f"shape {tuple(targets.shape)}", "reshape y, or take one-hot vectors of classes"
         raise _checks.bad_value("y", f"targets of the outputs' shape {tuple(outputs.shape)}", got, remedy)
@@ -143,7 +148,9 @@ class Decay:
             )
         if optimizer is None:
             self._all = _checks.real("weight_decay", weight_decay, at_least=0)
-            self.notes.append("the decay is taken for the gradient of (λ/2)‖θ‖², as in SGD and Adam; AdamW's is none")
+            self.notes.append(
+                "the decay is taken for the gradient of (λ/2)‖θ‖², as in SGD and Adam; AdamW's is none"
+            )
             return
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise _checks.bad_type("optimizer", "a torch optimizer", type(optimizer).__name__)
@@ -166,7 +173,10 @@ class Decay:
             return f"the decay of {name} is decoupled from the gradient: it belongs to no loss whose critical points FACT is about"
         if group.get("maximize"):
             return f"{name} maximises"
-        return float(group["weight_decay"]) or "there is no weight decay: only with it are critical points where WᵀW is FACT"
+        return (
+            float(group["weight_decay"])
+            or "there is no weight decay: only with it are critical points where WᵀW is FACT"
+        )
 
 
 def _is_decoupled(optimizer: Any, group: dict[str, Any]) -> bool:

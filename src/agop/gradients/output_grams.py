@@ -29,7 +29,7 @@ def output_grams(
     inputs: Callable[[Any], Any] | None = None,
     random_state: int = 0,
 ) -> dict[str, Float[Tensor, "k k"]]:
-    r""":math:`K = \frac{1}{nP} \sum_{ip} \Delta_{ip}^T \Delta_{ip}` with :math:`\Delta_{ip} = \partial f(x_i) / \partial y_p` (c, k), by layer.
+    r""":math:`K = \frac{1}{nP} \sum_{ip} \Delta_{ip}^T \Delta_{ip}` by layer, :math:`\Delta_{ip} = \partial f(x_i) / \partial y_p`.
 
     For layers :math:`y = W h + b` without groups; means over positions, sums over outputs, as in `layer_agops`, whose matrix is
     :math:`W^T K W`.

@@ -439,8 +439,8 @@ class _RFM(TableEstimator):
 
 _PARAMETERS = r"""
     Repeats `n_iter` times: fit kernel ridge regression with :math:`k_M(x, z) = k(\|x - z\|_M)`,
-    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points (or see `update`). A last fit with the last M is
-    the predictor. M starts at the identity.
+    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points (or see `update`). A last fit with
+    the last M is the predictor. M starts at the identity.
 
     The defaults are those of the least regret over 21 tables, of the paper's procedure with a full M (docs/benchmarks.md); neither units
     nor offsets of columns or targets change the predictions. The paper's procedure to the letter, which 0.1.0 followed, is

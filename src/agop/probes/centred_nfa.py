@@ -43,7 +43,9 @@ def centred_nfa(
 
 
 def _of_evidence(e: Evidence, power: float | int = 1.0, centered: bool = False) -> Measurement:
-    return centred_nfa(e.weight, e.get("initial_weight"), e.get("output_gram"), power=power, centered=centered)
+    return centred_nfa(
+        e.weight, e.get("initial_weight"), e.get("output_gram"), power=power, centered=centered
+    )
 
 
 def _example() -> Evidence:

@@ -2,6 +2,8 @@ r"""How far a layer is from the features at convergence theorem: ‖WᵀW − FA
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +29,9 @@ def fact_residual(weight: Float[Tensor, "k d"], critical: Float[Tensor, "k d"]) 
     off = _norm_of_product(W, D) if wide else float((W.mT @ D).norm())
     whole = float((W @ W.mT).norm()) if wide else float((W.mT @ W).norm())
     details = {"distance": float(D.norm())}
+    if not math.isfinite(off):
+        reason = "FACT leaves the range of float64: the gradient is huge beside the decay"
+        return Measurement.undefined("fact", "residual", reason)
     if not wide:
         details["correlation"] = matrix_correlation(W.mT @ W, W.mT @ (W - D), centered=False)
     return Measurement(off / whole, "fact", "residual", details=details)

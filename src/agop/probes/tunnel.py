@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from agop import _checks
+from agop.collapse.moments import check_labels
 from agop.evidence import Evidence, Need
 from agop.measurement import Measurement
 from agop.probe import Curve, Probe
@@ -55,9 +56,9 @@ def tunnel(
 ) -> Tunnel:
     r"""Linear probes behind each layer of a path: where does the tunnel start?
 
-    Each probe is scikit-learn's logistic regression on rows that are centred and divided by one number, their mean spread, fitted to one half of the samples (class by class, the same half at
-    every layer) and judged by the other. The tunnel starts at the first layer from which on every accuracy is at least `share` of the last
-    layer's. Behind it layers lose rank and gain no accuracy.
+    Each probe is scikit-learn's logistic regression on rows that are centred and divided by one number, their mean spread. It is fitted to
+    one half of the samples (class by class, the same half at every layer) and judged by the other. The tunnel starts at the first layer
+    from which on every accuracy is at least `share` of the last layer's. Behind it layers lose rank and gain no accuracy.
 
     Parameters
     ----------
@@ -92,8 +93,13 @@ def tunnel(
     rank_share = _checks.real("rank_share", rank_share, above=0, at_most=1)
     penalty = _checks.real("penalty", penalty, above=0)
     seed = _checks.integer("random_state", random_state, at_least=0)
+    if isinstance(rows, Tensor | str) or not isinstance(rows, Sequence):
+        raise _checks.bad_type(
+            "rows", "the representations behind each layer, in a list", type(rows).__name__
+        )
     if not len(rows):
         raise _checks.bad_value("rows", "at least one layer", "none")
+    check_labels(labels, None, "labels")
     y = labels.detach().cpu().numpy()
     for layer in rows:
         _checks.floating("rows", layer, ndim=2)
@@ -101,7 +107,7 @@ def tunnel(
     reason = _unfit(y)
     if reason:
         raise _checks.bad_value("labels", "two classes or more with two samples or more each", reason)
-    fit, judge = train_test_split(np.arange(len(y)), test_size=0.5, stratify=y, random_state=seed)
+    fit, judge = train_test_split(np.arange(len(y)), test_size=0.5, stratify=y, random_state=seed % 2**32)
     accuracies = tuple(_accuracy(layer, y, fit, judge, penalty) for layer in rows)
     ranks = tuple(_rank(layer, rank_share) for layer in rows)
     chance = float(np.unique(y[judge], return_counts=True)[1].max() / len(judge))
@@ -150,7 +156,9 @@ def _rank(layer: Float[Tensor, "n d"], share: float) -> int:
 def _of_evidence(e: Evidence, share: float | int = 0.95, random_state: int = 0) -> Found:
     """Behind the layers of a subject, in the rows of the one sample."""
     stages = [layer.part("output") for layer in e.at("layer")]
-    there = [stage for stage in stages if stage is not None and stage.rows is not None and stage.labels is not None]
+    there = [
+        stage for stage in stages if stage is not None and stage.rows is not None and stage.labels is not None
+    ]
 
     def undefined(reason: str) -> Found:
         return {"tunnel_start": Measurement.undefined("tunnel_start", "linear probes", reason)}
@@ -162,7 +170,9 @@ def _of_evidence(e: Evidence, share: float | int = 0.95, random_state: int = 0) 
     y = there[0].labels
     reason = _unfit(y.detach().cpu().numpy())
     if reason:
-        return undefined(f"linear probes need two classes or more with two samples or more each: there is {reason}")
+        return undefined(
+            f"linear probes need two classes or more with two samples or more each: there is {reason}"
+        )
     found = tunnel([stage.rows for stage in there], y, share=share, random_state=random_state)
     numbers = [stage.number for stage in there]
     start = found.start

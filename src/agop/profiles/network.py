@@ -255,7 +255,12 @@ class Network:
         return agops
 
     def _of_training(
-        self, run: NetworkPass, modules: dict[str, nn.Module], data: Data, needs: frozenset[Need], notes: list[str]
+        self,
+        run: NetworkPass,
+        modules: dict[str, nn.Module],
+        data: Data,
+        needs: frozenset[Need],
+        notes: list[str],
     ) -> OfTraining:
         if not any(need.kind in KINDS for need in needs):
             return OfTraining()

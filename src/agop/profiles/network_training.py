@@ -37,7 +37,9 @@ class Trained:
     def of(cls, loss: Any, weight_decay: Any, optimizer: Any, initial: Any) -> Trained:
         """Checked; each may be None."""
         if loss is None and (weight_decay is not None or optimizer is not None):
-            raise _checks.bad_value("loss", "what the network was trained with", "None", "pass loss='cross_entropy'")
+            raise _checks.bad_value(
+                "loss", "what the network was trained with", "None", "pass loss='cross_entropy'"
+            )
         state = initial.state_dict() if isinstance(initial, nn.Module) else initial
         if state is not None and not isinstance(state, Mapping):
             kinds = "the state dict that the model started from, or a model in that state"
@@ -96,7 +98,9 @@ def of_training(
     kinds, found = {need.kind for need in needs} & KINDS, OfTraining()
     X = run.whole if isinstance(run.whole, Tensor) else data.X
     if isinstance(X, Iterator):
-        found.everywhere = dict.fromkeys(kinds, "the samples came from an iterator, which can't be read again")
+        found.everywhere = dict.fromkeys(
+            kinds, "the samples came from an iterator, which can't be read again"
+        )
         return found
     if "initial_weight" in kinds:
         _initial_weights(found, trained, modules)
@@ -117,7 +121,9 @@ def of_training(
 
 def _initial_weights(found: OfTraining, trained: Trained, modules: dict[str, nn.Module]) -> None:
     if trained.initial is None:
-        found.everywhere["initial_weight"] = "pass agop.Network(model, initial=state), the state dict that it started from"
+        found.everywhere["initial_weight"] = (
+            "pass agop.Network(model, initial=state), the state dict that it started from"
+        )
         return
     for name, module in modules.items():
         if not pooling.is_linear_map(module):

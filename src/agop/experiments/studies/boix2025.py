@@ -1,4 +1,4 @@
-"""Boix-Adserà et al. 2025: what features are at convergence (FACT), by epoch, beside the neural feature ansatz, and as a feature machine."""
+"""Boix-Adserà et al. 2025: what features are at convergence (FACT), by epoch, beside the ansatz, and as a feature machine."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def _claims() -> Iterator[Claim]:
     )  # fmt: skip
     yield Claim(
         id="P4", group="paper", number=4, name="a feature machine from FACT",
-        says="A recursive feature machine that learns from FACT does as well as one that learns from the AGOP.", tables=("machines/errors",),
+        says="A recursive feature machine that learns from FACT does as well as one that learns from the AGOP.",
+        tables=("machines/errors",),
         statistic="test error on friedman1 with update fact-geometric over that with the AGOP", measure=_of_machines("fact-geometric"),
         relation="<=", threshold=1.05, because="an independent run had .75 to .96; 5 % are left to chance", controls=("N5",),
     )  # fmt: skip
@@ -148,7 +149,13 @@ def _claims() -> Iterator[Claim]:
 
 _WORDS = {"coupled": "decay in the loss", "decoupled": "AdamW", "none": "no decay"}
 
-_BY_LAYER = {"x": "epoch", "table": "train/coupled/path", "series": "layer", "names": "layer {}", "section": "Layers through training"}
+_BY_LAYER = {
+    "x": "epoch",
+    "table": "train/coupled/path",
+    "series": "layer",
+    "names": "layer {}",
+    "section": "Layers through training",
+}
 
 DRAWINGS = (
     Drawing(

@@ -7,6 +7,7 @@ machines   errors: test mean squared error on friedman1 over the variance of the
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _mlp(points: Points, width: int, depth: int, seed: int) -> nn.Sequential:
     """ReLU layers with biases, weights of variance 2/fan-in."""
     sizes = [points.x.shape[1], *[width] * depth, points.n_classes]
     generator, parts = torch.Generator().manual_seed(seed), list[nn.Module]()
-    for fan_in, fan_out in zip(sizes, sizes[1:]):
+    for fan_in, fan_out in pairwise(sizes):
         layer = nn.Linear(fan_in, fan_out)
         with torch.no_grad():
             layer.weight.copy_(torch.randn(fan_out, fan_in, generator=generator) * (2 / fan_in) ** 0.5)
@@ -103,7 +104,9 @@ def _measured(
 def run_machines(unit: Unit, folder: Path) -> list[str]:
     """Feature machines at their defaults on friedman1 with columns of noise: the error of each update, and of no learning."""
     n, seed = int(unit.options["rows"]), derived_seed(unit.seed, _TABLE) % 2**32
-    x, y = make_friedman1(n_samples=2 * n, n_features=int(unit.options["columns"]), noise=NOISE, random_state=seed)
+    x, y = make_friedman1(
+        n_samples=2 * n, n_features=int(unit.options["columns"]), noise=NOISE, random_state=seed
+    )
     made = {
         "none": RFMRegressor(n_iter=0),
         **{update: RFMRegressor(n_iter=5, update=update) for update in ("agop", "fact", "fact-geometric")},

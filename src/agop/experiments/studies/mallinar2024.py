@@ -168,13 +168,19 @@ def _claims() -> Iterator[Claim]:
     )  # fmt: skip
 
 
-_NAMES = {"centred": "centred gradients", "uncentred": "uncentred", "shuffled": "centred, shuffled sums", "fact": "FACT"}
+_NAMES = {
+    "centred": "centred gradients",
+    "uncentred": "uncentred",
+    "shuffled": "centred, shuffled sums",
+    "fact": "FACT",
+}
 _NETS = {"plain": "network", "shuffled": "shuffled sums"}
 
 
 def _drawn(column: str, names: dict[str, str], kind: str) -> tuple[Curve, ...]:
     return tuple(
-        Curve(y=column, name=words, table=f"{kind}/{name}/path", marker=False) for name, words in names.items()
+        Curve(y=column, name=words, table=f"{kind}/{name}/path", marker=False)
+        for name, words in names.items()
     )
 
 

@@ -46,9 +46,13 @@ class Task:
         self.sums = torch.from_numpy(sums)
         self.y = one_hot[self.sums]
         order = np.random.default_rng(derived_seed(seed, _PAIRS)).permutation(p * p)
-        self.train, self.test = torch.from_numpy(order).split([round(share * p * p), p * p - round(share * p * p)])
+        self.train, self.test = torch.from_numpy(order).split(
+            [round(share * p * p), p * p - round(share * p * p)]
+        )
 
-    def measured(self, predictions: Float[Tensor, "n p"], matrix: Float[Tensor, "d d"] | None) -> dict[str, float]:
+    def measured(
+        self, predictions: Float[Tensor, "n p"], matrix: Float[Tensor, "d d"] | None
+    ) -> dict[str, float]:
         """One row of the path."""
         right = (predictions.argmax(1) == self.sums).double()
         unseen = predictions[self.test].double()
@@ -78,7 +82,9 @@ def run_rfm(unit: Unit, folder: Path) -> list[str]:
     options = dict(unit.options)
     task = Task(int(options["p"]), float(options["share"]), unit.seed, shuffled=bool(options["shuffled"]))
     update = str(options["update"])
-    scale = "none" if update == "agop" else "max"  # the size of FACT is that of WᵀW with a decay that is free here
+    scale = (
+        "none" if update == "agop" else "max"
+    )  # the size of FACT is that of WᵀW with a decay that is free here
     model = RFMRegressor(
         kernel="gaussian", bandwidth=BANDWIDTH, ridge=0.0, n_iter=int(options["n_iter"]), power=0.25, scale=scale, scaling="none",
         center_targets=False, center_gradients=bool(options["centred"]), update=update,
