@@ -79,7 +79,7 @@ class Objective:
             values = loss(outputs, targets)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
-            got = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}, {targets.dtype} ({reason})"
+            got = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}, {targets.dtype} (torch: {reason})"
             raise _checks.bad_value("y", "targets that the loss takes", got) from error
         if not isinstance(values, Tensor) or not values.is_floating_point():
             raise _bad(type(values).__name__)

@@ -37,7 +37,8 @@ def machine_fact(
 
     because the residuals of ridge regression are :math:`y_i - f(x_i) = \mu \alpha_i / w_i`: neither targets nor ridge are needed, and a
     ridge of 0 is the limit. It is :math:`-\frac1{n\lambda} \sum_i \nabla_x \ell_i x_i^T` with the decay of the same problem,
-    :math:`\lambda = \mu / n`. With gradient weights W, :math:`V_i = \sum_j W_{ij} \langle \alpha_i, \alpha_j\rangle (z_i - z_j)` and :math:`F = B V^T X`: n²(c + r) operations, where the AGOP takes 2n²cr or n³.
+    :math:`\lambda = \mu / n`. With gradient weights W, :math:`V_i = \sum_j W_{ij} \langle \alpha_i, \alpha_j\rangle (z_i - z_j)`
+    and :math:`F = B V^T X`: n²(c + r) operations, where the AGOP takes 2n²cr or n³.
 
     Parameters
     ----------
@@ -97,8 +98,9 @@ def feature_matrix(
     r"""The M that an `update` of a recursive feature machine learns, such that :math:`M^{1/2}` is the next metric.
 
     "fact": :math:`F F^T`, the square of :math:`(F F^T)^{1/2}`, which FACT says the metric is. "fact-geometric":
-    :math:`(F N^2 F^T)^{1/2}` with the metric N of this fit, so that the next one is :math:`(F N^2 F^T)^{1/4}`, a geometric mean of both. As for the AGOP, whose
-    root the metric is by default, points are mapped to :math:`X M^p` with p = 1/4. A diagonal metric has the diagonal of F.
+    :math:`(F N^2 F^T)^{1/2}` with the metric N of this fit, so that the next one is :math:`(F N^2 F^T)^{1/4}`, a geometric mean of both.
+    As for the AGOP, whose root the metric is by default, points are mapped to :math:`X M^p` with p = 1/4. A diagonal metric has the
+    diagonal of F.
     """
     F, metric = F.double(), metric.double()
     if diagonal:

@@ -74,7 +74,8 @@ def fact(
               \frac1n \sum_i \ell_i, \qquad \text{residual} = \frac{\|W^T W - \mathrm{FACT}\|_F}{\|W^T W\|_F}.
 
     At a critical point, where loss and decay are at balance, :math:`W^T W = \mathrm{FACT}`: the residual tells which layers have
-    converged. The sum is over samples and, for convolutions and tokens, positions, and over all uses of a weight that is used more than once.
+    converged. The sum is over samples and, for convolutions and tokens, positions, and over all uses of a weight that is used more
+    than once.
 
     Parameters
     ----------
