@@ -52,11 +52,12 @@ def loss_gradients(
     weights: dict[str, list[Tensor]] = {}
     for name, module in modules.items():
         for own, parameters in weights_of(name, module).items():
-            reason = parameters if isinstance(parameters, str) else _undecayed(parameters, decay)
-            if reason:
+            if isinstance(parameters, str):
+                found[own] = LossGradient(parameters)
+            elif reason := _undecayed(parameters, decay):
                 found[own] = LossGradient(reason)
             elif own not in weights:
-                weights[own] = list(parameters)
+                weights[own] = parameters
     flat = list({id(p): p for own in weights.values() for p in own}.values())
     sums: dict[int, Tensor] = {}
     total = n_samples = 0.0

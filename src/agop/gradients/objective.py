@@ -62,8 +62,8 @@ class Objective:
                 raise _bad(f"shape {tuple(values.shape)} for {len(outputs)} samples")
             return values.sum(), float(len(outputs))
         with torch.no_grad():
-            twice = self._values(torch.cat([outputs, outputs]).detach(), torch.cat([targets, targets]))
-        once, twice = float(values.detach()), float(twice)
+            again = self._values(torch.cat([outputs, outputs]).detach(), torch.cat([targets, targets]))
+        once, twice = float(values.detach()), float(again)
         if abs(twice - once) <= 1e-3 * abs(once):
             return values * len(outputs), float(len(outputs))
         if abs(twice - 2 * once) <= 1e-3 * abs(once):

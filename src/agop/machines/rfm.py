@@ -319,7 +319,11 @@ class _RFM(TableEstimator):
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
-        matrix = self._next_matrix(teacher, samples, coordinates, chain) if teacher else chain.matrix
+        matrix = chain.matrix
+        if teacher is not None and self.update == "agop":
+            matrix = self._next_matrix(teacher, coordinates, chain.matrix)
+        elif teacher is not None:
+            matrix = self._from_fact(teacher, samples, coordinates, chain)
         if teacher is not None and apart:
             entry |= {name: teacher.report[name] for name in ("agop_route", "cancellation")}
             entry["notes"] = [*fit.report["notes"], *teacher.report["notes"]]
@@ -377,23 +381,26 @@ class _RFM(TableEstimator):
         return (score, -place, -iteration) > best
 
     def _next_matrix(
-        self, fit: MachineFit, samples: Samples, coordinates: Float[Tensor, "d r"], chain: Chain
+        self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
     ) -> Float[Tensor, "d d"]:
-        """What M is learned from, with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
-        M = self._from_fact(fit, samples, coordinates, chain) if fit.agop is None else fit.agop
-        if not bool(M.diagonal().max() > 0):
-            fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
-            return chain.matrix
-        if fit.agop is not None:
-            coordinates = coordinates.to(M.dtype)
-            M = coordinates @ M @ coordinates.mT
+        """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
+        assert fit.agop is not None
+        if not bool(fit.agop.diagonal().max() > 0):
+            return self._unchanged(fit, current)
+        coordinates = coordinates.to(fit.agop.dtype)
+        M = coordinates @ fit.agop @ coordinates.mT
         if self.diagonal:
             M = torch.diag(M.diagonal())
         return rescaled(M, self.scale)
 
+    def _unchanged(self, fit: MachineFit, matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+        fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
+        return matrix
+
     def _from_fact(
         self, fit: MachineFit, samples: Samples, coordinates: Float[Tensor, "d r"], chain: Chain
     ) -> Float[Tensor, "d d"]:
+        """What FACT says of the metric, with respect to the estimator's inputs, rescaled."""
         F = machine_fact(
             fit.machine,
             samples.X,
@@ -402,13 +409,13 @@ class _RFM(TableEstimator):
             center=bool(self.center_gradients),
             computed=chain.iteration > 0,
         )
-        B = coordinates.double()
-        # squares of tiny coefficients would vanish, and every scale but "none" divides by the size anyway
         largest = float(F.abs().max())
-        unit = 1.0 if self.scale == "none" or largest == 0 else largest
-        return current().from_main(
-            feature_matrix(F / unit, B @ B.mT, self.update, diagonal=bool(self.diagonal))
-        )
+        if largest == 0:
+            return self._unchanged(fit, chain.matrix)
+        # squares of tiny entries would vanish, and every scale but "none" divides by the size anyway
+        unit, B = 1.0 if self.scale == "none" else largest, coordinates.double()
+        M = feature_matrix(F / unit, B @ B.mT, self.update, diagonal=bool(self.diagonal))
+        return rescaled(current().from_main(M), self.scale)
 
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)

@@ -132,7 +132,7 @@ def _initial_weights(found: OfTraining, trained: Trained, modules: dict[str, nn.
         value, weight = trained.initial.get(key), module.weight
         if not isinstance(value, Tensor):
             found.put(name, "initial_weight", None, f"initial has no {key!r}")
-        elif value.shape != weight.shape:  # type: ignore[union-attr]
+        elif value.shape != weight.shape:
             found.put(name, "initial_weight", None, f"initial has {key!r} of shape {tuple(value.shape)}")
         else:
             found.put(name, "initial_weight", value.detach().flatten(1))

@@ -161,15 +161,18 @@ DRAWINGS = (
     Drawing(
         stem="fact", y="fact", log="y", labels=("epoch", "FACT residual"), lines=(Line(1.0, "FACT of zero"),),
         title="How far each layer has come", subtitle="‖WᵀW − FACT‖ / ‖WᵀW‖; all training points are right almost from the start",
-        caption="Residual of FACT by epoch and layer", **_BY_LAYER,
+        caption="Residual of FACT by epoch and layer", x="epoch", table=_PATH, series="layer",
+        names="layer {}", section=_LAYERS,
     ),
     Drawing(
         stem="nfa", y="nfa", log="", labels=("epoch", "NFA correlation"), title="The ansatz beside it",
-        subtitle="correlation of WᵀW with the root of the AGOP", caption="NFA by epoch and layer", **_BY_LAYER,
+        subtitle="correlation of WᵀW with the root of the AGOP", caption="NFA by epoch and layer", x="epoch", table=_PATH, series="layer",
+        names="layer {}", section=_LAYERS,
     ),
     Drawing(
         stem="centred-nfa", y="centred_nfa", log="", labels=("epoch", "centred NFA"), title="The ansatz of what was learned",
-        subtitle="W less the weight that the network started from", caption="Centred NFA by epoch and layer", **_BY_LAYER,
+        subtitle="W less the weight that the network started from", caption="Centred NFA by epoch and layer", x="epoch", table=_PATH, series="layer",
+        names="layer {}", section=_LAYERS,
     ),
     Drawing(
         stem="decays", section="Kinds of decay", x="epoch", log="y", labels=("epoch", "FACT residual"), where={"layer": 1},

@@ -76,7 +76,7 @@ def _measured(
     found = fact(model, points.x, points.y, weight_decay=decay)
     layers = profile(
         Network(model, initial=start), points.x, points.y, measures=["nfa", "centred_nfa"]
-    ).layers.set_index("name")
+    ).layers.to_dict("records")
     with torch.no_grad():
         loss = float(F.cross_entropy(model(points.x), points.y))
     whole = {
@@ -85,16 +85,16 @@ def _measured(
         "test_accuracy": 1 - error(model, points.x_test, points.y_test),
     }
     rows = []
-    for number, (name, matrix) in enumerate(found.items(), start=1):
+    for own, (name, matrix) in zip(layers, found.items(), strict=True):
         residual = found.residuals[name]
         rows.append(
             {
-                "layer": number,
+                "layer": own["layer"],
                 "fact": float(residual),
                 "distance": residual.details["distance"],
                 "fact_correlation": matrix_correlation(nfm(model.get_submodule(name)).double(), matrix),
-                "nfa": float(layers.loc[name, "nfa"]),
-                "centred_nfa": float(layers.loc[name, "centred_nfa"]),
+                "nfa": own["nfa"],
+                "centred_nfa": own["centred_nfa"],
                 **whole,
             }
         )
