@@ -171,7 +171,8 @@ DRAWINGS = (
     ),
     Drawing(
         stem="centred-nfa", y="centred_nfa", log="", labels=("epoch", "centred NFA"), title="The ansatz of what was learned",
-        subtitle="W less the weight that the network started from", caption="Centred NFA by epoch and layer", x="epoch", table=_PATH, series="layer",
+        subtitle="W less the weight that the network started from", caption="Centred NFA by epoch and layer",
+        x="epoch", table=_PATH, series="layer",
         names="layer {}", section=_LAYERS,
     ),
     Drawing(
