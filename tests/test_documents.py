@@ -45,6 +45,8 @@ def test_docstring_examples(name):
         "docs/papers/mingard2023.md",
         "docs/papers/ingrosso2022.md",
         "docs/papers/beaglehole2023.md",
+        "docs/papers/mallinar2024.md",
+        "docs/papers/boix2025.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):

@@ -149,13 +149,7 @@ def _claims() -> Iterator[Claim]:
 
 _WORDS = {"coupled": "decay in the loss", "decoupled": "AdamW", "none": "no decay"}
 
-_BY_LAYER = {
-    "x": "epoch",
-    "table": "train/coupled/path",
-    "series": "layer",
-    "names": "layer {}",
-    "section": "Layers through training",
-}
+_PATH, _LAYERS = "train/coupled/path", "Layers through training"
 
 DRAWINGS = (
     Drawing(
