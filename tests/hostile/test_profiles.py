@@ -65,6 +65,10 @@ def table(subject, x, y, **more):
     return [profile.table["layer"].tolist(), str(profile)]
 
 
+def trained(**told):
+    return table(agop.Network(NET, **told), POINTS, Y)
+
+
 def of_views(views):
     return [[view.input, view.output, view.feature_matrix, view.agop] for view in views]
 
@@ -84,6 +88,9 @@ SUBJECTS = [
     Subject("Network", "model", lambda v: table(agop.Network(v), POINTS, Y), NET, MODELS),
     Subject("Network", "pool", lambda v: table(agop.Network(NET, pool=v), POINTS, Y), "mean", options("max", None, 3)),
     Subject("Network", "nonlinearity", lambda v: table(agop.Network(NET, nonlinearity=v), POINTS, Y), None, NONLINEARITIES),
+    Subject("Network", "loss", lambda v: trained(loss=v, weight_decay=0.1), "cross_entropy", options("magic", None, 3)),
+    Subject("Network", "weight_decay", lambda v: trained(loss="mse", weight_decay=v), 0.1, options(-1, "x", None)),
+    Subject("Network", "initial", lambda v: trained(initial=v), None, options(3, "x", {}, [1], NET)),
     Subject("Network", "outputs", lambda v: table(agop.Network(NET, outputs=v), POINTS, Y), "auto", options("all", 0, -1, 1.5, [9], [])),
     Subject("MeasureOptions", "rows", lambda v: kept(rows=v), 5, options("x", 0, -1, 1.5, True, 10**12)),
     Subject("MeasureOptions", "random_state", lambda v: kept(random_state=v), 0, options("x", -1, 1.5, True, None)),

@@ -48,70 +48,90 @@ def loss_gradients(
     output: calling.OutputPick = None,
 ) -> tuple[dict[str, LossGradient], int, list[str]]:
     """By layer the gradients over all (input, targets) pairs, how many samples there were, and notes."""
-    found: dict[str, LossGradient] = {}
+    order = [own for name, module in modules.items() for own in weights_of(name, module)]
+    reasons, weights = _trained(modules, decay)
+    parameter = next(model.parameters(), None)
+    device = None if parameter is None else parameter.device
+    with untouched(model, device=device):
+        sums = _Sums(model, weights, objective, output)
+        for x, y in pairs:
+            x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
+            if calling.first_tensor(x) is None:
+                remedy = "convert them with torch.as_tensor"
+                raise _checks.bad_type("X", "batches of tensors", type(x).__name__, remedy)
+            sums.add(x, y)
+    found = {own: sums.result(own, decay) if own in weights else LossGradient(reasons[own]) for own in order}
+    return found, sums.n_samples, _notes(model, weights)
+
+
+def _trained(modules: dict[str, nn.Module], decay: Decay) -> tuple[dict[str, str], dict[str, list[Tensor]]]:
+    """Why some layers have no FACT, and the weights of the others."""
+    reasons: dict[str, str] = {}
     weights: dict[str, list[Tensor]] = {}
     for name, module in modules.items():
         for own, parameters in weights_of(name, module).items():
             if isinstance(parameters, str):
-                found[own] = LossGradient(parameters)
+                reasons[own] = parameters
             elif reason := _undecayed(parameters, decay):
-                found[own] = LossGradient(reason)
-            elif own not in weights:
+                reasons[own] = reason
+            else:
                 weights[own] = parameters
-    flat = list({id(p): p for own in weights.values() for p in own}.values())
-    sums: dict[int, Tensor] = {}
-    total = n_samples = 0.0
-    parameter = next(model.parameters(), None)
-    device = None if parameter is None else parameter.device
-    with untouched(model, device=device):
-        for weight in flat:
+    return reasons, weights
+
+
+class _Sums:
+    """Gradients of the loss with respect to some weights, summed over batches in float64."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: dict[str, list[Tensor]],
+        objective: Objective,
+        output: calling.OutputPick,
+    ) -> None:
+        self._model, self._weights, self._objective, self._output = model, weights, objective, output
+        self._flat = list({id(p): p for own in weights.values() for p in own}.values())
+        for weight in self._flat:
             weight.requires_grad_(True)
-        for number, (x, y) in enumerate(pairs):
-            x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
-            if calling.first_tensor(x) is None:
-                raise _checks.bad_type(
-                    "X", "batches of tensors", type(x).__name__, "convert them with torch.as_tensor"
-                )
-            if number == 0 and flat:
-                for name in _before_batch_statistics(model, x, weights):
-                    found[name] = LossGradient(
-                        "batch normalisation lies behind it: the loss in training depends on its weight through the statistics, too"
-                    )
-            outputs = _outputs(model, x, output)
-            value, count = objective.terms(outputs, y)
-            if not flat:
-                break
-            if not bool(torch.isfinite(value)):
-                raise _checks.bad_value(
-                    "model", "a finite loss", f"{float(value):g}", "look at the weights and the data"
-                )
-            if not value.requires_grad:
-                raise _checks.bad_value(
-                    "loss", "one that depends on the weights", "a loss without a gradient"
-                )
-            for weight, gradient in zip(flat, _pulled(value, flat)):
-                if gradient is not None:
-                    sums[id(weight)] = sums.get(id(weight), 0) + gradient.detach().double()
-            total, n_samples = total + count, n_samples + len(outputs)
-    order = [own for name, module in modules.items() for own in weights_of(name, module)]
-    for own, parameters in weights.items():
-        if own in found:
-            continue
-        if not all(id(p) in sums for p in parameters):
-            found[own] = LossGradient("the loss does not depend on it")
-            continue
-        divisor = total or 1.0
-        if not all(bool(torch.isfinite(sums[id(p)]).all()) for p in parameters):
-            raise _checks.bad_value(
-                "model",
-                "finite loss gradients",
-                f"others at layer {own!r}",
-                "look at the weights and the data",
+        self._sums: dict[int, Tensor] = {}
+        self._divisor = 0.0
+        self._normalised: list[str] = []
+        self.n_samples = 0
+
+    def add(self, x: Any, y: Any) -> None:
+        """One batch: a forward and a backward pass."""
+        if not self.n_samples and self._flat:
+            self._normalised = _before_batch_statistics(self._model, x, self._weights)
+        outputs = _outputs(self._model, x, self._output)
+        value, count = self._objective.terms(outputs, y)
+        self._divisor, self.n_samples = self._divisor + count, self.n_samples + len(outputs)
+        if not self._flat:
+            return
+        if not bool(torch.isfinite(value)):
+            remedy = "look at the weights and the data"
+            raise _checks.bad_value("model", "a finite loss", f"{float(value.detach()):g}", remedy)
+        if not value.requires_grad:
+            raise _checks.bad_value("loss", "one that depends on the weights", "a loss without a gradient")
+        for weight, gradient in zip(self._flat, _pulled(value, self._flat)):
+            if gradient is not None:
+                self._sums[id(weight)] = self._sums.get(id(weight), 0) + gradient.detach().double()
+
+    def result(self, name: str, decay: Decay) -> LossGradient:
+        """What was summed for a layer."""
+        parameters = self._weights[name]
+        if name in self._normalised:
+            return LossGradient(
+                "batch normalisation lies behind it: the loss in training depends on its weight through the statistics, too"
             )
+        if not all(id(p) in self._sums for p in parameters):
+            return LossGradient("the loss does not depend on it")
+        gradient = torch.cat([self._sums[id(p)].flatten(1) for p in parameters])
+        if not bool(torch.isfinite(gradient).all()):
+            got, remedy = f"others at layer {name!r}", "look at the weights and the data"
+            raise _checks.bad_value("model", "finite loss gradients", got, remedy)
         matrix = torch.cat([p.detach().double().flatten(1) for p in parameters])
-        gradient = torch.cat([sums[id(p)].flatten(1) for p in parameters]) / divisor
-        found[own] = LossGradient("", matrix, gradient, float(decay.of(parameters[0])))
-    return {own: found[own] for own in dict.fromkeys(order)}, int(n_samples), _notes(model, weights)
+        # a sum over samples is divided by nothing
+        return LossGradient("", matrix, gradient / (self._divisor or 1.0), float(decay.of(parameters[0])))
 
 
 def weights_of(name: str, module: nn.Module) -> dict[str, list[Tensor] | str]:
