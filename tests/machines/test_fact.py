@@ -126,6 +126,26 @@ def test_classifiers_float32_and_a_constant_target():
     assert any("constant" in note for entry in flat.history_ for note in entry["notes"])
 
 
+def test_an_iterative_solver_and_a_ridge_of_its_own_for_learning():
+    X, Y = points(n=60)
+    exact, iterative = (
+        agop.RFMRegressor(update="fact", solver=solver).fit(X, Y) for solver in ("cholesky", "cg")
+    )
+    assert relative_error(iterative.predict(X), exact.predict(X)) < SINGLE
+    apart = agop.RFMRegressor(update="fact", learning_ridge=1.0, n_iter=1).fit(
+        X, Y, X_val=X[:20], y_val=Y[:20]
+    )
+    alone = agop.RFMRegressor(update="fact", ridge=1.0, n_iter=1).fit(X, Y)
+    assert relative_error(apart._chains_[0].matrix, alone._chains_[0].matrix) < IDENTITY
+
+
+def test_a_machine_with_other_centres_is_refused():
+    X, Y = points()
+    machine = fit_kernel_machine(Laplace(2.0), X, Y, 0.1).machine
+    with pytest.raises(ValueError, match="update: expected 'agop' where"):
+        machine_fact(machine, X[:5], torch.eye(4, dtype=X.dtype))
+
+
 def test_other_words_are_refused_in_one_sentence():
     with pytest.raises(ValueError, match="'update' parameter"):
         agop.RFMRegressor(update="magic").fit(*points())

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.distance import matrix_dtype, working_dtype
 
@@ -60,6 +61,9 @@ def machine_fact(
     (d, d)
         In the dtype in which distances are formed; at a critical point of a linear layer WᵀW, here not symmetric in general.
     """
+    if len(machine.centers) != len(inputs):
+        expected = "'agop' where the machine's centres are not its training points, and its coefficients no residuals"
+        raise _checks.bad_value("update", expected, "one that needs them", "take another solver")
     V = loss_gradients(machine, computed=computed)
     if center:
         shares = torch.full_like(V[:, 0], 1 / len(V)) if weight is None else (weight / weight.sum()).to(V)
