@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class Trial:
     """A recursion in the race: its parameters, and what was measured of it.
 
     `heats` are its stages on subsamples or single folds that were only used to decide whether it goes on; `folds` those on whole folds, by
-    number. `scores` are the best of each round it was in.
+    number. `scores` are the best of each round it was in; `seconds_of_fold` what the last whole fold took.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Trial:
     scores: list[float] = field(default_factory=list)
     plan: list[tuple[float, ...]] = field(default_factory=list)
     seconds: float = 0.0
+    seconds_of_fold: float | None = None
     error: str | None = None
 
     def finished(self, folds: int) -> int:
@@ -68,7 +70,9 @@ class Race:
     plan
         Ridges of iteration 0, once for each iteration there may be.
     deadline
-        On the clock of `time.monotonic`; infinite without a limit.
+        On the clock of `time.monotonic`, for the race and what comes after it; infinite without a limit.
+    afterwards
+        Of the trials so far, the seconds that what comes after the race is thought to take.
     n_jobs
         As joblib's.
     tell
@@ -82,6 +86,7 @@ class Race:
     dtype: torch.dtype
     plan: list[tuple[float, ...]]
     deadline: float = float("inf")
+    afterwards: Callable[[list[Trial]], float] = lambda trials: 0.0
     n_jobs: int | None = None
     tell: Callable[[int, str], None] = lambda count, text: None
     trials: list[Trial] = field(default_factory=list)
@@ -89,8 +94,10 @@ class Race:
     _parts: dict[int, tuple[Samples, Samples]] = field(default_factory=dict)
 
     def late(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() > self.deadline
+        """Whether the time of the race is over."""
+        return (
+            math.isfinite(self.deadline) and time.monotonic() + self.afterwards(self.trials) > self.deadline
+        )
 
     def run(self, draws: Iterator[dict[str, Any]], count: int | None) -> None:
         """Race `count` recursions, or as many as there is time for; Ctrl-C ends the race, and what was measured stays."""
@@ -160,6 +167,7 @@ class Race:
             trial.seconds += time.perf_counter() - start
         if heat.fold is not None:
             trial.folds[heat.fold] = stages
+            trial.seconds_of_fold = time.perf_counter() - start
         if opens:
             trial.plan = [stage.ridges for stage in stages]
             scores = [score for stage in stages for score in stage.scores]
