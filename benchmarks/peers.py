@@ -317,8 +317,8 @@ def main() -> None:
     PARTS.mkdir(parents=True, exist_ok=True)
     parts: dict[str, list[dict[str, Any]]] = {}
     everything = LONG if long else LIST
-    for name in given.tables or everything:
-        for fold in range(1 if long else FOLDS):
+    for fold in range(1 if long else FOLDS):
+        for name in given.tables or everything:
             path = PARTS / f"{name}-{given.seconds:g}s-{given.rows}-{fold}.json"
             measured(table(name, given.rows), fold, given.seconds, not long, path)
     for name in everything:
