@@ -205,6 +205,7 @@ class Search:
             self.dtype,
             plan,
             deadline=self.deadline,
+            limit=float("inf") if limit is None else limit,
             afterwards=partial(self._afterwards, 0.0 if limit is None else limit),
             n_jobs=self.n_jobs,
             tell=tell,
