@@ -33,7 +33,13 @@ def test_the_picture_of_the_house_is_drawn_from_the_imports_as_they_are():
 @pytest.mark.slow
 def test_the_pictures_of_the_primer_are_drawn_from_what_the_package_computes(tmp_path):
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "import primer_pictures as p, pathlib; p.main(pathlib.Path('.'))"],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            "import primer_pictures as p, pathlib; p.main(pathlib.Path('.'))",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(DOCS)},
         capture_output=True,

@@ -162,7 +162,7 @@ class Race:
     def _heat(self, trial: Trial, heat: Heat, *, opens: bool, waiting: bool) -> float | None:
         """The best score of a trial in one heat; None if there was no time for an iteration."""
         start = time.perf_counter()
-        longest = LONGEST * self.limit if waiting and heat.fold is None else float("inf")
+        longest = LONGEST * self.limit if waiting and opens else float("inf")
         key = id(heat)
         if key not in self._parts:
             self._parts[key] = self.samples.take(heat.fit), self.samples.take(heat.held)

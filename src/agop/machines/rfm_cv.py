@@ -79,7 +79,7 @@ class _SearchedRFM(TableEstimator):
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        n_iter: Any = 8,
+        n_iter: Any = 16,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
@@ -404,7 +404,7 @@ _PARAMETERS = r"""
     n_iter : int
         At most so many iterations; a recursion ends when two in a row did not better its score.
     ridges : list of float
-        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and its neighbours.
+        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and one beside it.
     ensemble : int
         Models that the average may have; 1 for one model, whose AGOP can be read.
     cv : int, splitter or iterable
@@ -514,7 +514,7 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        n_iter: Any = 8,
+        n_iter: Any = 16,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
