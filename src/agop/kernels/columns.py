@@ -33,7 +33,10 @@ class ColumnSums:
     def __init__(self, right: Float[Tensor, "n d"], A: Float[Tensor, "n c"], p: float) -> None:
         self.p, self.A, self.columns = p, A, right.mT.contiguous()
         room = _BASIS_BYTES // max(1, A.numel() * A.element_size())
-        owners, values, indicators, many = [], [], [], []
+        owners: list[int] = []
+        values: list[float] = []
+        indicators: list[Tensor] = []
+        many: list[int] = []
         for place, column in enumerate(self.columns):
             distinct = _distinct(column)
             if distinct is None or len(values) + len(distinct) > room:
