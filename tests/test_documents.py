@@ -30,6 +30,8 @@ def test_docstring_examples(name):
     "page",
     [
         "README.md",
+        "docs/index.md",
+        "docs/primer.md",
         "docs/start.md",
         "docs/layer_agops.md",
         "docs/network_profiles.md",

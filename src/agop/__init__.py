@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         RFMRegressorCV,
         SearchDisplay,
         estimate_memory,
+        leave_one_out,
     )
 
     # networks on tensors
@@ -114,7 +115,8 @@ _NAMES = {
     "kernels": "Gaussian HierarchicalNNGP HierarchicalNTK L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
-        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay estimate_memory"
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay "
+        "estimate_memory leave_one_out"
     ),
     "networks.rank_r": "RankR",
     "networks.rank_r_classifier": "RankRClassifier",

@@ -243,6 +243,31 @@ for name, small in SMALL.items():
         ),
         Subject(f"{name}.predict", "X", model.predict, NEW, ARRAY_CASES),
     ]
+    if name in ("RFMClassifier", "RFMRegressor"):
+        one = cls(**small, random_state=0)
+        SUBJECTS += [
+            Subject(
+                "leave_one_out",
+                f"X, {name}",
+                lambda v, m=one: agop.leave_one_out(m, v, Y, cv=2).values,
+                X,
+                ARRAY_CASES,
+            ),
+            Subject(
+                "leave_one_out",
+                f"y, {name}",
+                lambda v, m=one: agop.leave_one_out(m, X, v, cv=2).values,
+                Y,
+                LABEL_CASES,
+            ),
+            Subject(
+                "leave_one_out",
+                f"cv, {name}",
+                lambda v, m=one: agop.leave_one_out(m, X, Y, cv=v).values,
+                2,
+                options(1, 0, -3, 1.5, "x", None, True),
+            ),
+        ]
     if name.startswith("Deep"):
         SUBJECTS.append(Subject(f"{name}.transform", "X", model.transform, NEW, ARRAY_CASES))
         SUBJECTS.append(

@@ -15,7 +15,7 @@ precision right at deep collapse.
 Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
 :math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
 Kernels of angles have gradients that point outward as well (`Kernel.outward`), :math:`G_c = L_c \hat Z + \mathrm{diag}(s_c) \hat Z`;
-for these there is the direct route. Kernels of single columns (`Kernel.partials`) give their gradients column by column.
+for these there is the direct route. Kernels of single columns (`Kernel.column_sums`) give their gradients column by column.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from torch import Tensor
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.base import Kernel
+from agop.kernels.columns import ColumnSums
 from agop.kernels.distance import Points
 from agop.kernels.gram import fill_kernel_matrix
 from agop.ranks import ALONE, Ranks
@@ -212,15 +213,14 @@ def _by_columns(
     (n, c), d, mine = A.shape, points.values.shape[1], ranks.share(len(A))
     Z = points.values
     summed, mean = Z.new_zeros(d, d), Z.new_zeros(c, d)
+    sums: ColumnSums | None = None
     bytes_per_row = 4 * n * Z.element_size() + 2 * c * d * Z.element_size()
     for rows in row_blocks(mine.stop - mine.start, rows_per_block(n, bytes_per_row)):
         rows = slice(mine.start + rows.start, mine.start + rows.stop)
         W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
-        partials = kernel.partials(W, Z[rows], Z, A)
-        assert partials is not None
-        G = Z.new_empty(rows.stop - rows.start, c, d)
-        for column, values in enumerate(partials):
-            G[:, :, column] = values
+        sums = sums or kernel.column_sums(Z, A)  # after the weights, which a kernel without gradients refuses
+        assert sums is not None
+        G = sums(W, Z[rows]).to(Z.dtype)
         mean += G.sum(0) if root is None else torch.einsum("b,bcd->cd", root[rows, 0].to(G), G)
         G = G.flatten(0, 1)
         summed.addmm_(G.mT, G)

@@ -144,10 +144,14 @@ class KernelEstimator(BaseEstimator):
         samples, validation = ranks.together(lambda: self._prepared(samples, validation, dtype))
         if not (self.verbose and ranks.is_main):
             self._fit_samples(samples, validation, callback, progress)
-            return self
-        with Bar() as bar:
-            self._fit_samples(samples, validation, callback, _both(bar, progress))
+        else:
+            with Bar() as bar:
+                self._fit_samples(samples, validation, callback, _both(bar, progress))
+        self._tell_of_fit()
         return self
+
+    def _tell_of_fit(self) -> None:
+        """Warn of what a user should know of the fit that was asked for."""
 
     def _check_constraints(self) -> None:
         """What scikit-learn can check of the parameters, in its own words; an estimator without constraints checks all itself."""

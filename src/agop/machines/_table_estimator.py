@@ -20,6 +20,11 @@ from agop.machines.encoding import Encoding
 from agop.machines.importances import column_importances
 from agop.machines.samples import Samples
 
+READ = (
+    "n_features_in_", "feature_names_in_", "categories_", "classes_", "n_outputs_", "_one_axis_", "device_", "dtype_",
+)  # fmt: skip
+"""What reading the samples leaves on an estimator, and each that is fitted to parts of them has too."""
+
 
 class TableEstimator(KernelEstimator):
     """An estimator whose columns may hold categories and gaps, and are rescaled; a subclass gives `agop_` and `predictor_agop_`."""

@@ -32,6 +32,7 @@ from agop.machines._words import SOLVING
 from agop.machines.chain import Chain, rescaled
 from agop.machines.columns import SCALINGS
 from agop.machines.fact import UPDATES, feature_matrix, machine_fact
+from agop.machines.generalised import interpolates_noise
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.memory import estimate_memory, parse_memory
@@ -241,6 +242,17 @@ class _RFM(TableEstimator):
             notes.append(message)
         if current().is_main:
             warnings.warn(message, UserWarning, stacklevel=4)
+
+    def _tell_of_fit(self) -> None:
+        """Warn if the fit that predicts passes through noise."""
+        place = (self.best_candidate_, self.best_iteration_)
+        entry = next(e for e in self.history_ if (e["candidate"], e["iteration"]) == place)
+        message = interpolates_noise(entry)
+        if message is None or message in entry["notes"]:
+            return
+        entry["notes"].append(message)
+        if current().is_main:
+            warnings.warn(message, UserWarning, stacklevel=3)
 
     def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)

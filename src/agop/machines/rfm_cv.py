@@ -20,7 +20,7 @@ from agop import _checks
 from agop.machines import _inputs
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
-from agop.machines._table_estimator import TableEstimator
+from agop.machines._table_estimator import READ, TableEstimator
 from agop.machines.columns import SCALINGS
 from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
@@ -32,7 +32,7 @@ from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
-from agop.machines.search import SHARE_OF_TIME, Choice, Search, candidates, choose_rows
+from agop.machines.search import Choice, Search, candidates, choose_rows
 from agop.machines.search_space import RIDGES, completed, drawn
 from agop.machines.storing_search import with_columns
 from agop.machines.targets import Targets
@@ -41,11 +41,6 @@ from agop.ranks import current
 DEFAULT_CANDIDATES = 16
 
 E = TypeVar("E", bound="_SearchedRFM")
-
-_READ = (
-    "n_features_in_", "feature_names_in_", "categories_", "classes_", "n_outputs_", "_one_axis_", "device_", "dtype_",
-)  # fmt: skip
-"""What reading the samples left on the search, and each of its models has too."""
 
 _SHARED = (
     "target_means_", "target_scales_", "target_extent_", "missing_indicator_", "column_means_", "column_scales_",
@@ -84,7 +79,7 @@ class _SearchedRFM(TableEstimator):
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        n_iter: Any = 8,
+        n_iter: Any = 16,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
@@ -217,9 +212,8 @@ class _SearchedRFM(TableEstimator):
             deadline=float("inf") if limit is None else begun + float(limit),
         )
         meter = _Meter(progress, count, rows.folds, begun, limit)
-        rest = float("inf") if limit is None else begun + SHARE_OF_TIME * float(limit)
         plan = [tuple(sorted(set(ridges)))] * (int(self.n_iter) + 1)
-        race = search.race(draws, count, plan, rest, self.seed_, meter.tell)
+        race = search.race(draws, count, plan, limit, self.seed_, meter.tell)
         if not any(candidate.has(0) for candidate in candidates(race.trials)):
             raise _nothing(race.trials, race.interrupted)
         choice = search.choose(race.trials)
@@ -256,7 +250,7 @@ class _SearchedRFM(TableEstimator):
         if hasattr(self, "class_weight"):
             options["class_weight"] = self.class_weight
         model = self._base(**options, **params)
-        model.__dict__ |= {name: value for name, value in vars(self).items() if name in _READ}
+        model.__dict__ |= {name: value for name, value in vars(self).items() if name in READ}
         return model
 
     def _learn_prior(self, samples: Samples) -> None:
@@ -404,12 +398,13 @@ _PARAMETERS = r"""
     n_candidates : int or None
         How many recursions are drawn. None: 16, or with `max_time` as many as there is time for.
     max_time : float or None
-        Seconds. The race ends after 60 % of them; then what was chosen is fitted to all rows, as many models of it as there is time for.
+        Seconds. The race leaves what fits to all rows are expected to need, between 5 and 40 % of them; then what was chosen is fitted,
+        as many models of it as there is time for.
         `cv_results_` says how far each recursion came.
     n_iter : int
         At most so many iterations; a recursion ends when two in a row did not better its score.
     ridges : list of float
-        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and its neighbours.
+        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and one beside it.
     ensemble : int
         Models that the average may have; 1 for one model, whose AGOP can be read.
     cv : int, splitter or iterable
@@ -519,7 +514,7 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        n_iter: Any = 8,
+        n_iter: Any = 16,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
