@@ -13,6 +13,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
+from agop.kernels.columns import ColumnSums
 from agop.kernels.distance import matrix_dtype, working_dtype
 
 if TYPE_CHECKING:
@@ -81,13 +82,17 @@ def loss_gradients(machine: KernelMachine, *, computed: bool = False) -> Float[T
     A = kernel.scaled(alpha, points)
     outward = kernel.outward(points, points, A)
     V = torch.zeros_like(Z)
-    for rows in row_blocks(n, rows_per_block(n, 4 * n * Z.element_size())):
+    sums: ColumnSums | None = None
+    bytes_per_row = 4 * n * Z.element_size()
+    if not kernel.rotation_invariant:
+        bytes_per_row += 2 * A.shape[1] * Z.shape[1] * Z.element_size()
+    for rows in row_blocks(n, rows_per_block(n, bytes_per_row)):
         W = kernel.block(points, rows, points, dtype, value=False)[1]
         assert W is not None
-        partials = kernel.partials(W, Z[rows], Z, A)
-        if partials is not None:
-            for column, values in enumerate(partials):
-                V[rows, column] = (values * alpha[rows]).sum(1).to(Z)
+        if not kernel.rotation_invariant:
+            sums = sums or kernel.column_sums(Z, A)
+            assert sums is not None
+            V[rows] = torch.einsum("bcd,bc->bd", sums(W, Z[rows]), alpha[rows]).to(Z.dtype)
             continue
         B = W.mul_(alpha[rows] @ A.mT).to(Z.dtype)
         V[rows] = torch.addmm(B.sum(1, keepdim=True) * Z[rows], B, Z, alpha=-1)
