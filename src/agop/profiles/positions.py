@@ -33,7 +33,7 @@ class BatchLabels:
     labels: Int[Tensor, "b *p"]
     n_classes: int
     picked: Picked | None = None
-    mask: Bool[Tensor, "b *p"] | None = None
+    mask: Bool[Tensor, "b *q"] | None = None
 
     def __post_init__(self) -> None:
         if not self.per_position or self.mask is None:

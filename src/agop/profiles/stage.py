@@ -17,6 +17,9 @@ from agop.evidence import Need
 from agop.machines.memory import human
 from agop.profiles.sample import KeptRows, Picked
 
+LARGE = 2**28
+"""Bytes of class moments from which on it is looked up whether they fit: those of a vocabulary's own logits may not."""
+
 _OF_ROWS = ("rows", "labels", "decisions")
 
 
@@ -74,9 +77,13 @@ class StageSums:
 def _too_large(n_classes: int, d: int) -> str:
     """Why class moments of this size are not kept: the reason, or nothing."""
     size = 24 * n_classes * d
-    if size < 2**28 or size < psutil.virtual_memory().available // 2:
+    if size < LARGE or size < _free() // 2:
         return ""
     return f"class means of {n_classes:,} classes in {d:,} dimensions take {human(size)}, more than half of what is free"
+
+
+def _free() -> int:
+    return int(psutil.virtual_memory().available)
 
 
 def finite_rows(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
