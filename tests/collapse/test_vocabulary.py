@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agop
-from agop import PROBES, CentreAgreement, ClassMoments, Evidence, duality_cosines, gnc2, nc3, nc4, unc3, weight_norm_spread
+from agop import (
+    PROBES,
+    CentreAgreement,
+    ClassMoments,
+    Evidence,
+    duality_cosines,
+    gnc2,
+    nc3,
+    nc4,
+    unc3,
+    weight_norm_spread,
+)
 from agop.collapse import cdnv, pairs
 from agop.collapse.classifier import agreements
 from agop.collapse.streaming import StreamingMoments
@@ -23,7 +34,9 @@ KERNELS = {"log": lambda r: -math.log(r), "distance": lambda r: r, "riesz": lamb
 def blobs(n=300, d=4, classes=7, seed=0):
     g = torch.Generator().manual_seed(seed)
     y = torch.cat([torch.arange(classes), torch.randint(classes, (n - classes,), generator=g)])
-    return torch.randn(classes, d, generator=g, dtype=torch.float64)[y] * 3 + torch.randn(n, d, generator=g, dtype=torch.float64), y
+    return torch.randn(classes, d, generator=g, dtype=torch.float64)[y] * 3 + torch.randn(
+        n, d, generator=g, dtype=torch.float64
+    ), y
 
 
 X, Y = blobs()
@@ -37,7 +50,9 @@ def test_gnc2_is_that_of_a_loop(kernel, tile, monkeypatch):
     monkeypatch.setattr(pairs.tiles, "__defaults__", (tile,))
     values = slow.pair_kernels(slow.class_means(X, Y, Y.unique()), KERNELS[kernel])
     variation, mean = gnc2(M, kernel), gnc2(M, kernel, statistic="mean")
-    assert float(variation) == pytest.approx(float(values.std(correction=0) / values.mean().abs()), rel=IDENTITY)
+    assert float(variation) == pytest.approx(
+        float(values.std(correction=0) / values.mean().abs()), rel=IDENTITY
+    )
     assert float(mean) == pytest.approx(float(values.mean()), rel=IDENTITY)
     nearest = slow.pair_kernels(slow.class_means(X, Y, Y.unique()), lambda r: r).min()
     assert variation.details["closest"] == pytest.approx(float(nearest), rel=IDENTITY)
@@ -55,7 +70,9 @@ def test_closed_forms_of_gnc2():
     assert float(gnc2(simplex)) < 1e-14
     assert float(gnc2(simplex, statistic="mean")) == pytest.approx(-0.5 * math.log(12 / 5), rel=IDENTITY)
     # a cross of four points in the plane: four pairs at √2, two at 2
-    cross = ClassMoments.of(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64), torch.arange(4))
+    cross = ClassMoments.of(
+        torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64), torch.arange(4)
+    )
     logs = torch.tensor([math.sqrt(2)] * 4 + [2.0] * 2, dtype=torch.float64).log()
     assert float(gnc2(cross)) == pytest.approx(float(logs.std(correction=0) / logs.mean()), rel=IDENTITY)
 
@@ -64,7 +81,9 @@ def test_closed_forms_of_gnc2():
 @given(st.integers(0, 1000), st.floats(0.01, 100))
 def test_uniformity_does_not_see_rotation_scale_and_shift(seed, scale):
     x, y = blobs(60, 3, 5, seed)
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))[0]
+    turn = torch.linalg.qr(
+        torch.randn(3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    )[0]
     m, moved = ClassMoments.of(x, y), ClassMoments.of(scale * x @ turn + 5, y)
     for kernel in KERNELS:
         assert float(gnc2(moved, kernel)) == pytest.approx(float(gnc2(m, kernel)), rel=1e-8)
@@ -90,7 +109,9 @@ def test_duality_is_that_of_a_loop():
     assert float(value) == pytest.approx(float(cosines.std(correction=0)), rel=IDENTITY)
     assert 1 - value.details["mean"] == pytest.approx(float(nc3(M, W, "cosine")), rel=IDENTITY)
     lengths = W.norm(dim=1)
-    assert float(weight_norm_spread(M, W)) == pytest.approx(float(lengths.std(correction=0) / lengths.mean()), rel=IDENTITY)
+    assert float(weight_norm_spread(M, W)) == pytest.approx(
+        float(lengths.std(correction=0) / lengths.mean()), rel=IDENTITY
+    )
 
 
 def test_closed_forms_of_duality():
@@ -115,7 +136,9 @@ def test_agreement_by_class():
     whole = CentreAgreement.of(M, X, decided, Y)
     assert whole.agree.tolist() == [agree[c] for c in range(7)]
     assert whole.counts.tolist() == [counts[c] for c in range(7)]
-    parts = [CentreAgreement.of(M, X[i : i + 77], decided[i : i + 77], Y[i : i + 77]) for i in range(0, 300, 77)]
+    parts = [
+        CentreAgreement.of(M, X[i : i + 77], decided[i : i + 77], Y[i : i + 77]) for i in range(0, 300, 77)
+    ]
     summed = sum(parts[1:], parts[0])
     assert torch.equal(summed.agree, whole.agree)
     assert float(summed.measurement()) == float(nc4(X, X @ W.T, M))
@@ -148,7 +171,9 @@ def test_the_exponent_of_the_cdnv(exponent):
             r = float((means[a] - means[b]).norm())
             total, count = total + float(halves[a, b]) * r ** (2 - exponent), count + 1
     assert float(cdnv(M, exponent=exponent)) == pytest.approx(total / count, rel=IDENTITY)
-    assert float(PROBES["cdnv"].with_(exponent=exponent)(Evidence.of(moments=M))) == float(cdnv(M, exponent=exponent))
+    assert float(PROBES["cdnv"].with_(exponent=exponent)(Evidence.of(moments=M))) == float(
+        cdnv(M, exponent=exponent)
+    )
 
 
 def test_classes_by_count():
@@ -167,7 +192,9 @@ def test_classes_by_count():
 def test_products_over_classes_in_tiles(target):
     expected = float(agop.frame_distance(W @ M.centred_means().T, target))
     for tile in (2, 3, 7):
-        assert pairs.product_distance(W, M.centred_means(), target, tile) == pytest.approx(expected, rel=IDENTITY)
+        assert pairs.product_distance(W, M.centred_means(), target, tile) == pytest.approx(
+            expected, rel=IDENTITY
+        )
     assert pairs.product_distance(0 * W, W, target) is None
     simplex = slow.simplex_etf(6, 8, torch.Generator().manual_seed(0))
     assert pairs.product_distance(simplex, 3 * simplex, "etf", 4) < 1e-14
@@ -175,7 +202,10 @@ def test_products_over_classes_in_tiles(target):
 
 def test_a_vocabulary_that_grows_batch_by_batch():
     g = torch.Generator().manual_seed(2)
-    x, y = torch.randn(6000, 3, generator=g, dtype=torch.float64) + 7, torch.randint(2500, (6000,), generator=g)
+    x, y = (
+        torch.randn(6000, 3, generator=g, dtype=torch.float64) + 7,
+        torch.randint(2500, (6000,), generator=g),
+    )
     order = y.unique()
     index, seen, stream = {}, 0, StreamingMoments()
     for rows, labels in zip(x.split(500), y.split(500)):
@@ -199,7 +229,12 @@ def test_ten_thousand_classes_need_no_square_of_them():
     weight = torch.randn(C, 16, generator=g)
     before = tracked.memory_info().rss
     m = ClassMoments.of(x, y, C)
-    for value in (gnc2(m), unc3(m, weight), nc3(m, weight, "product"), PROBES["nc2_frame"](Evidence.of(moments=m, weight=weight))):
+    for value in (
+        gnc2(m),
+        unc3(m, weight),
+        nc3(m, weight, "product"),
+        PROBES["nc2_frame"](Evidence.of(moments=m, weight=weight)),
+    ):
         assert value.defined
     assert tracked.memory_info().rss - before < C * C * 8 / 4
 

@@ -161,7 +161,9 @@ def test_output_picks():
     assert relative_error(agop.agop(Many(), X, output=lambda y: y["a"][1]), expected) < MERGE
     assert relative_error(agop.agop(lambda x: (x, NET(x)), X, output=1), expected) < MERGE
     assert relative_error(agop.agop(lambda x: {"logits": NET(x)}, X, output="logits"), expected) < MERGE
-    with pytest.raises(ValueError, match=r"output: expected a name, .*got 'c' for a dict of a tuple, b \(3, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"output: expected a name, .*got 'c' for a dict of a tuple, b \(3, 6\)"
+    ):
         agop.agop(Many(), X, output="c")
     with pytest.raises(TypeError, match="pick one with output="):
         agop.agop(Many(), X)

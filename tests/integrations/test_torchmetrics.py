@@ -131,7 +131,8 @@ def test_plot():
 def test_a_refused_batch_leaves_nothing_behind():
     x, y = data()
     metrics = MetricCollection(
-        {"a": NeuralCollapse(4, measures="nc1"), "b": NeuralCollapse(4, measures="nc2")}, compute_groups=[["a", "b"]]
+        {"a": NeuralCollapse(4, measures="nc1"), "b": NeuralCollapse(4, measures="nc2")},
+        compute_groups=[["a", "b"]],
     )
     metrics.update(x, y)
     with pytest.raises(ValueError, match=r"features: expected 6 columns, got 3; use one metric per layer"):
@@ -168,7 +169,9 @@ def test_the_dtype_is_that_of_the_state():
 
 
 def test_scripting_is_told_as_unsupported():
-    with pytest.raises(TypeError, match=r"metric: expected a module that torch.jit.script can compile, got NeuralCollapse"):
+    with pytest.raises(
+        TypeError, match=r"metric: expected a module that torch.jit.script can compile, got NeuralCollapse"
+    ):
         torch.jit.script(NeuralCollapse(4))
 
 
@@ -181,7 +184,9 @@ def test_probes_with_options_and_classes_by_count():
     m = ClassMoments.of(x[kept[y]], y[kept[y]], 4)
     assert float(metric.compute()["gnc2"]) == pytest.approx(float(agop.gnc2(m, "riesz")), rel=MERGE)
     assert float(metric.clone().compute()["nc1"]) == pytest.approx(float(nc1(m)), rel=MERGE)
-    with pytest.raises(ValueError, match="measures: expected probes of class moments, got 'nc3', which needs moments, weight"):
+    with pytest.raises(
+        ValueError, match="measures: expected probes of class moments, got 'nc3', which needs moments, weight"
+    ):
         NeuralCollapse(4, measures=[agop.PROBES["nc3"]])
     with pytest.raises(ValueError, match="measures: expected names that differ"):
         NeuralCollapse(4, measures=["nc1", "nc1"])

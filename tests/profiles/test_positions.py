@@ -124,7 +124,9 @@ def test_a_label_per_pixel():
     ).double()  # fmt: skip
     p = agop.profile(model, images, labels, measures=["nc1"])
     assert p.layers["name"].tolist() == ["0", "5"]
-    assert any("left out: 2, it has 4 positions a sample where the labels have 36" in note for note in p.notes)
+    assert any(
+        "left out: 2, it has 4 positions a sample where the labels have 36" in note for note in p.notes
+    )
     features = model[:2](images).detach().movedim(1, -1)
     expected = ClassMoments.of(features[labels >= 0], labels[labels >= 0])
     assert value(p, "0", "output") == pytest.approx(nc1(expected), rel=IDENTITY)
@@ -138,7 +140,9 @@ def test_names_of_classes_and_labels_of_no_class():
     for given in (names, np.array(names, dtype=object)):
         pd.testing.assert_frame_equal(agop.profile(model, batch, given, measures=["nc1"]).table, expected)
     with pytest.raises(TypeError, match="y: expected labels of one kind, got texts and numbers"):
-        agop.profile(Network(model, ignore_index=None), batch, np.array(names, dtype=object), measures=["nc1"])
+        agop.profile(
+            Network(model, ignore_index=None), batch, np.array(names, dtype=object), measures=["nc1"]
+        )
 
 
 def test_samples_of_no_class():
@@ -150,10 +154,14 @@ def test_samples_of_no_class():
     expected = agop.profile(net, x[some >= 0], y[some >= 0], measures=measures)
     for given in (some, some.double(), some.numpy()):
         p = agop.profile(net, x, given, measures=measures)
-        np.testing.assert_allclose(p.table[measures].astype(float), expected.table[measures].astype(float), rtol=MERGE)
+        np.testing.assert_allclose(
+            p.table[measures].astype(float), expected.table[measures].astype(float), rtol=MERGE
+        )
         assert "6 labels are -100, in no class" in p.notes
     kept = agop.profile(Network(net, ignore_index=None), x, some, measures=["nc1"])
-    assert value(kept, "0", "input") == pytest.approx(nc1(ClassMoments.of(x, torch.where(some < 0, 3, some))), rel=MERGE)
+    assert value(kept, "0", "input") == pytest.approx(
+        nc1(ClassMoments.of(x, torch.where(some < 0, 3, some))), rel=MERGE
+    )
     other = agop.profile(Network(net, ignore_index=2), x, y, measures=["nc1"])
     assert value(other, "0", "input") == pytest.approx(nc1(ClassMoments.of(x[y < 2], y[y < 2])), rel=MERGE)
     deep = agop.DeepRFMClassifier(n_layers=1, width=6, random_state=0).fit(x.numpy(), y.numpy())
@@ -165,11 +173,23 @@ def test_samples_of_no_class():
 @pytest.mark.parametrize(
     ("y", "pool", "message"),
     [
-        (torch.randint(2, (6, 3)), "mean", r"y: expected one label per sample \(n,\), or per position .*\(n, 3\).*y\[:, k\]"),
-        (torch.rand(6, 5).round(), "mean", r"shape \(6, 5\) of float32; take .argmax\(1\) of one-hot .*one at a time, y\[:, k\]"),
+        (
+            torch.randint(2, (6, 3)),
+            "mean",
+            r"y: expected one label per sample, or per position of the mask, shape \(6, 5\), got shape \(6, 3\); .*y\[:, k\]",
+        ),
+        (
+            torch.rand(6, 5).round(),
+            "mean",
+            r"shape \(6, 5\) of float32; take .argmax\(1\) of one-hot .*one at a time, y\[:, k\]",
+        ),
         (torch.ones(6, 5, dtype=torch.bool), "mean", r"shape \(6, 5\) of bool; "),
         ([["a"], ["a", "b"], [], ["b"], [], []], "mean", r"lists of different lengths; .*one at a time"),
-        (torch.zeros(6, 5, dtype=torch.int64), "flatten", "pool: expected 'none' for labels per position, got 'flatten'"),
+        (
+            torch.zeros(6, 5, dtype=torch.int64),
+            "flatten",
+            "pool: expected 'none' for labels per position, got 'flatten'",
+        ),
         (torch.zeros(4, 5, dtype=torch.int64), "mean", r"y: expected as many rows as X \(6\), got 4"),
     ],
 )
@@ -180,10 +200,13 @@ def test_labels_that_do_not_fit(y, pool, message):
     assert not any(len(part._forward_hooks) for part in model.modules())
 
 
-def test_a_mask_that_is_not_that_of_the_labels():
-    model, batch = sentences()
-    with pytest.raises(ValueError, match=r"mask: expected the positions of the labels, shape \(6, 4\), got shape \(6, 5\)"):
-        agop.profile(model, batch, torch.zeros(6, 4, dtype=torch.int64), measures=["nc1"])
+def test_labels_of_two_axes_that_no_layer_has():
+    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    with pytest.raises(
+        ValueError,
+        match=r"y: expected one label per sample \(n,\), or per position .*shape \(n, 3\).*y\[:, k\]",
+    ):
+        agop.profile(net, X, torch.randint(2, (7, 3)), measures=["nc1"])
 
 
 class Below(nn.Module):
@@ -206,7 +229,10 @@ def test_tokens_one_below_the_other():
     assert value(p, "inner", "input") == pytest.approx(nc1(expected), rel=IDENTITY)
 
 
-@pytest.mark.parametrize("samples", [(X, Z), {"x": X, "z": Z}, DataLoader([((a, b), i % 2) for i, (a, b) in enumerate(zip(X, Z))], 4)])
+@pytest.mark.parametrize(
+    "samples",
+    [(X, Z), {"x": X, "z": Z}, DataLoader([((a, b), i % 2) for i, (a, b) in enumerate(zip(X, Z))], 4)],
+)
 def test_models_of_two_inputs(samples):
     y = None if isinstance(samples, DataLoader) else [0, 1, 0, 1, 0, 1, 0]
     p = agop.profile(TWO, samples, y, measures=["nc1", "nfa", "dse"])

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from agop._checks import bad_value, one_of, same_length
+from agop._checks import bad_value, floating, one_of, same_length
 from agop.collapse._undefined import class_details, no_spread_of_means
 from agop.collapse.classifier import agreements
 from agop.collapse.moments import ClassMoments, check_labels
+from agop.collapse.variability import check_moments
 from agop.measurement import Measurement
 from agop.ranks import Ranks
 
@@ -68,6 +69,8 @@ class CentreAgreement:
         ValueError, TypeError
             For inputs that do not fit the moments or each other.
         """
+        check_moments("moments", moments)
+        floating("features", features, ndim=2, finite=False)
         check_labels(decisions, moments.n_classes, "decisions")
         check_labels(labels, moments.n_classes)
         same_length("features", len(features), "labels", len(labels))
@@ -81,7 +84,9 @@ class CentreAgreement:
         if not isinstance(other, CentreAgreement):
             return NotImplemented
         if other.moments is not self.moments:
-            raise bad_value("other", "counts about the same moments", "others", "pass the same moments object")
+            raise bad_value(
+                "other", "counts about the same moments", "others", "pass the same moments object"
+            )
         return CentreAgreement(self.moments, self.agree + other.agree, self.counts + other.counts)
 
     def all_reduce(self, group: Any = None) -> CentreAgreement:

@@ -161,6 +161,8 @@ def agreements(
     half = torch.linalg.vector_norm(centred, dim=1).square_().div_(-2)
     chosen = decisions.to(m.means.device)
     agree = torch.zeros(len(features), dtype=torch.bool, device=chosen.device)
+    if len(present) == 0:
+        return agree
     for rows, deviation in deviation_blocks(features, centre, None, centre.device):
         best, nearest = _nearest(deviation, centred, half)
         if not bool(torch.isfinite(best).all()):

@@ -85,7 +85,9 @@ def weight_norm_spread(m: ClassMoments, weight: Float[Tensor, "c d"]) -> Measure
     rows = weight_rows(weight, m)
     if not bool(rows.any()):
         because = "the classifier's weight is zero" if len(rows) else "there are no samples"
-        return Measurement.undefined("weight_norm_spread", "coefficient of variation", because, class_details(m))
+        return Measurement.undefined(
+            "weight_norm_spread", "coefficient of variation", because, class_details(m)
+        )
     norms = torch.linalg.vector_norm(rows / rows.abs().max(), dim=1)
     value = float(norms.std(correction=0) / norms.mean())
     return Measurement(value, "weight_norm_spread", "coefficient of variation", details=class_details(m))

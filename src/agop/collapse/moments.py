@@ -190,7 +190,7 @@ class ClassMoments:
         )
 
     def with_counts(self, at_least: int = 1, at_most: int | None = None) -> ClassMoments:
-        """The same moments, of the classes that have so many samples; the others count as absent, so that measures leave them out and say so.
+        """The same moments, of the classes that have so many samples; the others count as absent: measures leave them out and say so.
 
         Not for moments with the scatter matrix, which is one of all classes.
         """
@@ -202,7 +202,9 @@ class ClassMoments:
             remedy = 'take the moments of these classes, or scatter="trace"'
             raise bad_value("moments", "ones without the scatter of all classes", 'scatter="full"', remedy)
         rows = kept.unsqueeze(1)
-        return ClassMoments(self.counts * kept, self.means * rows, self.within * kept, self.residual * rows, self.scatter)
+        return ClassMoments(
+            self.counts * kept, self.means * rows, self.within * kept, self.residual * rows, self.scatter
+        )
 
     def _sums(self) -> Sums:
         return Sums(self.counts, self.means, self.residual, self.within)

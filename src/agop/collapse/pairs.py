@@ -50,7 +50,9 @@ def product_distance(
     right = right / right.abs().max().clamp_min(tiny) if right.numel() else right
     parts = list(row_blocks(k, tile))
     squares = sum(
-        float(torch.linalg.matrix_norm(left[rows] @ right[columns].T)) ** 2 for rows in parts for columns in parts
+        float(torch.linalg.matrix_norm(left[rows] @ right[columns].T)) ** 2
+        for rows in parts
+        for columns in parts
     )
     if squares == 0:
         return None

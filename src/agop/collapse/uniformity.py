@@ -47,7 +47,7 @@ def gnc2(
     -------
     Measurement
         ``details`` hold the mean, the standard deviation and the closest pair of classes. Undefined if a mean lies at the global mean, two
-        directions coincide (for kernels that are infinite there), or the mean over pairs is 0. O(C² d) operations in tiles: no (C, C) matrix.
+        directions coincide (for kernels that are infinite there), or the mean over pairs is 0. O(C² d) operations, no (C, C) matrix.
 
     Raises
     ------
@@ -76,7 +76,9 @@ def gnc2(
     details = {**class_details(m), "weighting": weighting}
     reason = no_spread_of_means(m)
     if reason is None and bool((zero := m.coincident(weighting)).any()):
-        reason = f"the mean of class {listed(m.present[zero])} lies at the global mean, so it has no direction"
+        reason = (
+            f"the mean of class {listed(m.present[zero])} lies at the global mean, so it has no direction"
+        )
     if reason is not None:
         return Measurement.undefined("gnc2", label, reason, details)
     found = _over_pairs(torch.nn.functional.normalize(m.centred_means(weighting), dim=1, eps=0.0), kernel, s)
@@ -86,7 +88,9 @@ def gnc2(
         "closest": found.closest,
         "closest_pair": tuple(int(m.present[place]) for place in found.pair),
     }
-    if found.closest <= 16 * torch.finfo(torch.float64).eps and (kernel == "log" or (kernel == "riesz" and s > 0)):
+    if found.closest <= 16 * torch.finfo(torch.float64).eps and (
+        kernel == "log" or (kernel == "riesz" and s > 0)
+    ):
         because = f"classes {details['closest_pair'][0]} and {details['closest_pair'][1]} have one direction"
         return Measurement.undefined("gnc2", label, because, details)
     if statistic == "mean":

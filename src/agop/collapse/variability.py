@@ -105,7 +105,8 @@ def _pseudo_inverse(
 def cdnv(m: ClassMoments, *, exponent: float = 2.0) -> Measurement:
     r"""Class-distance normalised variance, the mean over pairs c ≠ c' of `(V_c + V_c') / (2 ‖μ_c − μ_c'‖^p)`.
 
-    p = `exponent`, 2 in the paper; a larger one counts pairs that are far apart less, and with another than 2 the value has a unit. `V_c = 1/n_c Σ_{i in c} ‖h_i − μ_c‖²`. In [0, ∞); 0 is collapse; undefined when two class means are equal.
+    p = `exponent`, 2 in the paper; a larger one counts pairs that are far apart less, and with another than 2 the value has a unit.
+    `V_c = 1/n_c Σ_{i in c} ‖h_i − μ_c‖²`. In [0, ∞); 0 is collapse; undefined when two class means are equal.
     ``details`` holds the largest pair. O(C² d) operations in tiles: no (C, C) matrix.
     Galanti, György and Hutter 2021 (arXiv 2112.15121), Section 3.
     """

@@ -29,9 +29,7 @@ from agop.gradients.samples import (
 )
 
 _OURS_OR_TORCH = (os.path.dirname(torch.__file__), os.path.dirname(_checks.__file__))
-_OF_INTEGERS = (
-    "convert it with .float() or .double(); of token ids there is no gradient: take agop.layer_agops, or pass their embeddings"
-)
+_OF_INTEGERS = "convert it with .float() or .double(); of token ids there is no gradient: take agop.layer_agops, or pass their embeddings"
 
 
 def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:
@@ -93,7 +91,11 @@ def floating_batch(batch: Any) -> Any:
         for value in floating:
             _checks.floating("X", value)
         return batch
-    if isinstance(batch, Tensor) and not batch.is_floating_point() and not batch.is_complex():
+    if (
+        isinstance(batch, Tensor)
+        and batch.dtype not in (torch.bool, torch.complex64, torch.complex128)
+        and not batch.is_floating_point()
+    ):
         raise _checks.bad_type("X", "a floating-point tensor", f"dtype {batch.dtype}", _OF_INTEGERS)
     return _checks.floating("X", batch)
 
@@ -140,7 +142,11 @@ def _converted(samples: Tensor | None, reason: str, model: Any) -> str:
     """Which dtype to convert samples to: integers for an embedding, else that of the model."""
     if "indices" in reason or "Long, Int" in reason:
         return "as integers, such as token ids, with .long()"
-    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} if hasattr(model, "parameters") else set()
+    kinds = (
+        {p.dtype for p in model.parameters() if p.is_floating_point()}
+        if hasattr(model, "parameters")
+        else set()
+    )
     if len(kinds) != 1 or (samples is not None and samples.dtype in kinds):
         return "convert it with .float() or .double()"
     kind = str(kinds.pop())

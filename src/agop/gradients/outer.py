@@ -53,8 +53,8 @@ def agop(
         Any callable or module from (b, d) or (b, d₁, d₂, …) to (b, c), (b,) or (b, positions, c). Feature axes, and those of the
         outputs, are flattened in C order.
     X
-        Samples along the first axis: a tensor, an array, a table of numbers; a tuple of tensors for a function of several inputs, or a dict by
-        argument, where d runs over all floating inputs one after the other. Or a loader of batches (a batch that is a tuple or list counts
+        Samples along the first axis: a tensor, an array, a table of numbers; a tuple of tensors for a function of several inputs, or a dict
+        by argument, where d runs over all floating inputs one after the other. Or a loader of batches (a batch that is a tuple or list counts
         with its first item).
     center
         Subtract the mean gradient of each output.
@@ -166,7 +166,15 @@ class AGOPMoments:
             weights[key] = weight
 
         sweep_inputs(
-            f, X, self._cotangents, consume, batch_size=batch_size, output=output, check=check, shorten=True, mask=mask
+            f,
+            X,
+            self._cotangents,
+            consume,
+            batch_size=batch_size,
+            output=output,
+            check=check,
+            shorten=True,
+            mask=mask,
         )
         for key, moments in short.items():
             self._absorb(moments._through(weights[key]))

@@ -33,7 +33,10 @@ def rows_of_output(
         raise _checks.bad_type("output", "a floating-point tensor from the model", f"dtype {y.dtype}")
     if y.ndim == 0:
         raise _checks.bad_value(
-            "output", "one row of outputs per sample, (b, c) or (b,)", "one number", "pick another with output="
+            "output",
+            "one row of outputs per sample, (b, c) or (b,)",
+            "one number",
+            "pick another with output=",
         )
     if mask is not None:
         y = _masked(y, mask)
@@ -61,7 +64,11 @@ def default_output(returned: Any) -> tuple[str | int | None, Any]:
             return name, found[name]
     if len(found) == 1:
         return next(iter(found.items()))
-    pick = f"pick one with output=, for instance output={next(iter(found))!r}" if found else "pick one with output="
+    pick = (
+        f"pick one with output=, for instance output={next(iter(found))!r}"
+        if found
+        else "pick one with output="
+    )
     raise _checks.bad_type("output", "a tensor from the model", told(returned), pick)
 
 
@@ -100,7 +107,9 @@ def _entries(returned: Any) -> dict[str | int, Any]:
     if is_dataclass(returned) and not isinstance(returned, type):
         return {field.name: getattr(returned, field.name, None) for field in fields(returned)}
     own = getattr(returned, "__dict__", {})
-    return {name: value for name, value in own.items() if not name.startswith("_") and isinstance(value, Tensor)}
+    return {
+        name: value for name, value in own.items() if not name.startswith("_") and isinstance(value, Tensor)
+    }
 
 
 def _picked(returned: Any, output: OutputPick) -> Any:
@@ -116,7 +125,9 @@ def _picked(returned: Any, output: OutputPick) -> Any:
         return returned[output]
     except (KeyError, IndexError, TypeError):
         raise _checks.bad_value(
-            "output", "a name, an index or a key in what the model returned", f"{output!r} for {told(returned)}"
+            "output",
+            "a name, an index or a key in what the model returned",
+            f"{output!r} for {told(returned)}",
         ) from None
 
 

@@ -139,13 +139,18 @@ def mask_in(item: Any, x: Any, mask: MaskPick, first: int) -> Tensor | None:
         return None  # an attention mask of another form, such as (b, 1, queries, keys), is the model's own business
     if values.ndim < 2 or len(values) != n or values.is_complex():
         raise _checks.bad_value(
-            "mask", f"(n, positions) zeros and ones, a row for each of {n} samples", f"shape {tuple(values.shape)}"
+            "mask",
+            f"(n, positions) zeros and ones, a row for each of {n} samples",
+            f"shape {tuple(values.shape)}",
         )
     values = values != 0
     empty = (~values.flatten(1).any(1)).nonzero()
     if len(empty):
         raise _checks.bad_value(
-            "mask", "a position that counts in every sample", f"none in sample {first + int(empty[0])}", "leave it out"
+            "mask",
+            "a position that counts in every sample",
+            f"none in sample {first + int(empty[0])}",
+            "leave it out",
         )
     return values
 
@@ -180,10 +185,16 @@ def is_table(X: Any) -> bool:
 def table_tensor(X: Any, parameter: Tensor | None) -> Tensor:
     """The columns of a table of numbers, side by side, in the precision of the model."""
     columns = {str(name): np.asarray(X[name]) for name in X.columns}
-    texts = [f"{name} of dtype {column.dtype}" for name, column in columns.items() if column.dtype.kind not in "biuf"]
+    texts = [
+        f"{name} of dtype {column.dtype}"
+        for name, column in columns.items()
+        if column.dtype.kind not in "biuf"
+    ]
     if texts or not columns:
         got = ", ".join(texts[:4]) or "none"
-        raise _checks.bad_type("X", "columns of numbers", got, "encode the others first, as agop.TableEncoder does")
+        raise _checks.bad_type(
+            "X", "columns of numbers", got, "encode the others first, as agop.TableEncoder does"
+        )
     return as_tensor(np.stack([column.astype(np.float64) for column in columns.values()], 1), parameter)
 
 
@@ -203,5 +214,7 @@ def _same_lengths(samples: Any, named: Mapping[str, Any]) -> Any:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise _checks.bad_value("X", "inputs with as many samples along their first axis", f"{told}")
     if not lengths:
-        raise _checks.bad_type("X", "at least one tensor with samples along its first axis", type(samples).__name__)
+        raise _checks.bad_type(
+            "X", "at least one tensor with samples along its first axis", type(samples).__name__
+        )
     return samples

@@ -20,7 +20,16 @@ from agop.probes import PROBES, probes_for
 ONE_PASS = probes_for("moments")
 """The measures that one pass over the features can give."""
 
-_RESTORED = ("_update_count", "_is_synced", "_should_unsync", "_to_sync", "_computed", "_enable_grad", "compute_on_cpu", "_forward_cache")
+_RESTORED = (
+    "_update_count",
+    "_is_synced",
+    "_should_unsync",
+    "_to_sync",
+    "_computed",
+    "_enable_grad",
+    "compute_on_cpu",
+    "_forward_cache",
+)
 """What torchmetrics changes while it measures a batch, beside the state."""
 
 
@@ -87,7 +96,9 @@ class NeuralCollapse(Metric):
         self._asked: tuple[Any, ...] = (measures,) if self.single else tuple(measures)  # type: ignore[arg-type]
         self.measures = tuple(probe.name for probe in self.probes)
         if len(set(self.measures)) < len(self.measures):
-            raise bad_value("measures", "names that differ", repr(self.measures), "give probes names: with_(name=…)")
+            raise bad_value(
+                "measures", "names that differ", repr(self.measures), "give probes names: with_(name=…)"
+            )
         width = 0 if given is None else 2 * given + 2
         self.add_state(
             "state", torch.zeros(num_classes, width, dtype=torch.float64), dist_reduce_fx=_merge_states

@@ -74,7 +74,11 @@ def _check_labels(X: Any, y: Any, labelled: bool) -> None:
 
 def _block_size(X: Any) -> int | None:
     n = calling.n_rows(X)
-    return min(MAX_BLOCK, _blocks.rows_per_block(n, _ACTIVATIONS_PER_INPUT * calling.bytes_per_row(X))) if n else None
+    return (
+        min(MAX_BLOCK, _blocks.rows_per_block(n, _ACTIVATIONS_PER_INPUT * calling.bytes_per_row(X)))
+        if n
+        else None
+    )
 
 
 def _labels(item: Any, targets: Callable[[Any], Any] | None) -> Any:

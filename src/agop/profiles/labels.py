@@ -11,11 +11,11 @@ from torch import Tensor
 
 from agop import _checks
 
-
 IGNORE_INDEX = -100
 """The label of what is in no class, as torch's losses have it."""
 
-_SEVERAL = "take .argmax(1) of one-hot targets; of several labels a sample measure one at a time, y[:, k]"
+SEVERAL = "take .argmax(1) of one-hot targets; of several labels a sample measure one at a time, y[:, k]"
+"""What to do with labels of two axes that are none of positions."""
 
 
 class ClassIndex:
@@ -53,7 +53,9 @@ class ClassIndex:
         try:
             values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
         except ValueError:  # rows of different lengths
-            raise _checks.bad_value("y", "one class label per sample", "lists of different lengths", _SEVERAL) from None
+            raise _checks.bad_value(
+                "y", "one class label per sample", "lists of different lengths", SEVERAL
+            ) from None
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
         several = values.ndim > 1
@@ -61,7 +63,7 @@ class ClassIndex:
             wanted = "one class label per sample, shape (n,)"
             wanted += ", or integers or names per position, (n, positions)" if self._positions else ""
             kind = f" of {values.dtype}" if several and self._positions else ""
-            raise _checks.bad_value("y", wanted, f"shape {values.shape}{kind}", _SEVERAL)
+            raise _checks.bad_value("y", wanted, f"shape {values.shape}{kind}", SEVERAL)
         if values.dtype.kind == "f" and not (values == np.floor(values)).all():
             raise _checks.bad_value("y", "class labels", "fractions", "collapse is measured between classes")
         if values.dtype.kind not in "buifUS" and not (

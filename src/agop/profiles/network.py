@@ -57,8 +57,8 @@ class Network:
     outputs
         Which outputs the AGOP is of: None for all, indices, or that many random combinations; "auto" takes all up to 64.
     output
-        What to take of a tuple, dict or object that the model returns: a name, a place or a function. Default: what is called logits, or the
-        only floating tensor there is, a loss aside; else the first, which a note says.
+        What to take of a tuple, dict or object that the model returns: a name, a place or a function. Default: what is called logits, or
+        the only floating tensor there is, a loss aside; else the first, which a note says.
     inputs, targets
         Make the model's input and the labels of a loader's batch.
     mask
@@ -66,8 +66,8 @@ class Network:
         Default: the entry "attention_mask" of a dict. Means are over these positions, others are no rows of "none" and zeros of
         "flatten", and AGOPs leave them out.
     ignore_index
-        The label of what is in no class (torch's −100); None: there is none. Labels may be one per sample, (n,), or one per position (token,
-        pixel), (n, positions): then every position is a sample, at the layers that have these positions.
+        The label of what is in no class (torch's −100); None: there is none. Labels may be one per sample, (n,), or one per position
+        (token, pixel), (n, positions): then every position is a sample, at the layers that have these positions.
 
     Raises
     ------
@@ -252,7 +252,14 @@ class Network:
             stream, size, inputs, mask = run.whole, data.batch_size, self.inputs, self.mask
         try:
             agops = layer_agops(
-                self.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs, mask=mask
+                self.model,
+                stream,
+                linear,
+                outputs=outputs,
+                output=pick,
+                batch_size=size,
+                inputs=inputs,
+                mask=mask,
             )
         except (ValueError, TypeError) as error:
             if run.failed or data.strict:
@@ -295,14 +302,18 @@ def _default_pick(returned: Any, notes: list[str]) -> OutputPick:
     if not found:
         return tensor_in
     first = next(iter(found))
-    notes.append(f"AGOPs are of the output {first!r}, the first of {told(returned)}; choose another with output=")
+    notes.append(
+        f"AGOPs are of the output {first!r}, the first of {told(returned)}; choose another with output="
+    )
     return first
 
 
 def _checked_mask(mask: Any) -> calling.MaskPick:
     if mask is None or isinstance(mask, (str, Tensor, np.ndarray)) or callable(mask):
         return mask
-    raise _checks.bad_type("mask", "a (n, positions) array, a name or a function of the batch", type(mask).__name__)
+    raise _checks.bad_type(
+        "mask", "a (n, positions) array, a name or a function of the batch", type(mask).__name__
+    )
 
 
 def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:

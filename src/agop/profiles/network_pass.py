@@ -16,7 +16,7 @@ from agop.gradients import calling
 from agop.machines.memory import human, parse_memory
 from agop.profiles.batches import batches, labels_in
 from agop.profiles.data import Data
-from agop.profiles.labels import ClassIndex
+from agop.profiles.labels import SEVERAL, ClassIndex
 from agop.profiles.positions import BatchLabels
 from agop.profiles.reader import Reader
 from agop.profiles.sample import KeptRows, RowSample, sample_of
@@ -102,7 +102,9 @@ class NetworkPass:
             )
         picked = None
         if self.sample is not None:
-            picked = self.sample.pick(index if index.ndim == 1 else torch.zeros(len(index), dtype=torch.int64))
+            picked = self.sample.pick(
+                index if index.ndim == 1 else torch.zeros(len(index), dtype=torch.int64)
+            )
         batch = BatchLabels(index, max(1, len(self.classes)), picked, mask)
         with torch.no_grad(), self._reader.batch(batch), calling.refusals_named(first, self._model):
             self.returned = calling.call(self._model, calling.copied(x))
@@ -111,7 +113,7 @@ class NetworkPass:
             self._require_positions(batch)
         if picked is not None:
             if batch.positions > 1:
-                self.places.add(batch.by_position().reshape(-1, 1), picked)
+                self.places.add(batch.by_position().reshape(-1, 1).double(), picked)
             if self.samples is not None and isinstance(x, Tensor):
                 self.samples.add(first, picked)
             self._check_bytes()
@@ -125,7 +127,7 @@ class NetworkPass:
                 "y",
                 "one label per sample (n,), or per position (n, positions) of some layer",
                 f"shape {('n', *batch.labels.shape[1:])} where no layer has these positions".replace("'", ""),
-                "take .argmax(1) of one-hot targets; of several labels a sample measure one at a time, y[:, k]",
+                SEVERAL,
             )
 
     def _check_bytes(self) -> None:

@@ -57,8 +57,8 @@ def pooled(
 ) -> Float[Tensor, "m d"]:
     """Rows of features of a tensor whose first axis runs over samples and whose channels are at `axis`.
 
-    With `mask` the mean is over the positions that count, and of `"flatten"` the others are zero; `"none"` has a row for each of them all the
-    same, whose label says that it is in no class.
+    With `mask` the mean is over the positions that count, and of `"flatten"` the others are zero; `"none"` has a row for each of them all
+    the same, whose label says that it is in no class.
     """
     if x.ndim == 1:
         x = x[:, None]

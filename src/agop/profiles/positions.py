@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop.profiles import pooling
+from agop.profiles.labels import SEVERAL
 from agop.profiles.sample import Picked
 
 
@@ -39,8 +40,8 @@ class BatchLabels:
         if not self.per_position or self.mask is None:
             return
         if self.mask.shape != self.labels.shape:
-            expected = f"the positions of the labels, shape {tuple(self.labels.shape)}"
-            raise _checks.bad_value("mask", expected, f"shape {tuple(self.mask.shape)}")
+            expected = f"one label per sample, or per position of the mask, shape {tuple(self.mask.shape)}"
+            raise _checks.bad_value("y", expected, f"shape {tuple(self.labels.shape)}", SEVERAL)
         object.__setattr__(self, "labels", torch.where(self.mask.cpu(), self.labels, -1))
 
     @property
@@ -56,13 +57,19 @@ class BatchLabels:
 
     def by_position(self) -> Int[Tensor, "b p"]:
         """The class index of every position, −1 for padding."""
-        labels = self.labels.flatten(1) if self.per_position else self.labels[:, None].expand(-1, self.positions)
+        labels = (
+            self.labels.flatten(1) if self.per_position else self.labels[:, None].expand(-1, self.positions)
+        )
         return labels if self.mask is None else torch.where(self.mask.cpu().flatten(1), labels, -1)
 
     def of_rows(self, n_rows: int) -> Int[Tensor, " m"] | None:
         """The class index of each of the rows that a layer has; None where labels per position have other positions."""
         if n_rows == len(self.labels) * self.positions and (self.per_position or self.mask is not None):
-            return self.by_position().reshape(-1) if n_rows > len(self.labels) or self.per_position else self.labels
+            return (
+                self.by_position().reshape(-1)
+                if n_rows > len(self.labels) or self.per_position
+                else self.labels
+            )
         return None if self.per_position else pooling.spread_labels(self.labels, n_rows)
 
     def samples_first(self, tensor: Tensor) -> Tensor | None:
