@@ -19,7 +19,7 @@ from agop.gradients.probe import Probe, probe
 from agop.gradients.pullback import pull_back
 from agop.gradients.samples import MASK_KEY
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
-from agop.gradients.state import module_of, untouched
+from agop.gradients.state import untouched
 
 Batches = Tensor | Iterable[Any]
 """Samples (a tensor, a tuple or mapping of tensors, an array, a table), or a loader that yields batches of them."""
@@ -55,8 +55,7 @@ def sweep_inputs(
     refuse_empty(f)
     if check:
         refuse_training_mode(f)
-    module = module_of(f)
-    X = calling.samples_of(X, f, None if module is None else next(module.parameters(), None))
+    X = calling.samples_of(X, f)
 
     def forward(batch: Any, _rooted: bool = True) -> tuple[Tensor, Sequence[Tensor]]:
         return _forward(f, batch, output, None)

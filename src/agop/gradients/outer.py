@@ -54,8 +54,8 @@ def agop(
         outputs, are flattened in C order.
     X
         Samples along the first axis: a tensor, an array, a table of numbers; a tuple of tensors for a function of several inputs, or a dict
-        by argument, where d runs over all floating inputs one after the other. Or a loader of batches (a batch that is a tuple or list counts
-        with its first item).
+        by argument, where d runs over all floating inputs one after the other. Or a loader of batches (a batch that is a tuple or list
+        counts with its first item).
     center
         Subtract the mean gradient of each output.
     outputs

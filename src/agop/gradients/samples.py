@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agop import _checks
 from agop._blocks import row_blocks
@@ -31,11 +31,11 @@ MaskPick = str | Tensor | np.ndarray | Callable[[Any], Any] | None
 """Which positions count: the name of an entry of the batch, a (n, positions) array, or a function of the batch."""
 
 
-def samples_of(X: Any, f: Callable[..., Any] | None = None, parameter: Tensor | None = None) -> Any:
-    """`X` as `Samples`, or the loader that it is.
+def samples_of(X: Any, f: Callable[..., Any]) -> Any:
+    """`X` as `Samples` of `f`, or the loader that it is.
 
-    Arrays and tables of numbers become tensors, floating ones in the dtype of `parameter`. A tuple of tensors is the samples of a model `f`
-    with that many positional inputs, else a loader of batches.
+    Arrays and tables of numbers become tensors, floating ones in the dtype of the parameters of `f`, where it is a module or a method of one.
+    A tuple of tensors is the samples of a function with that many positional inputs, else a loader of batches.
 
     Raises
     ------
@@ -44,16 +44,16 @@ def samples_of(X: Any, f: Callable[..., Any] | None = None, parameter: Tensor | 
     """
     if isinstance(X, Tensor):
         return X
-    if isinstance(X, np.ndarray):
-        return as_tensor(X, parameter)
-    if is_table(X):
-        return table_tensor(X, parameter)
+    owner = f if isinstance(f, nn.Module) else getattr(f, "__self__", None)
+    parameter = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
+    if _is_array(X):
+        return _array_tensor(X, parameter)
     if isinstance(X, Mapping):
         named = {str(k): _entry(str(k), v, parameter) for k, v in X.items() if k not in LABEL_KEYS}
         return _same_lengths(named, named)
-    if isinstance(X, tuple) and X and all(isinstance(x, (Tensor, np.ndarray)) or is_table(x) for x in X):
-        if f is None or takes(f, len(X)):
-            inputs = tuple(samples_of(x, None, parameter) for x in X)
+    if isinstance(X, tuple) and X and all(isinstance(x, Tensor) or _is_array(x) for x in X):
+        if takes(f, len(X)):
+            inputs = tuple(x if isinstance(x, Tensor) else _array_tensor(x, parameter) for x in X)
             return _same_lengths(inputs, {f"X[{i}]": value for i, value in enumerate(inputs)})
         return list(X)
     return X
@@ -177,6 +177,14 @@ def as_tensor(X: np.ndarray, parameter: Tensor | None) -> Tensor:
     return tensor.to(parameter.dtype) if floating and parameter is not None else tensor
 
 
+def _is_array(X: Any) -> bool:
+    return isinstance(X, np.ndarray) or is_table(X)
+
+
+def _array_tensor(X: Any, parameter: Tensor | None) -> Tensor:
+    return table_tensor(X, parameter) if is_table(X) else as_tensor(X, parameter)
+
+
 def is_table(X: Any) -> bool:
     """Whether `X` is a table of named columns (pandas, polars)."""
     return hasattr(X, "columns") and hasattr(X, "to_numpy") and hasattr(X, "shape")
@@ -199,8 +207,8 @@ def table_tensor(X: Any, parameter: Tensor | None) -> Tensor:
 
 
 def _entry(name: str, value: Any, parameter: Tensor | None) -> Any:
-    if isinstance(value, np.ndarray):
-        return as_tensor(value, parameter)
+    if _is_array(value):
+        return _array_tensor(value, parameter)
     if isinstance(value, list):
         remedy = "make tensors of them (a tokenizer does with return_tensors='pt', padding=True)"
         raise _checks.bad_type("X", "tensors or arrays by name", f"a list under {name!r}", remedy)

@@ -103,8 +103,8 @@ class Sweep:
 
     def run(self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool) -> None:
         """Feed all of `X`."""
-        device, parameter = self.device(), next(self.model.parameters(), None)
-        X = calling.samples_of(X, self.model, parameter)
+        device = self.device()
+        X = calling.samples_of(X, self.model)
         with self.recorder.attached():
             if calling.is_whole(X) and (n := calling.n_rows(X)):
                 head = next(calling.batches(calling.some_rows(X, slice(PROBE_ROWS)), None, inputs))

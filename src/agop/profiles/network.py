@@ -201,7 +201,7 @@ class Network:
             If no layer can be read.
         """
         _checks.integer("batch_size", batch_size, at_least=1)
-        X = calling.samples_of(X, self.model, next(self.model.parameters(), None))
+        X = calling.samples_of(X, self.model)
         if not calling.is_whole(X) or calling.tensors_in(X)[0].ndim == 0:
             raise _checks.bad_type(
                 "X",

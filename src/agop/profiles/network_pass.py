@@ -63,7 +63,7 @@ class NetworkPass:
         self.returned: Any = None
         self.failed = False
         self.row_bytes = 0
-        self.whole = calling.samples_of(data.X, network.model, parameter)
+        self.whole = calling.samples_of(data.X, network.model)
         y = labels_in(data.X, network.targets) if data.y is None else data.y
         labelled = y is not None or not kinds.isdisjoint(_OF_CLASSES)
         self._batches = batches(

@@ -249,7 +249,8 @@ class Reader:
         labels = self._batch.of_rows(len(values))
         if labels is None:
             there, wanted_there = len(values) / len(self._batch.labels), self._batch.positions
-            call.left_out = f"it has {there:g} positions a sample where the labels have {wanted_there}"
+            told = f"{there:g} position{'s' * (there != 1)}"
+            call.left_out = f"it has {told} a sample where the labels have {wanted_there}"
             call.stages.clear()
             return
         mine.add(values, labels, self._batch.n_classes, self._batch.picked)
