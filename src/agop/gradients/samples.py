@@ -34,8 +34,8 @@ MaskPick = str | Tensor | np.ndarray | Callable[[Any], Any] | None
 def samples_of(X: Any, f: Callable[..., Any]) -> Any:
     """`X` as `Samples` of `f`, or the loader that it is.
 
-    Arrays and tables of numbers become tensors, floating ones in the dtype of the parameters of `f`, where it is a module or a method of one.
-    A tuple of tensors is the samples of a function with that many positional inputs, else a loader of batches.
+    Arrays and tables of numbers become tensors, floating ones in the precision of `f` if it is a module or a method of one. A tuple
+    of tensors is the samples of a function with that many positional inputs, else a loader of batches.
 
     Raises
     ------
