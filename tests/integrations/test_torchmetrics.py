@@ -179,7 +179,9 @@ def test_probes_with_options_and_classes_by_count():
     x, y = data()
     least = int(y.bincount().sort().values[1])
     kept = y.bincount() >= least
-    metric = agop.NeuralCollapse(4, measures=[agop.PROBES["gnc2"].with_(kernel="riesz"), "nc1"], min_count=least)
+    metric = agop.NeuralCollapse(
+        4, measures=[agop.PROBES["gnc2"].with_(kernel="riesz"), "nc1"], min_count=least
+    )
     metric.update(x, y)
     assert 1 < int(kept.sum()) < 4
     m = ClassMoments.of(x[kept[y]], y[kept[y]], 4)

@@ -9,6 +9,7 @@ columns that stay in the cache is all there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -124,14 +125,14 @@ class _Sums:
     def add_columns(self, rows: Tensor, labels: Tensor, columns: slice, counts: Tensor, new: Tensor) -> None:
         """Add some columns of a batch; classes that are `new` get their reference first."""
         piece = rows[:, columns].to(self.reference.dtype)
-        present: Tensor | slice = slice(None)
-        inverse, n_present = labels, len(counts)
+        present: Any = slice(None)
+        inverse, n_present, first = labels, len(counts), new
         if len(counts) > _MANY_CLASSES:
-            present, inverse = labels.unique(return_inverse=True)
-            n_present, counts, new = len(present), counts[present], new[present]
+            found, inverse = labels.unique(return_inverse=True)
+            present, n_present, counts, new = found, len(found), counts[found], new[found]
+            first = found[new]
         if bool(new.any()):
             means = _class_sums(piece, inverse, n_present) / counts.clamp_min(1).unsqueeze(1)
-            first = new if isinstance(present, slice) else present[new]
             self.reference[first, columns] = means[new].to(self.reference.dtype)
         deviations = piece - self.reference[:, columns].index_select(0, labels)
         self.sums[present, columns] += _class_sums(deviations, inverse, n_present)
