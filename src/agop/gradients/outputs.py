@@ -49,7 +49,8 @@ def rows_of_output(
 def default_output(returned: Any) -> tuple[str | int | None, Any]:
     """The output where nobody says which it is, and what it is called (None: all that was returned).
 
-    That is a tensor; or what is called logits; or the only floating tensor with a row per sample, so that a loss beside it is passed over.
+    That is a tensor; or what is called logits; or the only floating tensor with a row per sample, so that a loss beside it is passed over, and
+    so are tuples that come after it (the states of a recurrent layer, hidden states, attentions).
 
     Raises
     ------
@@ -62,7 +63,7 @@ def default_output(returned: Any) -> tuple[str | int | None, Any]:
     for name in NAMES:
         if name in found:
             return name, found[name]
-    if len(found) == 1:
+    if len(found) == 1 and not _nested_before(returned, next(iter(found))):
         return next(iter(found.items()))
     pick = (
         f"pick one with output=, for instance output={next(iter(found))!r}"
@@ -79,6 +80,13 @@ def candidates(returned: Any) -> dict[str | int, Tensor]:
         for name, value in _entries(returned).items()
         if isinstance(value, Tensor) and value.is_floating_point() and value.ndim and name != "loss"
     }
+
+
+def _nested_before(returned: Any, name: str | int) -> bool:
+    """Whether a group of tensors comes before this entry, which may as well be the output."""
+    entries = _entries(returned)
+    before = list(entries.values())[: list(entries).index(name)]
+    return any(isinstance(value, (tuple, list, Mapping)) and candidates(value) for value in before)
 
 
 def told(returned: Any) -> str:
