@@ -49,8 +49,8 @@ def rows_of_output(
 def default_output(returned: Any) -> tuple[str | int | None, Any]:
     """The output where nobody says which it is, and what it is called (None: all that was returned).
 
-    That is a tensor; or what is called logits; or the only floating tensor with a row per sample, so that a loss beside it is passed over, and
-    so are tuples that come after it (the states of a recurrent layer, hidden states, attentions).
+    That is a tensor; or what is called logits; or the only floating tensor with a row per sample, so that a loss beside it is passed over,
+    and so are tuples that come after it (the states of a recurrent layer, hidden states, attentions).
 
     Raises
     ------
