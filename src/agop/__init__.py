@@ -33,17 +33,22 @@ if TYPE_CHECKING:
 
     # collapse
     from agop.collapse import (
+        CentreAgreement,
         ClassMoments,
         Measurement,
         SpanScatter,
         diffusion_mutual_information,
         diffusion_spectral_entropy,
+        duality_cosines,
         frame_distance,
+        gnc2,
         nc1,
         nc2,
         nc3,
         nc4,
         nc5,
+        unc3,
+        weight_norm_spread,
     )
 
     # more probes
@@ -87,6 +92,9 @@ if TYPE_CHECKING:
     # theory
     from agop.theory import DeepLinearCollapse, deep_linear_collapse
 
+    # in training
+    from agop.integrations.torchmetrics import NeuralCollapse
+
     # both worlds
     from agop.evidence import Evidence, Need
     from agop.probe import Curve, Probe
@@ -104,8 +112,8 @@ _NAMES = {
         "nfa_best_power nfm patch_agop patch_energy patch_filters"
     ),
     "collapse": (
-        "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
-        "frame_distance nc1 nc2 nc3 nc4 nc5"
+        "CentreAgreement ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
+        "duality_cosines frame_distance gnc2 nc1 nc2 nc3 nc4 nc5 unc3 weight_norm_spread"
     ),
     "probes.complexity": "lz_complexity",
     "probes.dropout": "dropout_penalty",
@@ -130,6 +138,7 @@ _NAMES = {
     "profiles.fact": "LayerFACTs fact",
     "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",
+    "integrations.torchmetrics": "NeuralCollapse",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOMS = frozenset(home.partition(".")[0] for home in _NAMES) | {

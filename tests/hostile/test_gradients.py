@@ -128,6 +128,13 @@ OPTIMIZER_CASES = options("sgd", 3, None, torch.optim.SGD) | {
     "LBFGS": lambda good: torch.optim.LBFGS(NET.parameters()),
 }
 
+MASKS = options("x") | {
+    "of other samples": lambda good: torch.ones(3, 2),
+    "one axis": lambda good: torch.ones(8),
+    "nothing counts": lambda good: torch.zeros(8, 2),
+    "complex": lambda good: torch.ones(8, 2, dtype=torch.complex64),
+    "a function of nothing": lambda good: lambda item: None,
+}
 SUBJECTS = []
 for name, function in {
     "agop": agop.agop,
@@ -155,6 +162,9 @@ SUBJECTS += [
     Subject("agop_top", "tol", lambda v: agop.agop_top(NET, X, 2, tol=v), None, REAL),
     Subject("agop_top", "max_sweeps", lambda v: agop.agop_top(NET, X, 2, max_sweeps=v), 30, NUMBER),
     Subject("agop_top", "max_memory", lambda v: agop.agop_top(NET, X, 2, max_memory=v), 2**30, NUMBER),
+    Subject("layer_agops", "mask", lambda v: list(agop.layer_agops(NET, X, mask=v).values()), None, MASKS),
+    Subject("agop", "mask", lambda v: agop.agop(NET, X, mask=v), None, MASKS),
+    Subject("layer_agops", "output", lambda v: list(agop.layer_agops(NET, X, output=v).values()), None, options("x", 99, True)),
     Subject("layer_agops", "model", lambda v: list(agop.layer_agops(v, X).values()), NET, MODELS),
     Subject("layer_agops", "layers", lambda v: list(agop.layer_agops(NET, X, v).values()), None, LAYERS),
     Subject("layer_agops", "positions", lambda v: list(agop.layer_agops(NET, X, positions=v).values()), "mean", FLAGS),

@@ -23,6 +23,13 @@ NONLINEARITIES = options({"nowhere": None}, {"0": "nowhere"}, {"0": 3}, "relu", 
 }
 VIEW_LAYERS = options("nowhere", [], [7.5], 3, [None])
 SIZES = options(0, -1, 1.5, "x", True, None)
+INDICES = options("x", 1.5, True, 0, None)
+MASKS = options("x", 3, [[1]]) | {
+    "of other samples": lambda good: torch.ones(3, 2),
+    "one axis": lambda good: torch.ones(8),
+    "nothing counts": lambda good: torch.zeros(8, 2),
+    "a function of nothing": lambda good: lambda item: None,
+}
 SUBJECTS_CASES = {
     **MODELS,
     "a number": lambda good: 3,
@@ -92,6 +99,9 @@ SUBJECTS = [
     Subject("Network", "weight_decay", lambda v: trained(loss="mse", weight_decay=v), 0.1, options(-1, "x", None)),
     Subject("Network", "initial", lambda v: trained(initial=v), None, options(3, "x", {}, [1], NET)),
     Subject("Network", "outputs", lambda v: table(agop.Network(NET, outputs=v), POINTS, Y), "auto", options("all", 0, -1, 1.5, [9], [])),
+    Subject("Network", "mask", lambda v: table(agop.Network(NET, mask=v), POINTS, Y), None, MASKS),
+    Subject("Network", "ignore_index", lambda v: table(agop.Network(NET, ignore_index=v), POINTS, Y), -100, INDICES),
+    Subject("Network", "output", lambda v: table(agop.Network(NET, output=v), POINTS, Y), None, options("x", 99)),
     Subject("MeasureOptions", "rows", lambda v: kept(rows=v), 5, options("x", 0, -1, 1.5, True, 10**12)),
     Subject("MeasureOptions", "random_state", lambda v: kept(random_state=v), 0, options("x", -1, 1.5, True, None)),
     Subject("MeasureOptions", "max_memory", lambda v: kept(max_memory=v), "1GB", options("x", 0, -1, 1.5, True, "1", 1, None)),

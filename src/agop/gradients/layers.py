@@ -23,7 +23,7 @@ from agop.gradients.cotangents import Cotangents
 from agop.gradients.inputs import Batches
 from agop.gradients.reads import DEFAULT_LAYERS
 from agop.gradients.recorder import Recorder, reads_by_name
-from agop.gradients.sanity import refuse_training_mode
+from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
 from agop.gradients.taps import Layers, call_name, named_exactly, select_layers
@@ -131,6 +131,7 @@ def layer_agops(
     batch_size: int | None = None,
     output: calling.OutputPick = None,
     inputs: Callable[[Any], Any] | None = None,
+    mask: calling.MaskPick = None,
     positions: str = "mean",
     dtype: torch.dtype | None = None,
     random_state: int | torch.Generator = 0,
@@ -157,8 +158,8 @@ def layer_agops(
     model
         Any module, in eval mode if it has BatchNorm or dropout. It is left exactly as it was.
     X
-        Samples along the first axis, or a loader; of a batch that is a tuple or list the first item is the
-        input.
+        Samples along the first axis: a tensor, an array, a table of numbers, a dict of tensors by argument (such as a tokenizer's), a tuple
+        of them for a model of several inputs. Or a loader; of a batch that is a tuple or list the first item is the input.
     layers
         None: every Linear, Conv1d/2d/3d, MultiheadAttention and RNN that is called. Or names, globs
         (`"head.*"`, `"!aux*"` leaves out), types, modules. A layer called several times gives one entry per
@@ -171,9 +172,13 @@ def layer_agops(
         result.
     output
         What to take of a tuple, dict or object that the model returns: index, key, attribute name or
-        function.
+        function. Default: what is called logits, or the only floating tensor there is, a loss aside. Outputs at positions, (b, t, c) or
+        (b, c, h, w), lie side by side in C order.
     inputs
         Makes the model's input of a batch; a tuple it returns becomes positional arguments, a dict keywords.
+    mask
+        Which positions count: a (n, positions) array of zeros and ones, the name of an entry of the batch, or a function of the batch.
+        Default: the entry "attention_mask" of a dict. Outputs at other positions are left out, and so are these rows of the layers.
     positions
         `"mean"` or `"sum"` over the positions at which a layer is applied.
     dtype
@@ -216,11 +221,12 @@ def layer_agops(
         )
     # a compiled module runs its original with compiled code, which hooks would not reach
     model = getattr(model, "_orig_mod", model)
+    refuse_empty(model)
     if check:
         refuse_training_mode(model)
     reads = reads_by_name(model, select_layers(model, layers, default=DEFAULT_LAYERS))
     cotangents = Cotangents(outputs, random_state)
-    sweep = Sweep(model, Recorder(reads), cotangents, output, dtype, named_exactly(layers))
+    sweep = Sweep(model, Recorder(reads), cotangents, output, dtype, named_exactly(layers), mask)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, check)
     return _result(sweep, positions)

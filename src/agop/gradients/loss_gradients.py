@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.gradients import calling
 from agop.gradients.objective import Decay, Objective
+from agop.gradients.outputs import picked as picked_of
 from agop.gradients.pullback import has_reentrant_checkpoint, pull_back
 from agop.gradients.sanity import PROBE_ROWS
 from agop.gradients.state import untouched
@@ -42,19 +43,19 @@ class LossGradient:
 def loss_gradients(
     model: nn.Module,
     modules: dict[str, nn.Module],
-    pairs: Iterable[tuple[Any, Any]],
+    batches: Iterable[tuple[Any, Any, Tensor | None]],
     objective: Objective,
     decay: Decay,
     output: calling.OutputPick = None,
 ) -> tuple[dict[str, LossGradient], int, list[str]]:
-    """By layer the gradients over all (input, targets) pairs, how many samples there were, and notes."""
+    """By layer the gradients over all (input, targets, mask) batches, how many samples there were, and notes; the mask is the loss's business."""
     order = [own for name, module in modules.items() for own in weights_of(name, module)]
     reasons, weights = _trained(modules, decay)
     parameter = next(model.parameters(), None)
     device = None if parameter is None else parameter.device
     with untouched(model, device=device):
         sums = _Sums(model, weights, objective, output)
-        for x, y in pairs:
+        for x, y, _ in batches:
             x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
             if calling.first_tensor(x) is None:
                 remedy = "convert them with torch.as_tensor"
@@ -172,7 +173,7 @@ def _outputs(model: nn.Module, x: Any, output: calling.OutputPick) -> Tensor:
     first = calling.first_tensor(x)
     with calling.refusals_named(first):
         returned = calling.call(model, calling.copied(x))
-    picked = calling._picked(returned, output)
+    picked = picked_of(returned, output)
     if not isinstance(picked, Tensor) or picked.ndim == 0:
         return calling.rows_of_output(returned, output)
     return picked

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from agop import _checks
@@ -89,6 +89,7 @@ class Sweep:
     output: calling.OutputPick
     dtype: torch.dtype | None
     exact_names: set[str]
+    mask: calling.MaskPick = None
     n_samples: int = 0
     sums: dict[View, LayerSum] = field(default_factory=dict)
     order: dict[View, None] = field(default_factory=dict)
@@ -103,20 +104,21 @@ class Sweep:
     def run(self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool) -> None:
         """Feed all of `X`."""
         device = self.device()
+        X = calling.samples_of(X, self.model)
         with self.recorder.attached():
-            if isinstance(X, Tensor) and X.ndim and X.shape[0]:
-                head = next(calling.batches(X[:PROBE_ROWS], None, inputs))
+            if calling.is_whole(X) and (n := calling.n_rows(X)):
+                head = next(calling.batches(calling.some_rows(X, slice(PROBE_ROWS)), None, inputs))
                 seen = self._probe(calling.on_device(head, device), check)
-                batch_size = batch_size or seen.rows_per_block(X.shape[0], X[0].numel() * X.element_size())
-                stream = calling.batches(X, batch_size, inputs)
+                batch_size = batch_size or seen.rows_per_block(n, calling.bytes_per_row(X))
+                stream = calling.masked_batches(X, batch_size, inputs, self.mask)
             else:
-                stream = calling.batches(X, None, inputs)
+                stream = calling.masked_batches(X, None, inputs, self.mask)
                 head = next(stream)
-                self._probe(calling.on_device(head, device), check)
+                self._probe(calling.on_device(head[0], device), check)
                 stream = chain([head], stream)
             with self.recorder.awake(self.model) if self.reentrant else nullcontext():
-                for batch in stream:
-                    self._batch(calling.on_device(batch, device))
+                for batch, mask in stream:
+                    self._batch(calling.on_device(batch, device), mask)
 
     def _probe(self, batch: Any, check: bool) -> Probe:
         seen = probe(self.model, batch, self._forward_for_probe, check=check)
@@ -133,14 +135,16 @@ class Sweep:
         rooted_at = [leaf for leaf in self.recorder.leaves if leaf.ndim < 2 or leaf.shape[0] != leaf.shape[1]]
         return y, leaves or rooted_at
 
-    def _forward(self, batch: Any, leaves: list[Tensor] | None = None) -> Float[Tensor, "b c"]:
+    def _forward(
+        self, batch: Any, leaves: list[Tensor] | None = None, mask: Tensor | None = None
+    ) -> Float[Tensor, "b c"]:
         with self.recorder.forward():
             returned = calling.call(self.model, calling.copied(batch, leaves))
-        return calling.rows_of_output(returned, self.output)
+        return calling.rows_of_output(returned, self.output, mask)
 
-    def _batch(self, batch: Any) -> None:
+    def _batch(self, batch: Any, mask: Tensor | None) -> None:
         recorder = self.recorder
-        y = self._forward(batch, [] if self.reentrant else None)
+        y = self._forward(batch, [] if self.reentrant else None, mask)
         self._require_called()
         if not y.requires_grad:
             raise _independent(next(iter(recorder.views)))
@@ -148,7 +152,7 @@ class Sweep:
         replicate = 0
 
         def sink(view: View, read: Read, gradient: Tensor) -> None:
-            rows = read.rows(gradient)
+            rows = unpadded(read.rows(gradient), gradient, mask)
             if view not in self.sums:
                 self.sums[view] = LayerSum.like(rows, read, len(self.cotangents.replicate_sizes), self.dtype)
             n_rows[view] = rows.shape[1]
@@ -191,3 +195,19 @@ def _independent(view: View) -> ValueError:
         f"layer {view.layer!r}, from which no gradient path leads to the output",
         "leave it out, or look for a detach() or no_grad() behind it",
     )
+
+
+def unpadded(
+    rows: Float[Tensor, "g m k"], gradient: Tensor, mask: Bool[Tensor, "b p"] | None
+) -> Float[Tensor, "g r k"]:
+    """The rows at positions that count, where the gradient has the positions of the mask, samples or positions first."""
+    if mask is None or mask.ndim != 2 or rows.shape[1] != mask.numel() or gradient.ndim > 3:
+        return rows
+    first, last = tuple(gradient.shape[:2]), (gradient.shape[0], gradient.shape[-1])
+    if gradient.ndim == 2 or tuple(mask.shape) in (first, last):
+        kept = mask
+    elif tuple(mask.T.shape) == first:
+        kept = mask.T
+    else:
+        return rows
+    return rows[:, kept.flatten().to(rows.device)]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agop.probe import Probe
 
 _CLASSES = "agop.probes.classes"
+_VOCABULARY = "agop.probes.vocabulary"
 
 PROBES: Registry[Probe] = Registry(
     "agop.probes",
@@ -39,6 +40,10 @@ PROBES: Registry[Probe] = Registry(
         "means_rank": f"{_CLASSES}:MEANS_RANK",
         "nc2_frame": "agop.probes.frames:NC2_FRAME",
         "nc3_frame": "agop.probes.frames:NC3_FRAME",
+        "gnc2": f"{_VOCABULARY}:GNC2",
+        "unc3": f"{_VOCABULARY}:UNC3",
+        "weight_norm_spread": f"{_VOCABULARY}:WEIGHT_NORM_SPREAD",
+        "nc4_balanced": f"{_VOCABULARY}:NC4_BALANCED",
         "dse": "agop.probes.diffusion:DSE",
         "dsmi": "agop.probes.diffusion:DSMI",
         "redundancy": "agop.probes.redundancy:REDUNDANCY",

@@ -122,6 +122,7 @@ CDNV = Probe(
     range="[0, ∞)",
     formula="mean over c ≠ c' of (V_c + V_c') / (2 ‖μ_c − μ_c'‖²)",
     source="Galanti, György, Hutter 2021 (arXiv 2112.15121), Section 3",
+    options={"exponent": 2.0},
     invariant=_SHAPE,
 )
 

@@ -12,13 +12,13 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.loss_gradients import loss_gradients
 from agop.gradients.objective import Decay, Objective
+from agop.gradients.samples import samples_of
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.taps import Layers
 from agop.measurement import Measurement
 from agop.probes.fact import fact_residual
 from agop.profiles.batches import batches
 from agop.profiles.network import chosen_layers, evaluation_mode
-from agop.profiles.network_pass import as_tensor
 
 
 class LayerFACTs(dict[str, Tensor]):
@@ -132,7 +132,7 @@ def fact(
     objective, decay = Objective.of(loss), Decay(weight_decay, optimizer)
     model = getattr(model, "_orig_mod", model)
     modules = chosen_layers(model, layers)
-    X = as_tensor(X, next(model.parameters(), None))
+    X = samples_of(X, model)
     with evaluation_mode(model):
         refuse_training_mode(model)
         pairs = batches(X, y, batch_size, inputs, targets)

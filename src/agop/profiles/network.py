@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,12 +19,14 @@ from agop.evidence import Evidence, Need
 from agop.gradients import calling
 from agop.gradients.calling import OutputPick
 from agop.gradients.layers import LayerAGOPs, layer_agops
+from agop.gradients.outputs import candidates, told
 from agop.gradients.reads import DEFAULT_LAYERS
-from agop.gradients.sanity import refuse_training_mode
+from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.taps import Layers, named_exactly, select_layers, tensor_in
 from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
+from agop.profiles.labels import IGNORE_INDEX
 from agop.profiles.network_layers import NetworkLayers
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.network_training import KINDS, OfTraining, Trained, of_training
@@ -54,7 +58,8 @@ class Network:
     outputs
         Which outputs the AGOP is of: None for all, indices, or that many random combinations; "auto" takes all up to 64.
     output
-        What to take of a tuple, dict or object that the model returns.
+        What to take of a tuple, dict or object that the model returns: a name, a place or a function. Default: what is called logits, or
+        the only floating tensor there is, a loss aside; else the first, which a note says.
     inputs, targets
         Make the model's input and the labels of a loader's batch.
     loss, weight_decay, optimizer
@@ -62,6 +67,13 @@ class Network:
     initial
         The state dict that this very model started from, or a model in that state, for "centred_nfa". Another draw of the same
         architecture is none: its weights are no part of these.
+    mask
+        Which positions are no padding: a (n, positions) array of zeros and ones, the name of an entry of the batch, or a function of it.
+        Default: the entry "attention_mask" of a dict. Means are over these positions, others are no rows of "none" and zeros of
+        "flatten", and AGOPs leave them out.
+    ignore_index
+        The label of what is in no class (torch's −100); None: there is none. Labels may be one per sample, (n,), or one per position
+        (token, pixel), (n, positions): then every position is a sample, at the layers that have these positions.
 
     Raises
     ------
@@ -109,6 +121,8 @@ class Network:
         weight_decay: float | int | None = None,
         optimizer: Any = None,
         initial: Any = None,
+        mask: calling.MaskPick = None,
+        ignore_index: int | None = IGNORE_INDEX,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise _checks.bad_type("model", "a torch module", type(model).__name__)
@@ -119,8 +133,9 @@ class Network:
         self.pool = _checks.one_of("pool", pool, pooling.POOLS)
         self.nonlinearity = dict(nonlinearity or {})
         self.outputs, self.output = outputs, output
-        self.inputs, self.targets = inputs, targets
         self.trained = Trained.of(loss, weight_decay, optimizer, initial)
+        self.inputs, self.targets, self.mask = inputs, targets, _checked_mask(mask)
+        self.ignore_index = None if ignore_index is None else _checks.integer("ignore_index", ignore_index)
 
     @property
     def name(self) -> str:
@@ -134,6 +149,7 @@ class Network:
         """The layers in the order of their calls, then the network: one pass over the data, and one sweep if AGOPs are needed."""
         if data.batch_size is not None:
             _checks.integer("batch_size", data.batch_size, at_least=1)
+        refuse_empty(self.model)
         modules = chosen_layers(self.model, data.layers)
         for name in self.nonlinearity:
             _checks.one_of("nonlinearity", name, list(modules))
@@ -147,7 +163,7 @@ class Network:
                 agops = self._agops(run, modules, data, notes) if wants_agops else None
                 run.finish()
             more = self._of_training(run, modules, data, needs, notes)
-        layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers))
+        layers = NetworkLayers(reader, run, agops, needs, named_exactly(data.layers))
         yield from more.added_to(layers.evidence(notes))
         yield self._whole(run, needs)
 
@@ -157,17 +173,19 @@ class Network:
             if need.kind == "function":
                 given[need] = self
             elif need.kind == "inputs" and run.samples is not None and run.sample is not None:
-                given[need], _ = run.samples.result(run.sample.numbers)
+                inputs, each = run.samples.result(run.sample.numbers)
+                if each:  # of a model with several inputs there is no one tensor
+                    given[need] = inputs
         return Evidence(name=self.name, level="subject", given=given)
 
     @torch.no_grad()
-    def __call__(self, X: Float[Tensor, "n *d"]) -> Float[Tensor, "n c"]:
+    def __call__(self, X: Any) -> Float[Tensor, "n c"]:
         """What the model makes of samples, in evaluation mode."""
         with evaluation_mode(self.model):
             return calling.rows_of_output(calling.call(self.model, X), self.output)
 
     def views(
-        self, X: Float[Tensor, "n *d"], *, layers: Layers = None, agops: bool = True, batch_size: int = 256
+        self, X: Any, *, layers: Layers = None, agops: bool = True, batch_size: int = 256
     ) -> Iterator[LayerView]:
         r"""The layers on the samples `X` as records of type `LayerView`, in the order of their calls, with the rows of every stage.
 
@@ -197,15 +215,17 @@ class Network:
             If no layer can be read.
         """
         _checks.integer("batch_size", batch_size, at_least=1)
-        if not isinstance(X, Tensor) or X.ndim == 0:
+        X = calling.samples_of(X, self.model)
+        if not calling.is_whole(X) or calling.tensors_in(X)[0].ndim == 0:
             raise _checks.bad_type(
                 "X",
                 "a tensor with samples along its first axis",
                 type(X).__name__,
                 "convert it with torch.as_tensor",
             )
-        if X.is_floating_point():
-            _checks.floating("X", X)
+        for value in calling.tensors_in(X):
+            if value.is_floating_point():
+                _checks.floating("X", value)
         needs = {
             Need("rows", n="all"),
             *([Need("agop"), Need("feature_matrix")] if agops else [Need("feature_matrix")]),
@@ -224,6 +244,7 @@ class Network:
             outputs=None,
             output=self.output,
             inputs=self.inputs,
+            mask=self.mask,
         )
 
     def _agops(
@@ -237,14 +258,22 @@ class Network:
         pick, outputs = self._picked(run.returned, notes)
         stream: Any = chain([first], run.inputs())
         size: int | None = None
-        inputs: Callable[[Any], Any] | None = _as_it_is
-        if isinstance(run.whole, Tensor):
-            # a tensor can be read twice, in blocks that the sweep chooses by the memory of its graph
+        inputs: Callable[[Any], Any] | None = itemgetter(0)
+        mask: calling.MaskPick = itemgetter(1)
+        if calling.is_whole(run.whole):
+            # samples can be read twice, in blocks that the sweep chooses by the memory of its graph
             run.finish()
-            stream, size, inputs = run.whole, data.batch_size, self.inputs
+            stream, size, inputs, mask = run.whole, data.batch_size, self.inputs, self.mask
         try:
             agops = layer_agops(
-                self.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs
+                self.model,
+                stream,
+                linear,
+                outputs=outputs,
+                output=pick,
+                batch_size=size,
+                inputs=inputs,
+                mask=mask,
             )
         except (ValueError, TypeError) as error:
             if run.failed or data.strict:
@@ -269,10 +298,7 @@ class Network:
 
     def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
         """What to take of what the model returned, and which of its outputs."""
-        pick = self.output
-        if pick is None and not isinstance(returned, Tensor):
-            pick = tensor_in
-            notes.append("AGOPs are of the first tensor that the model returns; choose another with output=")
+        pick = self.output if self.output is not None else _default_pick(returned, notes)
         if self.outputs != "auto":
             return pick, self.outputs
         c = calling.rows_of_output(returned, pick).shape[1] if _has_rows(returned, pick) else 0
@@ -294,8 +320,27 @@ def _view(layer: Evidence) -> LayerView:
     return LayerView(layer.name, before, rows.get("projected"), after, **matrices)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+def _default_pick(returned: Any, notes: list[str]) -> OutputPick:
+    """Which of several things that a model returns AGOPs are of, told where it is a choice."""
+    try:
+        return calling.default_output(returned)[0]
+    except TypeError:
+        found = candidates(returned)
+    if not found:
+        return tensor_in
+    first = next(iter(found))
+    notes.append(
+        f"AGOPs are of the output {first!r}, the first of {told(returned)}; choose another with output="
+    )
+    return first
+
+
+def _checked_mask(mask: Any) -> calling.MaskPick:
+    if mask is None or isinstance(mask, (str, Tensor, np.ndarray)) or callable(mask):
+        return mask
+    raise _checks.bad_type(
+        "mask", "a (n, positions) array, a name or a function of the batch", type(mask).__name__
+    )
 
 
 def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:

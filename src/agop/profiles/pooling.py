@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from agop import _checks
@@ -52,18 +52,37 @@ def channel_axis(module: nn.Module, tensor: Tensor) -> int:
     return -1
 
 
-def pooled(x: Float[Tensor, "n *rest"], axis: int, pool: str) -> Float[Tensor, "m d"]:
-    """Rows of features of a tensor whose first axis runs over samples and whose channels are at `axis`."""
+def pooled(
+    x: Float[Tensor, "n *rest"], axis: int, pool: str, mask: Bool[Tensor, "n p"] | None = None
+) -> Float[Tensor, "m d"]:
+    """Rows of features of a tensor whose first axis runs over samples and whose channels are at `axis`.
+
+    With `mask` the mean is over the positions that count, and of `"flatten"` the others are zero; `"none"` has a row for each of them all
+    the same, whose label says that it is in no class.
+    """
     if x.ndim == 1:
         x = x[:, None]
+    if x.ndim > 2 and mask is not None and pool != "none":
+        tokens = x.movedim(axis, -1).reshape(len(x), -1, x.shape[axis])
+        if pool == "mean":
+            return masked_mean(tokens, mask)
+        kept = tokens.masked_fill(~mask.to(x.device)[:, :, None], 0)
+        return kept.reshape(x.movedim(axis, -1).shape).movedim(-1, axis).flatten(1)
     if x.ndim == 2 or pool == "flatten":
         return x.flatten(1)
     if pool == "none":
         return x.movedim(axis, -1).reshape(-1, x.shape[axis])
-    kept = axis % x.ndim
-    positions = [i for i in range(1, x.ndim) if i != kept]
+    kept_axis = axis % x.ndim
+    positions = [i for i in range(1, x.ndim) if i != kept_axis]
     # half precision would round the mean of many positions away
     return x.mean(positions, dtype=torch.promote_types(x.dtype, torch.float32)).reshape(len(x), -1)
+
+
+def masked_mean(x: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]) -> Float[Tensor, "n d"]:
+    """The mean over the positions that count; what stands at the others, be it NaN, does not matter."""
+    mask = mask.to(x.device)
+    x = x.to(torch.promote_types(x.dtype, torch.float32)).masked_fill(~mask[:, :, None], 0)
+    return x.sum(1) / mask.sum(1, keepdim=True)
 
 
 def padded(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n c *t"]:
@@ -165,6 +184,6 @@ def spread_labels(labels: Tensor, n_rows: int) -> Tensor:
 
 
 __all__: Sequence[str] = [
-    "POOLS", "Pool", "bias_of", "channel_axis", "is_convolution", "is_linear_map", "mean_patch", "padded",
+    "POOLS", "Pool", "bias_of", "channel_axis", "is_convolution", "is_linear_map", "masked_mean", "mean_patch", "padded",
     "patches", "pooled", "samples_first", "spread_labels", "weight_groups",
 ]  # fmt: skip

@@ -16,20 +16,11 @@ from agop import _checks
 from agop.gradients.taps import call_name, hooked, tensor_in
 from agop.profiles import pooling
 from agop.profiles.follow import Follower
-from agop.profiles.sample import Picked
+from agop.profiles.positions import BatchLabels
 from agop.profiles.stage import StageSums, Wanted
 
 Nonlinearity = str | Callable[[Tensor], Tensor] | None
 """What follows a layer: the name of the module whose output it is, a function of the layer's output, or nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What is known of the samples that run through the model now."""
-
-    labels: Tensor
-    n_classes: int
-    picked: Picked | None
 
 
 @dataclass(eq=False)
@@ -43,6 +34,8 @@ class ReadCall:
     stages: dict[str, StageSums] = field(default_factory=dict)
     follows: str = ""
     left_out: str = ""
+    unmasked: int = 0
+    """At how many positions it was read where a mask tells other ones apart, which is to be told."""
 
 
 class Reader:
@@ -80,7 +73,7 @@ class Reader:
         self._follower = Follower(self._reached)
         self._counts: dict[str, int] = {}
         self._waiting: dict[nn.Module, list[ReadCall]] = {}
-        self._batch: _Batch | None = None
+        self._batch: BatchLabels | None = None
         self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], StageSums]] = {}
         self._added: set[int] = set()
 
@@ -100,14 +93,21 @@ class Reader:
             yield
 
     @contextmanager
-    def batch(self, labels: Tensor, n_classes: int, picked: Picked | None = None) -> Iterator[None]:
-        """The block in which the model runs on the samples with these labels; rows of those that are `picked` are kept."""
-        self._batch = _Batch(labels, n_classes, picked)
+    def batch(self, batch: BatchLabels) -> Iterator[None]:
+        """The block in which the model runs on these samples; rows of those that are picked are kept.
+
+        With a label per position every position is a sample, as with `pool="none"`.
+        """
+        if batch.per_position and self.pool == "flatten":
+            remedy = "take pool='none', where every position is a sample"
+            raise _checks.bad_value("pool", "'none' for labels per position", "'flatten'", remedy)
+        self.pool = "none" if batch.per_position else self.pool
+        self._batch = batch
         try:
             with self._follower:
                 yield
             self._follower.finish()
-            self.n_samples += len(labels)
+            self.n_samples += len(batch.labels)
         finally:
             self._follower.forget()
             self._counts, self._seen, self._added, self._waiting = {}, {}, set(), {}
@@ -139,7 +139,7 @@ class Reader:
             if x is None:
                 return
             if pooling.is_convolution(module) and self.pool == "mean":
-                self._add(call, "input", x, _geometry(module), lambda: pooling.mean_patch(x, module))
+                self._add(call, "input", x, _geometry(module), lambda: self._mean_patch(call, x))
             elif pooling.is_convolution(module) and self.pool == "none":
                 self._add(call, "input", x, (*_geometry(module), "each"), lambda: pooling.patches(x, module))
             else:
@@ -189,7 +189,7 @@ class Reader:
         if call.left_out or self._batch is None:
             return None
         n_samples = len(self._batch.labels)
-        found = None if tensor is None else pooling.samples_first(tensor, n_samples)
+        found = None if tensor is None else self._batch.samples_first(tensor)
         if found is None:
             what = (
                 "no tensor"
@@ -202,9 +202,25 @@ class Reader:
 
     def _add_plain(self, call: ReadCall, stage: str, tensor: Tensor) -> None:
         axis = pooling.channel_axis(call.module, tensor)
+        assert self._batch is not None
+        mask = self._batch.mask_for(tensor, axis)
+        if self._batch.mask is not None and mask is None and tensor.ndim > 2:
+            call.unmasked = tensor.numel() // (len(tensor) * tensor.shape[axis])
         flat = tensor.ndim <= 2 or self.pool == "flatten"
         reading = ("flat",) if flat else (self.pool, axis % tensor.ndim)
-        self._add(call, stage, tensor, reading, lambda: pooling.pooled(tensor, axis, self.pool))
+        self._add(call, stage, tensor, reading, lambda: pooling.pooled(tensor, axis, self.pool, mask))
+
+    def _mean_patch(self, call: ReadCall, x: Tensor) -> Float[Tensor, "m d"]:
+        assert self._batch is not None
+        if self._batch.mask is None:
+            return pooling.mean_patch(x, call.module)
+        patches = pooling.patches(x, call.module)
+        patches = patches.reshape(len(x), -1, patches.shape[1])
+        mask = self._batch.mask_for(patches, -1)
+        if mask is not None:
+            return pooling.masked_mean(patches, mask)
+        call.unmasked = patches.shape[1]
+        return pooling.mean_patch(x, call.module)
 
     def _add(
         self,
@@ -230,7 +246,13 @@ class Reader:
                 "profile one batch at a time",
             )
         values = rows()
-        labels = pooling.spread_labels(self._batch.labels, len(values))
+        labels = self._batch.of_rows(len(values))
+        if labels is None:
+            there, wanted_there = len(values) / len(self._batch.labels), self._batch.positions
+            told = f"{there:g} position{'s' * (there != 1)}"
+            call.left_out = f"it has {told} a sample where the labels have {wanted_there}"
+            call.stages.clear()
+            return
         mine.add(values, labels, self._batch.n_classes, self._batch.picked)
         self._added.add(id(mine))
         self._seen[place] = (weakref.ref(tensor), mine)
