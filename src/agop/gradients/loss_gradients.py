@@ -48,7 +48,7 @@ def loss_gradients(
     decay: Decay,
     output: calling.OutputPick = None,
 ) -> tuple[dict[str, LossGradient], int, list[str]]:
-    """By layer the gradients over all (input, targets, mask) batches, how many samples there were, and notes; the mask is the loss's business."""
+    """By layer the gradients over all (input, targets, mask) batches, how many samples there were, and notes."""
     order = [own for name, module in modules.items() for own in weights_of(name, module)]
     reasons, weights = _trained(modules, decay)
     parameter = next(model.parameters(), None)
