@@ -36,7 +36,7 @@ def _estimator(concept: Concept, search: ConceptSearch, **parameters: Any) -> An
     )
 
 
-def columns_of(values: Float[Tensor, "*r n c"], concept: Concept) -> Float[np.ndarray, "*r n c"]:
+def columns_of(values: Float[Tensor, "*r n c"], concept: Concept) -> Float[np.ndarray, "*r n k"]:
     """An RFM's outputs as the columns that tell the concept: of two classes, half of the second less the first."""
     found = values.double().cpu().numpy()
     if concept.classes is not None and concept.columns == 1:

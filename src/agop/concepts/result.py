@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agop import _checks
+from agop.concepts import storing
 from agop.concepts.detector import Detector, projected
 from agop.concepts.options import ConceptSearch
+from agop.concepts.plot import plot_scores
 from agop.concepts.positions import Position
 from agop.concepts.states import HiddenStates, hidden_states
 from agop.gradients.taps import plain_name
@@ -156,8 +158,6 @@ class ConceptDirections:
 
     def plot(self) -> Figure:
         """Scores by block: the RFM, what stands beside it, the direction alone, and the detector as a line."""
-        from agop.concepts.plot import plot_scores
-
         return plot_scores(self)
 
     def __str__(self) -> str:
@@ -170,13 +170,9 @@ class ConceptDirections:
 
     def save(self, path: str | Path) -> None:
         """Write everything to a safetensors file, atomically and without pickle; see `load`."""
-        from agop.concepts.storing import save
-
-        save(self, path)
+        storing.save(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> ConceptDirections:
         """Read what `save` wrote; raises `ValueError` with one sentence for any other file."""
-        from agop.concepts.storing import load
-
-        return load(path)
+        return cls(**storing.load(path))

@@ -49,20 +49,25 @@ def honest_linear(
     return values
 
 
-def mean_differences(H: Float[np.ndarray, "n d"], goal: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "d c"]:
-    r"""For each column g of `goal`: :math:`\sum_i (g_i - \bar g) h_i / \sum_i (g_i - \bar g)^2`.
+def mean_differences(Z: Float[np.ndarray, "n d"], goal: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "d c"]:
+    r"""For each column g of `goal`: :math:`\sum_i (g_i - \bar g) z_i / \sum_i (g_i - \bar g)^2`.
 
     Of an indicator that is the mean of the samples inside less the mean of those outside.
     """
     deviations = goal - goal.mean(0)
-    return H.T @ deviations / (deviations**2).sum(0)
+    return Z.T @ deviations / (deviations**2).sum(0)
 
 
 def honest_mean_difference(
     H: Float[np.ndarray, "n d"], concept: Concept, fold: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "1 n c"]:
-    """Projections of rows on the difference of means of the rows of other folds."""
+    """Projections of rows on the difference of means of the rows of other folds, all standardised by the latter.
+
+    Hidden states of language models have features whose scale is a thousand times that of the others; the difference would be theirs.
+    """
     goal, values = concept.indicators(), np.empty((1, len(H), concept.columns))
     for k in range(int(fold.max()) + 1):
-        values[0, fold == k] = H[fold == k] @ mean_differences(H[fold != k], goal[fold != k])
+        scale = StandardScaler().fit(H[fold != k])
+        direction = mean_differences(scale.transform(H[fold != k]), goal[fold != k])
+        values[0, fold == k] = scale.transform(H[fold == k]) @ direction
     return values

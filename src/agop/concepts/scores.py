@@ -23,14 +23,14 @@ def auc(values: Float[np.ndarray, "*p n"], positive: np.ndarray) -> Float[np.nda
     if not inside or not outside:
         return np.full(values.shape[:-1], np.nan)
     ranks = rankdata(values, axis=-1)[..., positive].sum(-1)
-    return (ranks - inside * (inside + 1) / 2) / (inside * outside)
+    return np.asarray((ranks - inside * (inside + 1) / 2) / (inside * outside))
 
 
 def correlation(values: Float[np.ndarray, "*p n"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, "*p"]:
     """Pearson's correlation of values with `y`; 0 where either is constant."""
     values, y = values - values.mean(-1, keepdims=True), y - y.mean()
     sizes = np.linalg.norm(values, axis=-1) * np.linalg.norm(y)
-    return np.where(sizes > 0, values @ y / np.where(sizes > 0, sizes, 1.0), 0.0)
+    return np.asarray(np.where(sizes > 0, values @ y / np.where(sizes > 0, sizes, 1.0), 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Concept:
                 for j in range(self.columns)
             ]
         ).mean(0)
-        return np.where(np.isfinite(values).all((-1, -2)), found, -np.inf)
+        return np.asarray(np.where(np.isfinite(values).all((-1, -2)), found, -np.inf))
 
     def by_fold(
         self, values: Float[np.ndarray, "p n c"], fold: Int[np.ndarray, " n"]
@@ -126,6 +126,5 @@ def chosen(by_fold: Float[np.ndarray, "p k"]) -> tuple[int, float]:
     best = int(by_fold.mean(1).argmax())
     if count == 1:
         return best, float(by_fold[best, 0])
-    others = (by_fold.sum(1, keepdims=True) - by_fold) / (count - 1)
-    others = np.where(np.isfinite(by_fold), others, -np.inf)
-    return best, float(np.mean([by_fold[others[:, k].argmax(), k] for k in range(count)]))
+    others = [np.delete(by_fold, k, axis=1).mean(1).argmax() for k in range(count)]
+    return best, float(np.mean([by_fold[others[k], k] for k in range(count)]))

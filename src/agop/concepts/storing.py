@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from agop import _store
+from agop.concepts.detector import Detector
 from agop.concepts.options import ConceptSearch
 from agop.concepts.positions import checked_position
 from agop.concepts.scores import KINDS
 from agop.machines import persistence
 from agop.machines.restoring import restored
-
-if TYPE_CHECKING:
-    from agop.concepts.result import ConceptDirections
 
 FORMAT_VERSION = 1
 _KIND, _REMEDY = "concepts", "save the directions again"
@@ -27,8 +25,8 @@ _TEXTS = ("name",)
 _FLAGS = ("center_gradients",)
 
 
-def save(found: ConceptDirections, path: str | Path) -> None:
-    """Write the directions; a file of that name is replaced only when the new one is complete."""
+def save(found: Any, path: str | Path) -> None:
+    """Write `ConceptDirections`; a file of that name is replaced only when the new one is complete."""
     header, tensors = persistence.described(found.estimator)
     stored = {f"estimator.{name}": value for name, value in tensors.items()}
     for kind in _OWN:
@@ -54,8 +52,8 @@ def save(found: ConceptDirections, path: str | Path) -> None:
     )
 
 
-def load(path: str | Path) -> ConceptDirections:
-    """Read directions that `save` wrote."""
+def load(path: str | Path) -> dict[str, Any]:
+    """The fields of directions that `save` wrote."""
     header, tensors = _store.read(path, _KIND, FORMAT_VERSION, _REMEDY)
     try:
         return _restored(header, tensors)
@@ -63,10 +61,7 @@ def load(path: str | Path) -> ConceptDirections:
         raise _store.unreadable(Path(path), _KIND, error, _REMEDY) from None
 
 
-def _restored(header: dict[str, Any], tensors: dict[str, Tensor]) -> ConceptDirections:
-    from agop.concepts.detector import Detector
-    from agop.concepts.result import ConceptDirections
-
+def _restored(header: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     table = _table(header["table"])
     names = table["name"].tolist()
     parts = {
@@ -95,10 +90,10 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor]) -> ConceptDire
     own = {name.removeprefix("estimator."): value for name, value in known.items()}
     estimator = restored(header["estimator"], own, torch.device("cpu"))
     detector = Detector(weight, intercept, float(header["detector"]["score"]), float(header["detector"]["inverse_penalty"]))
-    return ConceptDirections(
-        table=table, classes=classes, score=score, position=position, chosen=chosen, estimator=estimator,
-        detector=detector, search=search, notes=notes, **parts,
-    )  # fmt: skip
+    return {
+        "table": table, "classes": classes, "score": score, "position": position, "chosen": chosen, "estimator": estimator,
+        "detector": detector, "search": search, "notes": notes, **parts,
+    }  # fmt: skip
 
 
 def _table(columns: Any) -> pd.DataFrame:
