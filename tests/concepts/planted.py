@@ -11,7 +11,7 @@ QUICK = ConceptSearch(
 )
 
 
-def planted(n=240, d=16, *, strength=3.0, seed=0):
+def planted(n=180, d=16, *, strength=3.0, seed=0):
     """Labels, the direction, and states of three blocks: of noise, with the concept, and with a weaker one."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % 2

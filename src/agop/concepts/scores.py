@@ -123,6 +123,8 @@ def chosen(by_fold: Float[np.ndarray, "p k"]) -> tuple[int, float]:
     The honest score is the mean over folds of what the candidate has there that is the best of the other folds.
     """
     count = by_fold.shape[1]
+    # one that is singular in a fold is no candidate
+    by_fold = np.where(np.isfinite(by_fold).all(1, keepdims=True), by_fold, -np.inf)
     best = int(by_fold.mean(1).argmax())
     if count == 1:
         return best, float(by_fold[best, 0])
