@@ -57,7 +57,9 @@ def with_weights(model: nn.Sequential) -> nn.Sequential:
     for number, block in enumerate(model[:6], 1):
         for part, name in ((block[1], f"conv{number}."), (block[3], f"conv{number}_BN.")):
             own = {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}
-            part.load_state_dict({key: value[..., 0] if value.ndim == 4 else value for key, value in own.items()})
+            part.load_state_dict(
+                {key: value[..., 0] if value.ndim == 4 else value for key, value in own.items()}
+            )
     model[-1].load_state_dict({key: weights[f"classifier.{key}"] for key in ("weight", "bias")})
     return model
 
@@ -72,7 +74,11 @@ octave = torch.randint(4, 7, (600,), generator=generator)
 frequency = 440 * 2 ** ((12 * octave + pitch + 12 - 69) / 12)
 time = torch.arange(1024) / 16_000
 harmonic = torch.arange(1, 6)
-angle = 2 * torch.pi * (frequency[:, None, None] * harmonic[:, None] * time + torch.rand(600, 5, 1, generator=generator))
+angle = (
+    2
+    * torch.pi
+    * (frequency[:, None, None] * harmonic[:, None] * time + torch.rand(600, 5, 1, generator=generator))
+)
 loudness = torch.rand(600, 5, 1, generator=generator) / harmonic[:, None]
 frames = (loudness * angle.sin()).sum(1) + 0.05 * torch.randn(600, 1024, generator=generator)
 frames = ((frames - frames.mean(1, keepdim=True)) / frames.std(1, keepdim=True))[:, None]
@@ -96,7 +102,10 @@ print(f"pitch class right: {(heard == pitch).double().mean():.1%}")
 
 layers = ["0.1", "2.1", "3.1", "4.1", "5.1", "7"]
 subjects = {"trained": trained, "untrained": random}
-profiles = {name: agop.profile(agop.Network(model, outputs=12), frames, pitch, layers=layers, measures=["nc1", "nfa"]) for name, model in subjects.items()}
+profiles = {
+    name: agop.profile(agop.Network(model, outputs=12), frames, pitch, layers=layers, measures=["nc1", "nfa"])
+    for name, model in subjects.items()
+}
 for name, found in profiles.items():
     print(name)
     print(found)

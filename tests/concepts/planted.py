@@ -6,9 +6,7 @@ import torch
 
 from agop.concepts import ConceptSearch, HiddenStates
 
-QUICK = ConceptSearch(
-    bandwidth_factors=(4.0,), n_iter=1, ridges=(0.1, 1.0), inverse_penalties=(1e-2, 0.1)
-)
+QUICK = ConceptSearch(bandwidth_factors=(4.0,), n_iter=1, ridges=(0.1, 1.0), inverse_penalties=(1e-2, 0.1))
 
 
 def planted(n=180, d=16, *, strength=3.0, seed=0):
@@ -18,4 +16,8 @@ def planted(n=180, d=16, *, strength=3.0, seed=0):
     v = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
     noise = [torch.randn(n, d, generator=generator) for _ in range(3)]
     signal = strength * (y - 0.5)[:, None] * v
-    return y, v, HiddenStates({"noise": noise[0], "planted": noise[1] + signal, "weak": noise[2] + signal / 3})
+    return (
+        y,
+        v,
+        HiddenStates({"noise": noise[0], "planted": noise[1] + signal, "weak": noise[2] + signal / 3}),
+    )

@@ -51,7 +51,8 @@ def test_scores_are_near_what_is_possible_and_chance_where_nothing_is(found):
 def test_labels_without_a_concept_score_chance():
     generator = torch.Generator().manual_seed(3)
     scores = [
-        directions_from(STATES, Y[torch.randperm(len(Y), generator=generator)], search=QUICK) for _ in range(3)
+        directions_from(STATES, Y[torch.randperm(len(Y), generator=generator)], search=QUICK)
+        for _ in range(3)
     ]
     for column in ("rfm", "direction", "linear"):
         values = np.concatenate([one.table[column] for one in scores])
@@ -64,7 +65,9 @@ def test_a_direction_of_many_is_no_larger_set_of_features():
     generator = torch.Generator().manual_seed(0)
     H = torch.randn(500, 8, generator=generator)
     y = (H[:, 0] * H[:, 1] > 0).long()
-    search = ConceptSearch(bandwidth_factors=(1.0,), n_iter=2, n_components=2, learning_ridges=(0.1,), inverse_penalties=(0.1,))
+    search = ConceptSearch(
+        bandwidth_factors=(1.0,), n_iter=2, n_components=2, learning_ridges=(0.1,), inverse_penalties=(0.1,)
+    )
     found = directions_from(HiddenStates({"h": H}), y, search=search)
     row = found.table.iloc[0]
     assert row["rfm"] > row["kernel_ridge"] + 0.02
@@ -86,14 +89,19 @@ def test_nothing_hangs_on_the_order_of_samples_on_offset_or_scale(found):
         for name, own in found.directions.items():
             back = other.directions[name][0] * factor
             assert cosine(back, own[0]) > 0.999
-        shift = other.detector.probabilities(other.project(states)) - found.predict_proba(STATES)[
-            order.numpy() if states is not moved else slice(None)
-        ]
+        shift = (
+            other.detector.probabilities(other.project(states))
+            - found.predict_proba(STATES)[order.numpy() if states is not moved else slice(None)]
+        )
         assert np.abs(shift).max() < 0.02
 
 
 def test_whole_numbers_texts_and_booleans_are_the_same_classes(found):
-    for y, classes in ((Y.numpy().astype(str), ["0", "1"]), (Y.bool(), [False, True]), (Y.double(), [0.0, 1.0])):
+    for y, classes in (
+        (Y.numpy().astype(str), ["0", "1"]),
+        (Y.bool(), [False, True]),
+        (Y.double(), [0.0, 1.0]),
+    ):
         other = directions_from(STATES, y, search=QUICK)
         assert other.classes == classes
         np.testing.assert_array_equal(other.table["rfm"], found.table["rfm"])

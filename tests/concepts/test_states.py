@@ -99,7 +99,9 @@ def test_the_model_is_left_as_it_came(model):
     with pytest.raises(RuntimeError, match="by the model itself"):
         hidden_states(broken, padded())
     assert [part.training for part in model.layers] == [True, False, True]
-    assert not any(part._forward_hooks or part._forward_pre_hooks for part in [*model.modules(), *broken.layers])
+    assert not any(
+        part._forward_hooks or part._forward_pre_hooks for part in [*model.modules(), *broken.layers]
+    )
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -140,7 +142,12 @@ def test_a_block_that_is_called_twice_is_two(generator):
 def test_blocks_are_the_largest_list(model):
     assert list(blocks_of(model)) == ["layers.0", "layers.1", "layers.2"]
     assert list(blocks_of(model, "layers.[12]")) == ["layers.1", "layers.2"]
-    experts = nn.ModuleDict({"small": nn.ModuleList(Block(2) for _ in range(5)), "large": nn.ModuleList(Block(9) for _ in range(2))})
+    experts = nn.ModuleDict(
+        {
+            "small": nn.ModuleList(Block(2) for _ in range(5)),
+            "large": nn.ModuleList(Block(9) for _ in range(2)),
+        }
+    )
     assert list(blocks_of(experts)) == ["large.0", "large.1"]
     assert list(blocks_of(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))) == ["0"]
 
@@ -149,7 +156,9 @@ def test_memory_is_said_and_held_against_the_limit(model, caplog):
     with caplog.at_level(logging.INFO, "agop"):
         hidden_states(model, padded())
     assert "hidden states of 7 samples in 3 blocks: 504 B" in caplog.text
-    with pytest.raises(MemoryError, match=r"layers: expected hidden states that fit into 100 B \(max_memory\), got 504 B"):
+    with pytest.raises(
+        MemoryError, match=r"layers: expected hidden states that fit into 100 B \(max_memory\), got 504 B"
+    ):
         hidden_states(model, padded(), max_memory=100)
 
 
@@ -185,7 +194,11 @@ def test_inputs_that_are_none_are_told_in_a_sentence(model, case):
 
 @pytest.mark.usefixtures("as_in_production")
 def test_blocks_that_give_no_rows_are_told(model):
-    for layers, words in (("nowhere", "names, globs, types"), ("layers", "not called"), (nn.Conv2d, "got Conv2d")):
+    for layers, words in (
+        ("nowhere", "names, globs, types"),
+        ("layers", "not called"),
+        (nn.Conv2d, "got Conv2d"),
+    ):
         with pytest.raises(ValueError, match=words):
             hidden_states(model, padded(), layers=layers)
     with pytest.raises(TypeError, match="model: expected a torch module, got function"):

@@ -59,7 +59,9 @@ def test_a_linear_readout_moves_by_exactly_the_product_of_weight_and_direction(f
     with agop.steer(net, {"block": v}, 0.7):
         inside = net(x)
         kind = net.kind
-    torch.testing.assert_close(inside - before, (0.7 * net.head.weight @ v).expand(3, 2), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        inside - before, (0.7 * net.head.weight @ v).expand(3, 2), rtol=1e-12, atol=1e-12
+    )
     assert torch.equal(net(x), before)
     assert kind is net.kind
 
@@ -179,7 +181,12 @@ BAD = {
     "no model": (None, {"0": torch.ones(3)}, 1.0, "model: expected a torch module"),
     "no directions": (0, {}, 1.0, "directions: expected ConceptDirections"),
     "a list": (0, [torch.ones(3)], 1.0, "directions: expected ConceptDirections"),
-    "a matrix": (0, {"0": torch.ones(1, 3)}, 1.0, r"directions\['0'\]: expected a floating-point tensor with 1 axes"),
+    "a matrix": (
+        0,
+        {"0": torch.ones(1, 3)},
+        1.0,
+        r"directions\['0'\]: expected a floating-point tensor with 1 axes",
+    ),
     "NaN": (0, {"0": torch.full((3,), float("nan"))}, 1.0, "finite values"),
     "another module": (0, {"9": torch.ones(3)}, 1.0, "layers: expected names"),
     "no number": (0, {"0": torch.ones(3)}, "much", "strength: expected a finite number"),
@@ -199,7 +206,8 @@ def test_what_can_t_steer_is_told(case):
 
 def test_an_output_that_is_no_tensor_is_told():
     net = nn.Sequential(OrderedDict(block=Form(lambda h: 3)))
-    with pytest.raises(ValueError, match="a floating tensor from block 'block', got a int without one"), agop.steer(
-        net, {"block": torch.ones(3)}, 1.0
+    with (
+        pytest.raises(ValueError, match="a floating tensor from block 'block', got a int without one"),
+        agop.steer(net, {"block": torch.ones(3)}, 1.0),
     ):
         net(torch.ones(1, 3))

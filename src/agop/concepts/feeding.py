@@ -48,7 +48,9 @@ def batches_of(inputs: Any, batch_size: int | None) -> tuple[Iterator[Batch], in
     """
     if batch_size is not None:
         batch_size = _checks.integer("batch_size", batch_size, at_least=1)
-    if isinstance(inputs, str) or (isinstance(inputs, list | tuple) and any(isinstance(t, str) for t in inputs)):
+    if isinstance(inputs, str) or (
+        isinstance(inputs, list | tuple) and any(isinstance(t, str) for t in inputs)
+    ):
         raise _checks.bad_type("inputs", "tensors", "texts", _TOKENISE)
     if isinstance(inputs, Mapping):
         whole = _tensors(inputs)

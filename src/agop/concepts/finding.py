@@ -132,7 +132,9 @@ def directions_from(
         raise _checks.bad_type("search", "a ConceptSearch", type(search).__name__)
     concept = Concept.of(y)
     _checks.same_length("inputs", len(states), "y", len(concept))
-    fold = _folds(states, concept, search.cv, groups, _checks.integer("random_state", random_state, at_least=0))
+    fold = _folds(
+        states, concept, search.cv, groups, _checks.integer("random_state", random_state, at_least=0)
+    )
     found: dict[str, _Block] = {}
     with bar(verbose, progress) as tell:
 
@@ -163,9 +165,7 @@ def directions_from(
     )
 
 
-def _folds(
-    states: HiddenStates, concept: Concept, cv: int, groups: Any, seed: int
-) -> Int[np.ndarray, " n"]:
+def _folds(states: HiddenStates, concept: Concept, cv: int, groups: Any, seed: int) -> Int[np.ndarray, " n"]:
     if groups is not None:
         groups = np.asarray(groups)
         _checks.same_length("inputs", len(concept), "groups", len(groups))
@@ -182,7 +182,9 @@ def _folds(
         for rows in (fold == k, fold != k):
             if (goal[rows].min(0) == goal[rows].max(0)).any():
                 got = "a fold in which it is constant"
-                raise _checks.bad_value("y", "a concept that varies in each fold", got, "pass more samples or groups")
+                raise _checks.bad_value(
+                    "y", "a concept that varies in each fold", got, "pass more samples or groups"
+                )
     return fold
 
 

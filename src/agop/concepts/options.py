@@ -55,7 +55,9 @@ class ConceptSearch:
     cv: int = 3
 
     def __post_init__(self) -> None:
-        _checks.one_of("search.kernel", self.kernel, [name for name in ("laplace", "gaussian") if name in KERNELS])
+        _checks.one_of(
+            "search.kernel", self.kernel, [name for name in ("laplace", "gaussian") if name in KERNELS]
+        )
         _checks.one_of("search.scaling", self.scaling, ("common", "columns"))
         _checks.real("search.power", self.power, above=0)
         for name, least in (("n_iter", 0), ("n_components", 1), ("cv", 2)):

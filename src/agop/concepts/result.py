@@ -77,7 +77,12 @@ class ConceptDirections:
         return self.table.copy()
 
     def states(
-        self, model: nn.Module, inputs: Any, *, batch_size: int | None = None, max_memory: int | str | None = None
+        self,
+        model: nn.Module,
+        inputs: Any,
+        *,
+        batch_size: int | None = None,
+        max_memory: int | str | None = None,
     ) -> HiddenStates:
         """The hidden states of new samples, in the same blocks at the same position."""
         names = list(dict.fromkeys(name.partition("#")[0] for name in self.directions))
@@ -95,7 +100,9 @@ class ConceptDirections:
         """
         for name, own in self.directions.items():
             if name not in states.blocks:
-                raise _checks.bad_value("states", f"hidden states of block {name!r}", f"{list(states.blocks)}")
+                raise _checks.bad_value(
+                    "states", f"hidden states of block {name!r}", f"{list(states.blocks)}"
+                )
             width = states.blocks[name].shape[1]
             if width != own.shape[1]:
                 raise _checks.bad_value("states", f"{own.shape[1]} features in block {name!r}", f"{width}")
@@ -141,8 +148,14 @@ class ConceptDirections:
             raise _checks.bad_value("component", f"a number from 0 to {per_class - 1}", f"{component}")
         if own == per_class:
             if label is not None and (self.classes is None or label != self.classes[-1]):
-                expected = "None" if self.classes is None else f"None or {self.classes[-1]!r}, which the direction points to"
-                raise _checks.bad_value("label", expected, repr(label), "for the other way pass a negative strength")
+                expected = (
+                    "None"
+                    if self.classes is None
+                    else f"None or {self.classes[-1]!r}, which the direction points to"
+                )
+                raise _checks.bad_value(
+                    "label", expected, repr(label), "for the other way pass a negative strength"
+                )
             return component
         if label not in (self.classes or []):
             expected = "one of " + ", ".join(repr(one) for one in self.classes or [])
@@ -161,7 +174,16 @@ class ConceptDirections:
         return plot_scores(self)
 
     def __str__(self) -> str:
-        measures = ["name", "rfm", "kernel_ridge", "linear", "mean_difference", "direction", "iteration", "ridge"]
+        measures = [
+            "name",
+            "rfm",
+            "kernel_ridge",
+            "linear",
+            "mean_difference",
+            "direction",
+            "iteration",
+            "ridge",
+        ]
         shown = self.table.set_index("block")[measures].to_string(float_format=lambda value: f"{value:.3g}")
         goal = "a number" if self.classes is None else " | ".join(map(str, self.classes))
         head = f"Concept directions ({goal}), {self.score} by held-out samples at position {self.position!r}"

@@ -71,7 +71,9 @@ class Concept:
         if found.dtype.kind == "O" and not all(isinstance(label, str) for label in found):
             kinds = sorted({type(label).__name__ for label in found})
             raise _checks.bad_type("y", "labels that are texts or numbers", ", ".join(kinds))
-        classes, index = np.unique(found.astype(str) if found.dtype.kind == "O" else found, return_inverse=True)
+        classes, index = np.unique(
+            found.astype(str) if found.dtype.kind == "O" else found, return_inverse=True
+        )
         if len(classes) < 2:
             raise _checks.bad_value("y", "two classes or more", f"{len(classes)}")
         return cls(index.reshape(-1), classes)

@@ -187,7 +187,9 @@ class _Taps:
             self._order = names
             if not names:
                 expected = "blocks that the forward pass calls"
-                raise _checks.bad_value("layers", expected, ", ".join(map(repr, self._modules)) + ", not called")
+                raise _checks.bad_value(
+                    "layers", expected, ", ".join(map(repr, self._modules)) + ", not called"
+                )
             self._check_memory()
         elif names != self._order:
             raise _checks.bad_value("layers", "blocks that every batch calls in the same order", f"{names}")
@@ -205,7 +207,9 @@ class _Taps:
             source = "half of what is free" if self._limit is None else "max_memory"
             expected = f"hidden states that fit into {human(limit)} ({source})"
             got = f"{human(each * count)} for {count:,} samples of {len(self._now)} blocks"
-            raise MemoryError(str(_checks.bad_value("layers", expected, got, "choose fewer blocks or samples")))
+            raise MemoryError(
+                str(_checks.bad_value("layers", expected, got, "choose fewer blocks or samples"))
+            )
         told = human(each * count)
         _LOG.info("hidden states of %s samples in %s blocks: %s", f"{count:,}", len(self._now), told)
 

@@ -113,7 +113,9 @@ def _shifting(
         changed, done = _replaced(output, lambda h: _moved(name, part, h, shift, position, seen.mask))
         if not done:
             got = f"a {type(output).__name__} without one"
-            raise _checks.bad_value("layers", f"a floating tensor from block {name!r}", got, "choose other blocks")
+            raise _checks.bad_value(
+                "layers", f"a floating tensor from block {name!r}", got, "choose other blocks"
+            )
         return changed
 
     return lambda: module.register_forward_hook(after)
@@ -175,7 +177,11 @@ def _vectors(directions: Any, layers: Any, unit: str, label: Any, component: int
     if not isinstance(directions, Mapping) or not directions:
         expected = "ConceptDirections, or vectors by names of modules"
         raise _checks.bad_type("directions", expected, type(directions).__name__)
-    for option, value, default in (("label", label, None), ("component", component, 0), ("unit", unit, "absolute")):
+    for option, value, default in (
+        ("label", label, None),
+        ("component", component, 0),
+        ("unit", unit, "absolute"),
+    ):
         if value != default:
             raise _checks.bad_value(option, f"{default!r} for vectors of one's own", repr(value))
     for name, vector in directions.items():

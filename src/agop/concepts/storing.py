@@ -65,19 +65,33 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, A
     table = _table(header["table"])
     names = table["name"].tolist()
     parts = {
-        kind: {name: _float(tensors.pop(f"{kind}.{k}"), 2 if kind == "directions" else 1) for k, name in enumerate(names)}
+        kind: {
+            name: _float(tensors.pop(f"{kind}.{k}"), 2 if kind == "directions" else 1)
+            for k, name in enumerate(names)
+        }
         for kind in _OWN
     }
-    search = ConceptSearch(**{name: tuple(v) if isinstance(v, list) else v for name, v in header["search"].items()})
+    search = ConceptSearch(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in header["search"].items()}
+    )
     classes, position = header["classes"], checked_position(header["position"])
-    if classes is not None and (len(set(classes)) < 2 or {type(one) for one in classes} - {str, int, float, bool}):
+    if classes is not None and (
+        len(set(classes)) < 2 or {type(one) for one in classes} - {str, int, float, bool}
+    ):
         raise ValueError("classes that are none")
-    weight, intercept = _float(tensors.pop("detector.weight"), 2), _float(tensors.pop("detector.intercept"), 1)
+    weight, intercept = (
+        _float(tensors.pop("detector.weight"), 2),
+        _float(tensors.pop("detector.intercept"), 1),
+    )
     columns = 1 if classes is None or len(classes) == 2 else len(classes)
     widths = [len(own) for own in parts["centers"].values()]
     for name, width, d in zip(names, widths, table["width"]):
         shapes = (tuple(parts["directions"][name].shape), tuple(parts["spreads"][name].shape))
-        if shapes != ((width, d), (width,)) or width % columns or not bool((parts["spreads"][name] > 0).all()):
+        if (
+            shapes != ((width, d), (width,))
+            or width % columns
+            or not bool((parts["spreads"][name] > 0).all())
+        ):
             raise ValueError("directions that don't fit the table")
     if tuple(weight.shape) != (columns, sum(widths)) or len(intercept) != columns:
         raise ValueError("a detector that doesn't fit the directions")
@@ -89,7 +103,9 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, A
         raise ValueError("more tensors than directions")
     own = {name.removeprefix("estimator."): value for name, value in known.items()}
     estimator = restored(header["estimator"], own, torch.device("cpu"))
-    detector = Detector(weight, intercept, float(header["detector"]["score"]), float(header["detector"]["inverse_penalty"]))
+    detector = Detector(
+        weight, intercept, float(header["detector"]["score"]), float(header["detector"]["inverse_penalty"])
+    )
     return {
         "table": table, "classes": classes, "score": score, "position": position, "chosen": chosen, "estimator": estimator,
         "detector": detector, "search": search, "notes": notes, **parts,
@@ -102,7 +118,9 @@ def _table(columns: Any) -> pd.DataFrame:
     for name in table:
         allowed = "O" if name in _TEXTS else "b" if name in _FLAGS else "i" if name in _NUMBERS else "fi"
         kind = table[name].dtype.kind
-        if not len(table) or (kind not in allowed and not (allowed == "O" and pd.api.types.is_string_dtype(table[name]))):
+        if not len(table) or (
+            kind not in allowed and not (allowed == "O" and pd.api.types.is_string_dtype(table[name]))
+        ):
             raise ValueError(f"{name} is no column of its kind")
     if table["name"].duplicated().any():
         raise ValueError("a block twice")
