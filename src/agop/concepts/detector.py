@@ -24,7 +24,8 @@ class Detector:
     weight, intercept
         (c, m) and (c,) of the m = blocks × directions standardised projections :math:`(\langle v, h\rangle - \bar p)/s`.
     score
-        AUC (for a number: correlation) by folds: the model is fitted on projections of other folds, each by directions that had not seen it.
+        AUC (for a number: correlation) by folds: the model is fitted on projections of other folds, each by directions that had not
+        seen it.
     inverse_penalty
         C, chosen by that.
     """

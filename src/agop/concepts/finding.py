@@ -60,8 +60,8 @@ def concept_directions(
     model
         Any module: a causal model of transformers as it comes, or one's own. It is run in evaluation mode and left as it was.
     inputs
-        Samples: a tensor; a mapping of tensors, such as a tokenizer returns with `return_tensors="pt"`, whose `attention_mask` is honoured; or a
-        loader of these.
+        Samples: a tensor; a mapping of tensors, such as a tokenizer returns with `return_tensors="pt"`, whose `attention_mask` is
+        honoured; or a loader of these.
     y
         (n,) labels of two classes or more (texts, booleans, whole numbers), or numbers that are not all whole.
     layers

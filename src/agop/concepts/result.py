@@ -32,10 +32,10 @@ class ConceptDirections:
     Attributes
     ----------
     table : DataFrame
-        One row a block: `block` (from 1), `name`, `width` d; the honest scores of the `rfm`, of `kernel_ridge` (iteration 0), of the `linear`
-        model (logistic regression, for a number ridge regression), of the `mean_difference` of the classes, and of the `direction` alone; what
-        was chosen (`iteration`, `ridge`, `bandwidth_factor`, `learning_ridge`, `center_gradients` of the RFM, `inverse_penalty` C of the linear
-        model); and the mean `norm` of the hidden states.
+        One row a block: `block` (from 1), `name`, `width` d; the honest scores of the `rfm`, of `kernel_ridge` (iteration 0), of the
+        `linear` model (logistic regression, for a number ridge regression), of the `mean_difference` of the classes (in standardised
+        features), and of the `direction` alone; what was chosen (`iteration`, `ridge`, `bandwidth_factor`, `learning_ridge`,
+        `center_gradients` of the RFM, `inverse_penalty` C of the linear model); and the mean `norm` of the hidden states.
     directions : dict of Tensor (q, d)
         By block, unit vectors in the space of its hidden states: of two classes one that points to the second, of more one a class, of a
         number one that points to larger ones; or `n_components` of each.
@@ -91,7 +91,7 @@ class ConceptDirections:
         )
 
     def project(self, states: HiddenStates) -> Float[Tensor, "n m"]:
-        """Standardised projections :math:`(\\langle v, h\\rangle - \\bar p)/s` on all directions of all blocks, side by side.
+        r"""Standardised projections :math:`(\langle v, h\rangle - \bar p)/s` on all directions of all blocks, side by side.
 
         Raises
         ------
