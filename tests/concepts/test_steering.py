@@ -189,7 +189,7 @@ BAD = {
         0,
         {"0": torch.ones(1, 3)},
         1.0,
-        r"directions\['0'\]: expected a floating-point tensor with 1 axes",
+        r"directions\[0\]: expected a floating-point tensor with 1 axes",
     ),
     "NaN": (0, {"0": torch.full((3,), float("nan"))}, 1.0, "finite values"),
     "another module": (0, {"9": torch.ones(3)}, 1.0, "layers: expected names"),

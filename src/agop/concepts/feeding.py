@@ -56,6 +56,8 @@ def batches_of(inputs: Any, batch_size: int | None) -> tuple[Iterator[Batch], in
         whole = _tensors(inputs)
         n = len(next(iter(whole.values())))
         return _blocks(whole, n, batch_size), n
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "biuf":
+        raise _checks.bad_type("inputs", "an array of numbers", f"dtype {inputs.dtype}")
     if isinstance(inputs, np.ndarray | Tensor):
         return _loaded(inputs, batch_size), len(inputs) if inputs.ndim else None
     if not isinstance(inputs, Iterable):

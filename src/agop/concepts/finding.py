@@ -168,6 +168,9 @@ def directions_from(
 def _folds(states: HiddenStates, concept: Concept, cv: int, groups: Any, seed: int) -> Int[np.ndarray, " n"]:
     if groups is not None:
         groups = np.asarray(groups)
+        if groups.ndim != 1 or groups.dtype.kind not in "biufUS":
+            got = f"shape {groups.shape}, dtype {groups.dtype}"
+            raise _checks.bad_value("groups", "one label a sample, texts or numbers", got)
         _checks.same_length("inputs", len(concept), "groups", len(groups))
     if concept.classes is not None:
         fewest = int(np.bincount(concept.y).argmin())

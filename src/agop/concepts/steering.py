@@ -185,7 +185,9 @@ def _vectors(directions: Any, layers: Any, unit: str, label: Any, component: int
         if value != default:
             raise _checks.bad_value(option, f"{default!r} for vectors of one's own", repr(value))
     for name, vector in directions.items():
-        _checks.floating(f"directions[{name!r}]", vector, ndim=1)
+        if not isinstance(name, str):
+            raise _checks.bad_type("directions", "names of modules", type(name).__name__)
+        _checks.floating(f"directions[{name}]", vector, ndim=1)
     return {name: directions[name] for name in _chosen(list(directions), layers, None)}
 
 
@@ -193,7 +195,7 @@ def _chosen(names: list[str], layers: Any, default: str | None) -> list[str]:
     if layers is None:
         return names if default is None else [default]
     patterns = [layers] if isinstance(layers, str) else layers
-    if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
+    if not isinstance(patterns, list | tuple) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise _checks.bad_type("layers", "names or globs of blocks", _checks.shown(layers))
     for pattern in patterns:
         if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
@@ -205,5 +207,5 @@ def _strength(strength: Any, name: str) -> float:
     if isinstance(strength, Mapping):
         if name not in strength:
             raise _checks.bad_value("strength", f"one for block {name!r}", f"{list(strength)}")
-        return _checks.real(f"strength[{name!r}]", strength[name])
+        return _checks.real(f"strength[{name}]", strength[name])
     return _checks.real("strength", strength)
