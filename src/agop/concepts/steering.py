@@ -195,7 +195,11 @@ def _chosen(names: list[str], layers: Any, default: str | None) -> list[str]:
     if layers is None:
         return names if default is None else [default]
     patterns = [layers] if isinstance(layers, str) else layers
-    if not isinstance(patterns, list | tuple) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+    if (
+        not isinstance(patterns, list | tuple)
+        or not patterns
+        or not all(isinstance(pattern, str) for pattern in patterns)
+    ):
         raise _checks.bad_type("layers", "names or globs of blocks", _checks.shown(layers))
     for pattern in patterns:
         if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
