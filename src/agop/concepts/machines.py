@@ -51,7 +51,7 @@ def candidates(
     found: list[tuple[Setting, np.ndarray]] = []
     recursions = product(search.bandwidth_factors, search.learning_ridges, search.center_gradients)
     for factor, learning_ridge, center in recursions:
-        recursion = {
+        recursion: dict[str, Any] = {
             "bandwidth_factor": factor, "learning_ridge": learning_ridge, "center_gradients": center,
         }  # fmt: skip
         estimator = _estimator(concept, search, n_iter=search.n_iter, **recursion)

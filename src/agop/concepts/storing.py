@@ -71,9 +71,10 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, A
         }
         for kind in _OWN
     }
-    search = ConceptSearch(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in header["search"].items()}
-    )
+    asked: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in header["search"].items()
+    }
+    search = ConceptSearch(**asked)
     classes, position = header["classes"], checked_position(header["position"])
     if classes is not None and (
         len(set(classes)) < 2 or {type(one) for one in classes} - {str, int, float, bool}
