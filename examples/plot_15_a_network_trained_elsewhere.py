@@ -98,28 +98,30 @@ heard = (12 * (10 * 2 ** (cents / 1200) / 440).log2() + 69).round().long() % 12
 print(f"pitch class right: {(heard == pitch).double().mean():.1%}")
 
 # %%
-# One profile each. Twelve random combinations stand for the 360 outputs. The second layer reads patches of 8,192 numbers, by far the
-# largest matrices here: it is left out.
+# NC1 of what each layer reads and of what it gives, from all frames. AGOPs, for the ansatz, from a fifth of them and twelve random
+# combinations of the 360 outputs. The second layer reads patches of 8,192 numbers, by far the largest matrices here: it is left out.
 
 layers = ["0.1", "2.1", "3.1", "4.1", "5.1", "7"]
 subjects = {"trained": trained, "untrained": random}
-profiles = {
-    name: agop.profile(agop.Network(model, outputs=12), frames, pitch, layers=layers, measures=["nc1", "nfa"])
-    for name, model in subjects.items()
-}
-for name, found in profiles.items():
+profiles, ansatz = {}, {}
+for name, model in subjects.items():
+    profiles[name] = agop.profile(model, frames, pitch, layers=layers, measures=["nc1"])
+    agops = agop.layer_agops(model, frames[:120], layers, outputs=12)
+    modules = dict(model.named_modules())
+    ansatz[name] = [agop.nfa(agop.nfm(modules[layer]), agops[layer]) for layer in layers]
     print(name)
-    print(found)
+    print(profiles[name])
+    print("NFA by layer:", "  ".join(f"{value:.2f}" for value in ansatz[name]))
 
 # %%
-# Pitch classes are no neighbours on this network's output, which has a place for each pitch of each octave. It collapses them all the
-# same, late: NC1 of the trained network ends far below that of the untrained one, and the weights agree with the AGOP.
+# The network knows nothing of pitch classes: it has a place for each pitch of each octave. Their frames come together all the same,
+# late: NC1 ends far below that of the untrained network, and the weights agree better with the AGOP.
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
 for name, found in profiles.items():
     table = found.table[found.table["stage"] == "input"]
-    axes[0].semilogy(table["layer"], table["nc1"], "o-", label=name)
-    axes[1].plot(found.layers["layer"], found.layers["nfa"], "o-", label=name)
+    axes[0].semilogy(layers, table["nc1"], "o-", label=name)
+    axes[1].plot(layers, ansatz[name], "o-", label=name)
 axes[0].set(xlabel="layer", ylabel="NC1 of what the layer reads")
 axes[1].set(xlabel="layer", ylabel="NFA: weights against AGOP", ylim=(0, 1.03))
 for ax in axes:
