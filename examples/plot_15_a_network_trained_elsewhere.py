@@ -66,13 +66,12 @@ def with_weights(model: nn.Sequential) -> nn.Sequential:
 
 
 # %%
-# Fifty frames of each pitch class, of 64 milliseconds, from three octaves: a tone with harmonics that fall off at random, some noise.
-# CREPE expects frames of mean zero and variance one.
+# Fifty frames of each pitch class, of 64 milliseconds, from the octave above middle C: a tone with harmonics that fall off at random, some
+# noise. CREPE expects frames of mean zero and variance one.
 
 generator = torch.Generator().manual_seed(0)
 pitch = torch.arange(600) % 12
-octave = torch.randint(4, 7, (600,), generator=generator)
-frequency = 440 * 2 ** ((12 * octave + pitch + 12 - 69) / 12)
+frequency = 440 * 2 ** ((60 + pitch - 69) / 12)
 time = torch.arange(1024) / 16_000
 harmonic = torch.arange(1, 6)
 angle = (
@@ -114,8 +113,9 @@ for name, model in subjects.items():
     print("NFA by layer:", "  ".join(f"{value:.2f}" for value in ansatz[name]))
 
 # %%
-# The network knows nothing of pitch classes: it has a place for each pitch of each octave. Their frames come together all the same,
-# late: NC1 ends far below that of the untrained network, and the weights agree better with the AGOP.
+# In the trained network the frames of a class come together, late, while loudness, phase and noise differ: NC1 ends far below that of the
+# untrained network. The weights of the inner convolutions agree better with their AGOP. Those of the first layer, which random weights
+# leave near a multiple of the identity, and of the last, whose outputs are squashed, do not.
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
 for name, found in profiles.items():

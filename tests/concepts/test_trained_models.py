@@ -218,5 +218,6 @@ def test_crepe_collapses_pitch_classes_late_and_more_than_with_random_weights(mo
 
     assert nc1(trained) < nc1(untrained) / 2
     ours, theirs = (np.array(example.ansatz[name]) for name in ("trained", "untrained"))
-    assert ours.min() > 0.8
-    assert ours.mean() > theirs.mean()
+    inner = slice(1, 5)  # the convolutions from the third to the sixth
+    assert ours[inner].min() > 0.9
+    assert (ours[inner] > theirs[inner]).all()
