@@ -154,7 +154,7 @@ for strength in (-6, 0, 6):
 # The same model, asked as a classifier: the class of a position is the token that comes next, one of the 200 most frequent. Class
 # moments are summed batch by batch and take 200 × 576 numbers a block, however many tokens there are.
 
-ids, counted = tokens["input_ids"][:256], tokens["attention_mask"][:256, 1:].bool()
+ids, counted = tokens["input_ids"][:128], tokens["attention_mask"][:128, 1:].bool()
 frequent = torch.bincount(ids[:, 1:][counted]).argsort(descending=True, stable=True)[:200]
 number = torch.full((model.config.vocab_size,), -1)
 number[frequent] = torch.arange(200)
@@ -163,7 +163,7 @@ watched = ["model.layers.2", "model.layers.11", "model.layers.20", "model.layers
 print(f"{int((labels >= 0).sum())} positions, class moments: {len(watched) * 200 * 576 * 8 / 2**20:.1f} MiB")
 moments: dict[str, agop.ClassMoments] = {}
 with torch.no_grad(), capture(model, watched, inputs=False) as calls:
-    for rows in torch.arange(256).split(16):
+    for rows in torch.arange(128).split(16):
         model(input_ids=ids[rows], attention_mask=tokens["attention_mask"][rows], logits_to_keep=1)
         kept = labels[rows] >= 0
         for call in calls:
@@ -180,8 +180,8 @@ for name, own in moments.items():
 # AGOPs of all seven linear maps of a block, with respect to what each reads, for the words of praise and blame as outputs: a forward
 # and twelve backward passes. One batch tells how long it will take, the widths what it takes.
 
-full = tokens["attention_mask"].all(1).nonzero()[:32, 0]
-batches = [{name: tokens[name][rows] for name in ("input_ids", "attention_mask")} for rows in full.split(8)]
+full = tokens["attention_mask"].all(1).nonzero()[:16, 0]
+batches = [{name: tokens[name][rows] for name in ("input_ids", "attention_mask")} for rows in full.split(4)]
 maps = {
     "layers": "model.layers.14.*_proj",
     "outputs": praise + blame,
