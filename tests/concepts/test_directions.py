@@ -15,8 +15,9 @@ from tests.concepts.planted import QUICK, planted
 from tests.concepts.test_states import Causal, padded
 
 Y, V, STATES = planted()
-CHANCE = (181 / 12) ** 0.5 / 90
-"""The standard deviation of the AUC of 90 and 90 samples where there is no concept (Mann and Whitney 1947)."""
+CHANCE = 0.0586
+"""The standard deviation of a held-out AUC of 180 samples without a concept, over 300 draws (difference of means, three folds; their mean
+is .502). It is above the .043 of Mann and Whitney for values that know nothing of the labels: the folds are not independent."""
 
 
 @pytest.fixture(scope="module")
