@@ -18,6 +18,7 @@ ROOMS = {
     "tables": "frames, kinds of columns",
     "datasets": "named data, .npz",
     "theory": "closed forms",
+    "concepts": "directions, steering",
     "profiles": "one loop, one table",
     "probes": "what is measured",
     "integrations": "torchmetrics, Lightning",

@@ -38,6 +38,7 @@ ORDER = [
     "networks",
     "probes",
     "profiles",
+    "concepts",
     "theory",
     "datasets",
     "tables",

@@ -83,6 +83,9 @@ if TYPE_CHECKING:
     from agop.networks.rank_r_classifier import RankRClassifier
     from agop.networks.unbounded_depth import UnboundedDepthNet
 
+    # concepts in a model
+    from agop.concepts import ConceptDirections, ConceptSearch, concept_directions, steer
+
     # tables
     from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
 
@@ -129,6 +132,7 @@ _NAMES = {
     "networks.rank_r": "RankR",
     "networks.rank_r_classifier": "RankRClassifier",
     "networks.unbounded_depth": "UnboundedDepthNet",
+    "concepts": "ConceptDirections ConceptSearch concept_directions steer",
     "tables": "TableEncoder TableModel fit_table load read_table",
     "launch": "launched",
     "evidence": "Evidence Need",

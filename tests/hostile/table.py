@@ -39,6 +39,7 @@ FAMILIES = (
     "collapse",
     "probes",
     "profiles",
+    "concepts",
     "datasets",
     "tables",
     "values",
