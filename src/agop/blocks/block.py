@@ -172,6 +172,8 @@ def check_block(block: Block, names: list[str] | None, n_features: int) -> Block
             continue
         if len(values) != len(X):
             raise _checks.bad_value(name, f"{len(X)} rows as X has in {where(block)}", f"{len(values)}")
+        if (isinstance(values, Tensor) and values.is_complex()) or getattr(values.dtype, "kind", "") == "c":
+            raise _checks.bad_type(name, "real numbers or labels", f"dtype {values.dtype}")
         bad = _not_finite(values)
         if bad is not None:
             got = f"NaN or infinity in row {block.start + bad:,}"

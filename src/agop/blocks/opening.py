@@ -40,7 +40,7 @@ def open_blocks(source: Any, *, target: Any = None, weight: Any = None, columns:
         if any(asked is not None for asked in (target, weight, columns)):
             got = f"a {type(source).__name__} and columns of it"
             raise _checks.bad_value("source", "a source without further options, or what one is made of", got)
-        return source  # type: ignore[no-any-return]
+        return source
     if isinstance(source, pd.DataFrame):
         return _of_frame(source, target, weight, columns)
     if columns is not None:
@@ -96,6 +96,8 @@ def feature_columns(names: list[Any], target: Any, weight: Any, columns: Any) ->
     """
     targets = [target] if isinstance(target, str) else list(target) if named(target) else []
     left_out = [*targets, *([weight] if isinstance(weight, str) else [])]
+    if isinstance(columns, str) or not (columns is None or hasattr(columns, "__iter__")):
+        raise _checks.bad_type("columns", "a list of names, or None", _checks.shown(columns))
     asked = [name for name in names if name not in left_out] if columns is None else list(columns)
     for kind, listed in (("target", targets), ("weight", left_out[len(targets) :]), ("columns", asked)):
         absent = [name for name in listed if name not in names]
