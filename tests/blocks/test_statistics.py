@@ -131,8 +131,8 @@ def test_a_constant_is_its_own_mean_to_the_last_bit():
     ("source", "options", "sentence"),
     [
         (lambda: open_blocks(np.zeros((9, 1)), weight=np.zeros(9)), {}, "weight: expected some positive weight"),
-        (lambda: open_blocks(pd.DataFrame({"a": ["x"] * 9})), {}, "got text in column"),
-        (lambda: open_blocks(pd.DataFrame({"a": map(str, range(2000))})), {"categorical": [0]}, "at most 1,000 categories in a column"),
+        (lambda: open_blocks(pd.DataFrame({"a": ["x"] * 9})), {}, "got text in column 'a'"),
+        (lambda: open_blocks(pd.DataFrame({"a": map(str, range(2000))})), {"categorical": [0]}, "at most 1,000 categories in a column, got"),
         (lambda: open_blocks(np.zeros((9, 1)), target=["x"] * 9), {}, "y: expected numbers, got text in rows 0 to 3; fit a classifier"),
         (lambda: open_blocks(np.zeros((9, 1)), target=np.arange(9) / 2), {"labels": True}, "y: expected labels, got fractions in rows 0"),
         (lambda: open_blocks(np.zeros((9, 1)), target=np.zeros((9, 2))), {"labels": True}, "y: expected labels with one axis"),
