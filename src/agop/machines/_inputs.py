@@ -17,7 +17,6 @@ from sklearn.utils.validation import _check_sample_weight, check_array, column_o
 from torch import Tensor
 
 from agop import _checks
-from agop.blocks.values import REMEDY, as_numbers
 from agop.machines import tables
 from agop.machines.memory import available_memory, human
 
@@ -108,7 +107,7 @@ def _table(estimator: BaseEstimator, X: Any, reset: bool, counts: np.ndarray | N
         _learn_levels(estimator, None, reset)
         return _numbers_of(estimator, X, plain)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    numbers, levels = as_numbers(array, levels, places, counts)
+    numbers, levels = tables.as_numbers(array, levels, places, counts)
     _learn_levels(estimator, levels if places else None, reset)
     if np.isinf(numbers).any():
         raise _checks.bad_value("X", "finite values or NaN", "infinity", "clean them first")
@@ -131,7 +130,7 @@ def _numbers_of(estimator: BaseEstimator, X: Any, options: dict[str, Any]) -> np
     except ValueError as error:
         if "could not convert" not in str(error):
             raise
-        raise _checks.bad_value("X", "columns of numbers or categories", "text", REMEDY) from None
+        raise _checks.bad_value("X", "columns of numbers or categories", "text", tables.REMEDY) from None
 
 
 def _coded_tensor(estimator: BaseEstimator, X: Tensor, reset: bool, counts: np.ndarray | None) -> Tensor:
@@ -147,7 +146,7 @@ def _coded_tensor(estimator: BaseEstimator, X: Tensor, reset: bool, counts: np.n
         _learn_levels(estimator, None, reset)
         return X
     levels = None if reset else estimator.categories_
-    numbers, levels = as_numbers(X.double().cpu().numpy(), levels, places, counts)
+    numbers, levels = tables.as_numbers(X.double().cpu().numpy(), levels, places, counts)
     _learn_levels(estimator, levels, reset)
     return torch.from_numpy(numbers).to(X)
 

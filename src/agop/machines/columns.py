@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from agop.blocks.moments import Moments
-
 SCALINGS = ("columns", "common", "none")
 
 
@@ -75,28 +73,10 @@ class Columns:
         else:
             present = torch.ones_like(X[0])
         means = centre(X, share)
-        deviations = spread(X - means, share) / torch.where(present > 0, present, 1.0).sqrt()
-        return cls._scaled(means, deviations, X.abs().amax(0), eps, scaling, centered=centered)
-
-    @classmethod
-    def of_moments(cls, moments: Moments, eps: float, scaling: str, *, centered: bool = True) -> Columns:
-        """What fits rows of which only these moments are known, in a dtype with this machine epsilon."""
-        return cls._scaled(moments.mean, moments.deviation, moments.largest, eps, scaling, centered=centered)
-
-    @classmethod
-    def _scaled(
-        cls,
-        means: Float[Tensor, " d"],
-        deviations: Float[Tensor, " d"],
-        largest: Float[Tensor, " d"],
-        eps: float,
-        scaling: str,
-        *,
-        centered: bool,
-    ) -> Columns:
         if scaling == "none":
             return cls(means if centered else torch.zeros_like(means), torch.ones_like(means))
-        varies = deviations > 4 * eps * largest
+        deviations = spread(X - means, share) / torch.where(present > 0, present, 1.0).sqrt()
+        varies = deviations > 4 * eps * X.abs().amax(0)
         if scaling == "common" and bool(varies.any()):
             top = deviations[varies].max()
             root = top * (deviations[varies] / top).square().mean().sqrt()

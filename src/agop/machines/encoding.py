@@ -8,7 +8,6 @@ two rows are in a standardised column on average. A value that was not seen in `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agop.blocks.statistics import Statistics
 from agop.machines.columns import Columns
 
 
@@ -33,12 +31,6 @@ class Encoding:
         """What fits the rows of `X`."""
         levels = [None] * X.shape[1] if levels is None else levels
         missing = torch.isnan(X).any(0).tolist()
-        return cls(levels, [j for j, known in enumerate(levels) if known is None and missing[j]])
-
-    @classmethod
-    def of_statistics(cls, found: Statistics, names: Sequence[Any]) -> Encoding:
-        """What fits rows of which only these statistics are known."""
-        levels, missing = found.ordered_levels(names), (found.columns.missing > 0).tolist()
         return cls(levels, [j for j, known in enumerate(levels) if known is None and missing[j]])
 
     @property
@@ -90,20 +82,3 @@ class Encoding:
         return Columns(
             torch.cat([columns.means, indicators.means]), torch.cat([columns.scales, indicators.scales])
         )
-
-    def columns_of(self, found: Statistics, scaling: str, *, centered: bool) -> Columns:
-        """The same from statistics of all rows."""
-        numbers = found.columns[self.numbers]
-        eps = torch.finfo(torch.float32 if found.single else torch.float64).eps
-        columns = Columns.of_moments(numbers, eps, scaling, centered=centered)
-        if self.is_plain:
-            return columns
-        gaps = (found.columns.missing[self.gaps] / found.weight).tolist()
-        levels = [
-            (found.levels[j] or {}).get(level, 0.0) / found.weight
-            for j, known in enumerate(self.levels)
-            for level in known or ()
-        ]
-        shares = columns.means.new_tensor([*gaps, *levels])
-        means = torch.cat([columns.means, shares if centered else torch.zeros_like(shares)])
-        return Columns(means, torch.cat([columns.scales, torch.ones_like(shares)]))

@@ -13,6 +13,11 @@ import pandas as pd
 
 from agop import _checks
 
+MOST_LEVELS = 1000
+"""Categories that one column may have: each is a column of the matrix that is learned."""
+
+REMEDY = "make it a categorical column (astype('category')), name it in categorical_features, or put skrub.TableVectorizer() first"
+
 
 def is_table(X: Any) -> bool:
     """Whether `X` has named columns: a frame of pandas or polars, a table of pyarrow."""
@@ -76,6 +81,31 @@ def categorical_columns(asked: Any, X: Any, names: list[Any] | None, d: int) -> 
     return sorted({names.index(name) for name in chosen.tolist()})
 
 
+def as_numbers(
+    X: Any, levels: list[list[Any] | None] | None, categorical: list[int], counts: np.ndarray | None
+) -> tuple[np.ndarray, list[list[Any] | None]]:
+    """A frame or array as float64, with codes in the columns of categories; and the levels of these.
+
+    Parameters
+    ----------
+    X
+        A frame of pandas, or an array with two axes.
+    levels
+        Of each column (None: numbers), as `fit` learned them; None to learn them now, for the `categorical` columns, from the rows that
+        `counts` (None: all).
+    """
+    learned: list[list[Any] | None] = [None] * X.shape[1] if levels is None else levels
+    numbers = np.empty(X.shape, dtype=np.float64)
+    for place in range(X.shape[1]):
+        column = X.iloc[:, place] if isinstance(X, pd.DataFrame) else pd.Series(X[:, place])
+        name = X.columns[place] if isinstance(X, pd.DataFrame) else place
+        if levels is None and place in categorical:
+            learned[place] = _levels(name, column if counts is None else column[counts])
+        known = learned[place]
+        numbers[:, place] = _numbers(name, column) if known is None else _codes(column, known)
+    return numbers, learned
+
+
 def _module(X: Any) -> str:
     return type(X).__module__.partition(".")[0]
 
@@ -87,3 +117,50 @@ def _from_polars(column: Any) -> pd.Series[Any]:
     if kind.startswith(("String", "Object", "List", "Date", "Time", "Struct")):
         return pd.Series(column.to_list(), dtype=object)
     return pd.Series(column.to_numpy())
+
+
+def _plain(column: pd.Series[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a column of categories as texts, numbers or truth values, and which are missing."""
+    values = np.asarray(column.astype(object), dtype=object)
+    missing = np.asarray(pd.isna(column))
+    kept = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return np.array(
+        [v if isinstance(v, str | int | float | bool) else str(v) for v in kept] + [None], dtype=object
+    )[:-1], missing
+
+
+def _levels(name: Any, column: pd.Series[Any]) -> list[Any]:
+    """The different values of a column in their order, None last where some are missing."""
+    values, missing = _plain(column)
+    present = set(values[~missing].tolist())
+    if len(present) > MOST_LEVELS:
+        got = f"{len(present):,} in column {name!r}"
+        raise _checks.bad_value(
+            "X", f"at most {MOST_LEVELS:,} categories in a column", got, "drop it, or group what is rare"
+        )
+    kinds = {isinstance(value, str) for value in present}
+    ordered = sorted(present, key=str) if len(kinds) > 1 else sorted(present)
+    return [*ordered, *([None] if missing.any() else [])]
+
+
+def _codes(column: pd.Series[Any], levels: list[Any]) -> np.ndarray:
+    """Positions among the levels; NaN where a value is missing or none of them."""
+    values, missing = _plain(column)
+    place = {value: float(code) for code, value in enumerate(levels) if value is not None}
+    codes = np.array([place.get(value, np.nan) for value in values.tolist()], dtype=np.float64)
+    codes[missing] = np.nan
+    return codes
+
+
+def _numbers(name: Any, column: pd.Series[Any]) -> np.ndarray:
+    kind = "dates" if column.dtype.kind in "mM" else "complex numbers" if column.dtype.kind == "c" else None
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)  # asked to be taken as the numbers they may be
+    try:
+        if kind is None:
+            return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError):
+        found = column[~column.isna()]
+        first = found.iloc[0] if len(found) else None
+        kind = "text" if any(isinstance(value, str) for value in found) else type(first).__name__
+    raise _checks.bad_value("X", "columns of numbers or categories", f"{kind} in column {name!r}", REMEDY)

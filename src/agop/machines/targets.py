@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agop.blocks.statistics import Statistics
 from agop.machines.columns import centre, shares, spread
 
 _DIGITS = 1e-3
@@ -53,40 +51,8 @@ class Targets:
         """
         share = shares(weight, Y)
         means = centre(Y / 4, share) * 4  # differences of the largest targets leave the range of float64
+        size = Y.abs().amax(0)
         deviations = spread(Y / 4 - means / 4, share) * 4
-        return cls._measured(means, deviations, Y.abs().amax(0), center=center, labels=labels, dtype=dtype)
-
-    @classmethod
-    def of_statistics(
-        cls, found: Statistics, classes: list[Any] | None, *, center: bool, dtype: torch.dtype | None
-    ) -> Targets:
-        """What fits targets of which only these statistics are known; of labels, the `classes` in their order."""
-        if classes is not None:
-            prior = (
-                torch.tensor([(found.classes or {})[name] for name in classes], dtype=torch.float64)
-                / found.weight
-            )
-            means = 2 * prior - 1
-            means = means if center else torch.zeros_like(means)
-            return cls(means, torch.ones_like(means))
-        moments = found.targets
-        assert moments is not None
-        size = moments.largest * 4
-        return cls._measured(
-            moments.mean * 4, moments.deviation * 4, size, center=center, labels=False, dtype=dtype
-        )
-
-    @classmethod
-    def _measured(
-        cls,
-        means: Float[Tensor, " c"],
-        deviations: Float[Tensor, " c"],
-        size: Float[Tensor, " c"],
-        *,
-        center: bool,
-        labels: bool,
-        dtype: torch.dtype | None,
-    ) -> Targets:
         varies = deviations > 4 * torch.finfo(torch.float64).eps * size
         finest = deviations[varies] / size[varies] if bool(varies.any()) else size.new_full((1,), _MOST)
         largest, resolution = float(size.max()), _DIGITS * float(finest.min())
