@@ -80,6 +80,9 @@ if TYPE_CHECKING:
     # tables
     from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
 
+    # rows in blocks
+    from agop.blocks import Block, Blocks, open_blocks
+
     # several processes
     from agop.launch import launched
 
@@ -119,6 +122,7 @@ _NAMES = {
     "networks.rank_r_classifier": "RankRClassifier",
     "networks.unbounded_depth": "UnboundedDepthNet",
     "tables": "TableEncoder TableModel fit_table load read_table",
+    "blocks": "Block Blocks open_blocks",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",

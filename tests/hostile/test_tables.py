@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 import pandas as pd
+import torch
 
-from agop import TableEncoder, fit_table, load, read_table
+from agop import TableEncoder, fit_table, load, open_blocks, read_table
 from tests.hostile.table import Subject, options, table_tests
 from tests.hostile.test_datasets import PATHS
 
@@ -29,6 +30,15 @@ def model():
 
 def fitted(**options):
     return fit_table(**{"table": FRAME, "target": "y"} | QUICK | options).predict(FRAME)
+
+
+X = torch.linspace(-1, 2, 3 * N, dtype=torch.float64).sin().reshape(N, 3)
+
+
+def stacked(source):
+    """What all blocks hold, one array after the other."""
+    parts = [part for block in source.read(7) for part in (block.X, block.y, block.weight) if part is not None]
+    return [np.asarray(part, dtype=np.float64) for part in parts]
 
 
 def with_column(*values, name="a"):
@@ -92,6 +102,10 @@ SUBJECTS = [
     Subject("TableModel.score", "table", lambda v: model().score(v), FRAME, FRAMES),
     Subject("TableModel.score", "target", lambda v: model().score(FRAME, v), FRAME["y"], TARGETS),
     Subject("read_table", "path", lambda v: len(read_table(v).frame), "", PATHS),
+    Subject("open_blocks", "source", lambda v: stacked(open_blocks(v)), X),
+    Subject("open_blocks", "target", lambda v: stacked(open_blocks(X, target=v)), X),
+    Subject("open_blocks", "weight", lambda v: stacked(open_blocks(X, weight=v)), X[:, 0].abs()),
+    Subject("open_blocks", "columns", lambda v: stacked(open_blocks(FRAME[["a", "y"]], columns=v)), ["a"], NAMES),
     Subject("load", "saved", load, "", HERE_NOWHERE),
 ]  # fmt: skip
 
