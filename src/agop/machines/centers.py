@@ -14,9 +14,7 @@ from torch import Tensor
 from agop import _checks
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points, working_dtype
-
-CENTERS = ("random", "kmeans++", "leverage")
-"""Rules, the default first (what was measured: benchmarks/nystrom_centers.py)."""
+from agop.machines.names import CENTERS
 
 CANDIDATES = 10
 """Rows a centre that a rule chooses from, if there are so many."""

@@ -330,12 +330,17 @@ def row_hashes(X: Float[Tensor, "n p"]) -> Tensor:
 
 
 def predictor_agop(
-    machine: KernelMachine, coordinates: Float[Tensor, "p r"], samples: Samples, *, computed: bool, mapped: Map
+    machine: KernelMachine,
+    coordinates: Float[Tensor, "p r"],
+    X: Float[Tensor, "n r"],
+    weight: Float[Tensor, " n"] | None,
+    *,
+    computed: bool,
 ) -> Float[Tensor, "p p"]:
-    """The AGOP of a machine over some rows, pulled back through z = Bᵀx, in float64."""
-    squares, _, weight = machine_moments(machine, mapped(samples.X), samples.weight, computed=computed)
+    """The AGOP of a machine over some rows in its coordinates, pulled back through z = Bᵀx, in float64."""
+    squares, _, total = machine_moments(machine, X, weight, computed=computed)
     B = coordinates.double()
-    return B @ (squares / weight) @ B.mT
+    return B @ (squares / total) @ B.mT
 
 
 def _silent(step: str, share: float) -> None:

@@ -125,16 +125,12 @@ class StreamedRows:
         return self.source.n_rows - len(self.held_out)
 
     def blocks(self, size: int, share: slice) -> Iterator[Samples]:
-        n, held = self.source.n_rows, self.held_out
+        n = self.source.n_rows
         start, stop = (n * edge // max(1, len(self)) for edge in (share.start, share.stop))
         for block in self.source.read(size, start, stop):
-            inside = held[np.searchsorted(held, block.start) : np.searchsorted(held, block.start + len(block))]
-            if len(inside):
-                kept = np.ones(len(block), dtype=bool)
-                kept[inside - block.start] = False
-                block = _kept(block, kept)
-            if len(block):
-                yield self.prepared(block)
+            kept = kept_rows(block, self.held_out)
+            if len(kept):
+                yield self.prepared(kept)
 
     def sample(self, count: int, seed: int) -> Samples:
         n = self.source.n_rows
@@ -144,14 +140,20 @@ class StreamedRows:
         return self.prepared(self.source.take(numbers))
 
 
-def _kept(block: Block, mask: np.ndarray) -> Block:
-    """Some rows of a block."""
+def kept_rows(block: Block, without: np.ndarray | None = None, *, mask: np.ndarray | None = None) -> Block:
+    """A block `without` rows of some numbers (sorted), or the rows of a mask."""
+    if mask is None:
+        assert without is not None
+        inside = without[np.searchsorted(without, block.start) : np.searchsorted(without, block.start + len(block))]
+        if not len(inside):
+            return block
+        mask = np.ones(len(block), dtype=bool)
+        mask[inside - block.start] = False
+    chosen = mask
 
     def part(values: Any) -> Any:
-        if values is None:
-            return None
         if isinstance(values, Tensor):
-            return values[torch.from_numpy(mask).to(values.device)]
-        return values[mask]
+            return values[torch.from_numpy(chosen).to(values.device)]
+        return None if values is None else values[chosen]
 
     return Block(block.start, part(block.X), part(block.y), part(block.weight))
