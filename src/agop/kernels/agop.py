@@ -176,7 +176,11 @@ def kernel_agop(
 
 
 def gradient_moments(
-    kernel: Kernel, left: Points, points: Points, A: Float[Tensor, "m c"], weight: Float[Tensor, " b"] | None = None
+    kernel: Kernel,
+    left: Points,
+    points: Points,
+    A: Float[Tensor, "m c"],
+    weight: Float[Tensor, " b"] | None = None,
 ) -> tuple[Float[Tensor, "d d"], Float[Tensor, "c d"]]:
     r"""Of the kernel machine with centres `points` and coefficients `A`, over the rows `left`: :math:`\sum_j w_j J_j^T J_j` and
     :math:`\sum_j w_j J_j`, in the dtype that distances are formed in.

@@ -70,7 +70,10 @@ class NystromBasis:
         largest = float(values[0])
         if not largest > 0:
             raise _checks.bad_value(
-                "centers", "points whose kernel matrix is not zero", "zeros only", "pass rows that differ from 0"
+                "centers",
+                "points whose kernel matrix is not zero",
+                "zeros only",
+                "pass rows that differ from 0",
             )
         cut = max(
             min(CUT * largest, CUT_OF_RIDGE * ridge if ridge > 0 else CUT * largest),

@@ -82,7 +82,11 @@ class KernelEstimator(BaseEstimator):
         return None, X, y, sample_weight
 
     def _fit_stream(
-        self, source: Blocks, given: tuple[Any, Any, Any], callback: Callback | None, progress: ProgressHook | None
+        self,
+        source: Blocks,
+        given: tuple[Any, Any, Any],
+        callback: Callback | None,
+        progress: ProgressHook | None,
     ) -> None:
         raise TypeError("a subclass that opens sources fits to them")
 

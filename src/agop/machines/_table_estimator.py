@@ -38,7 +38,9 @@ class TableEstimator(KernelEstimator):
     @property
     def _kernel_class(self) -> Any:
         """What knows of invariances: a kernel, or the class of a name."""
-        return KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
+        return (
+            KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
+        )
 
     @property
     def _encoding(self) -> Encoding:

@@ -85,7 +85,9 @@ def _least(chance: Float[Tensor, " n"], m: int, generator: torch.Generator) -> I
     return keys.argsort(stable=True)[:m]
 
 
-def _spread_out(points: Points, mass: Float[Tensor, " n"], m: int, generator: torch.Generator) -> Int[Tensor, " m"]:
+def _spread_out(
+    points: Points, mass: Float[Tensor, " n"], m: int, generator: torch.Generator
+) -> Int[Tensor, " m"]:
     """k-means++ (Arthur and Vassilvitskii 2007), greedy: of a few draws the one that leaves least."""
     chosen = [int(_least(mass, 1, generator))]
     nearest = points.distances(slice(None), points, slice(chosen[0], chosen[0] + 1)).square_()[:, 0].double()

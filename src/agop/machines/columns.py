@@ -80,7 +80,11 @@ class Columns:
 
     @classmethod
     def scaled(
-        cls, means: Float[Tensor, " d"], deviations: Float[Tensor, " d"], varies: Bool[Tensor, " d"], scaling: str
+        cls,
+        means: Float[Tensor, " d"],
+        deviations: Float[Tensor, " d"],
+        varies: Bool[Tensor, " d"],
+        scaling: str,
     ) -> Columns:
         """From means and standard deviations, and which columns are not constant to rounding; `scaling` is not "none"."""
         if scaling == "common" and bool(varies.any()):

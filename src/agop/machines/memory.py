@@ -121,12 +121,16 @@ def _nystrom_memory(
     n: int, d: int, c: int, size: int, n_centers: int | None, streamed: bool, sums: int
 ) -> MemoryEstimate:
     """What a fit on centres holds: its matrices of the centres, a block, the rows it chooses centres from, and all rows unless they stream."""
-    m = min(n, default_centers(n) if n_centers is None else _checks.integer("n_centers", n_centers, at_least=1))
+    m = min(
+        n, default_centers(n) if n_centers is None else _checks.integer("n_centers", n_centers, at_least=1)
+    )
     candidates = min(n, max(10 * m, 20_000))
     return MemoryEstimate(
         # a decomposition holds its matrix, vectors and work; then: projection, sums, a copy that is factored
         kernel_matrix=8 * m * m * max(6, 3 + sums + (2 if sums > 1 else 0)),
-        points=candidates * (d * (2 * size + 16) + c * size) + m * d * 16 + (0 if streamed else n * (d + c) * size),
+        points=candidates * (d * (2 * size + 16) + c * size)
+        + m * d * 16
+        + (0 if streamed else n * (d + c) * size),
         features=0,
         working=NYSTROM_BLOCK_BYTES + min(_TILES // 2, 8 * 8 * d * n) + 6 * 8 * d * d,
     )

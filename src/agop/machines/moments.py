@@ -50,7 +50,9 @@ class Moments:
         if not bool(gaps.any()):
             share = w / w.sum()
             mean = centre(X, share)
-            return cls(w.sum(), w.sum().expand(X.shape[1]).clone(), mean, w @ (X - mean).square(), largest, gaps)
+            return cls(
+                w.sum(), w.sum().expand(X.shape[1]).clone(), mean, w @ (X - mean).square(), largest, gaps
+            )
         there = torch.where(missing, 0.0, w[:, None].expand_as(X))
         present = there.sum(0)
         first = missing.double().argmin(0)

@@ -129,9 +129,14 @@ class Nystrom:
         points = kernel.points(centers, dtype=working_dtype(centers.dtype, self.precision), computed=computed)
         m = len(centers)
         if ranks.is_main:
-            factor = NystromBasis.of(_values(kernel, points, points, X.new_empty(m, m, dtype=torch.float64)), ridge / self.rows.heaviest)
+            factor = NystromBasis.of(
+                _values(kernel, points, points, X.new_empty(m, m, dtype=torch.float64)),
+                ridge / self.rows.heaviest,
+            )
         else:
-            factor = NystromBasis(X.new_empty(m, 0, dtype=torch.float64), X.new_empty(m, dtype=torch.float64), 0.0)
+            factor = NystromBasis(
+                X.new_empty(m, 0, dtype=torch.float64), X.new_empty(m, dtype=torch.float64), 0.0
+            )
         cut = torch.tensor([factor.cut], dtype=torch.float64, device=X.device)
         factor = NystromBasis(
             ranks.from_main(factor.projection),
@@ -146,7 +151,9 @@ class Nystrom:
         """The sums over all rows, and those of each part if a ridge is to be chosen."""
         ranks, outputs, device = current(), self.rows.outputs, self.rows.device
         rank = basis.factor.rank
-        parts = [NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)]
+        parts = [
+            NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)
+        ]
         mine, heaviest = ranks.share(len(self.rows)), self.rows.heaviest
         work = basis.workspace(min(self.block_rows, max(1, mine.stop - mine.start)))
         done = 0
@@ -237,7 +244,9 @@ def _values(kernel: Kernel, left: Points, right: Points, K: Float[Tensor, "b m"]
         K[rows] = values
 
     with tile_threads(K.device) as each:
-        for _ in each(tile, [slice(start, min(start + size, len(K))) for start in range(0, len(K), max(1, size))]):
+        for _ in each(
+            tile, [slice(start, min(start + size, len(K))) for start in range(0, len(K), max(1, size))]
+        ):
             pass
     return K
 
@@ -247,7 +256,9 @@ def machine_moments(
 ) -> list[Tensor]:
     r"""Over some rows: :math:`\sum_i w_i J_i^T J_i` (r, r), :math:`\sum_i w_i J_i` (c, r) and :math:`\sum_i w_i`, in float64."""
     centers = machine.centers
-    points = machine.kernel.points(centers, dtype=working_dtype(centers.dtype, machine.precision), computed=computed)
+    points = machine.kernel.points(
+        centers, dtype=working_dtype(centers.dtype, machine.precision), computed=computed
+    )
     left = points.beside(X)
     A = machine.coefficients.to(points.values.dtype)
     squares, mean = gradient_moments(machine.kernel, left, points, A, weight)
@@ -315,7 +326,10 @@ class RidgeChoice:
             best = min(range(len(ridges)), key=losses.__getitem__)
         ranked = torch.tensor(best, device=total.gram.device)
         best = int(current().from_main(ranked, same_shape=True))
-        return self.ridges[best], {"ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)), "held_out_weight": weight}
+        return self.ridges[best], {
+            "ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)),
+            "held_out_weight": weight,
+        }
 
 
 def row_hashes(X: Float[Tensor, "n p"]) -> Tensor:

@@ -48,11 +48,16 @@ class NystromSums:
         """Of no rows."""
         options: dict[str, Any] = {"dtype": torch.float64, "device": device}
         return cls(
-            torch.zeros(rank, rank, **options), torch.zeros(rank, outputs, **options), torch.zeros(outputs, **options)
+            torch.zeros(rank, rank, **options),
+            torch.zeros(rank, outputs, **options),
+            torch.zeros(outputs, **options),
         )
 
     def add(
-        self, features: Float[Tensor, "b r"], targets: Float[Tensor, "b c"], weight: Float[Tensor, " b"] | None = None
+        self,
+        features: Float[Tensor, "b r"],
+        targets: Float[Tensor, "b c"],
+        weight: Float[Tensor, " b"] | None = None,
     ) -> None:
         """Add rows; `features` are overwritten if they are weighted."""
         targets = targets.double()

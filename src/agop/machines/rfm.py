@@ -239,7 +239,10 @@ class _RFM(TableEstimator):
             twin = clone(self).set_params(
                 solver="auto" if self.solver == "nystrom" else self.solver,
                 n_centers="auto",
-                importance_control=0, n_iter=self.best_iteration_, validation=None, warm_start=False
+                importance_control=0,
+                n_iter=self.best_iteration_,
+                validation=None,
+                warm_start=False,
             )
             if isinstance(self.bandwidth, list | tuple | np.ndarray):
                 twin.bandwidth = self.bandwidth_
@@ -284,7 +287,11 @@ class _RFM(TableEstimator):
         check_scoring(self.scoring)
         n, d, c = len(rows), rows.columns, rows.outputs
         throughout = self.feature_points == "all"
-        points = None if throughout or not n_iter else _checks.integer("feature_points", self.feature_points, at_least=1)
+        points = (
+            None
+            if throughout or not n_iter
+            else _checks.integer("feature_points", self.feature_points, at_least=1)
+        )
         _checks.one_of("centers", self.centers, CENTERS)
         choice = self._ridges_to_choose
         centers = {
@@ -322,7 +329,9 @@ class _RFM(TableEstimator):
         )
         if not throughout and int(self.n_iter):
             needs = partial(estimate_memory, len(samples), rows.columns, rows.outputs, dtype=rows.dtype)
-            asked = replace(solver, name="auto", max_rank=self.max_rank, reason="for the rows that M is learned on")
+            asked = replace(
+                solver, name="auto", max_rank=self.max_rank, reason="for the rows that M is learned on"
+            )
             memory = parse_memory("max_memory", self.max_memory)
             ridge = min(float(self.ridge), self._ridge_of_learning)
             solver = asked.chosen(needs, len(samples), ridge, memory, rows.device).agreed(current())
@@ -340,9 +349,13 @@ class _RFM(TableEstimator):
             for i in range(n_iter + 1):
                 learns = i < n_iter
                 if how.is_large(not learns):
-                    fits.append(predicted_operations(n, *shape, learns=learns, solver="nystrom", n_centers=centers))
+                    fits.append(
+                        predicted_operations(n, *shape, learns=learns, solver="nystrom", n_centers=centers)
+                    )
                 else:
-                    fits.append(predicted_operations(n_learning, *shape, learns=learns, solver=how.solver.name))
+                    fits.append(
+                        predicted_operations(n_learning, *shape, learns=learns, solver=how.solver.name)
+                    )
         if large is not None and not how.throughout and not how.last:
             fits.append(predicted_operations(n, *shape, learns=False, solver="nystrom", n_centers=centers))
         return fits
@@ -363,7 +376,13 @@ class _RFM(TableEstimator):
             raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
 
     def _solving(
-        self, chain: Chain, kernel: Kernel, coordinates: Float[Tensor, "d r"], X: Float[Tensor, "n r"], samples: Samples, how: _How
+        self,
+        chain: Chain,
+        kernel: Kernel,
+        coordinates: Float[Tensor, "d r"],
+        X: Float[Tensor, "n r"],
+        samples: Samples,
+        how: _How,
     ) -> Callable[..., MachineFit]:
         """What fits a machine with a given ridge: to all rows, or to those that M is learned on."""
         final = chain.iteration >= int(self.n_iter)
@@ -482,7 +501,11 @@ class _RFM(TableEstimator):
         return opened(self, X, y, sample_weight)
 
     def _fit_stream(
-        self, source: Blocks, given: tuple[Any, Any, Any], callback: Callback | None, progress: ProgressHook | None
+        self,
+        source: Blocks,
+        given: tuple[Any, Any, Any],
+        callback: Callback | None,
+        progress: ProgressHook | None,
     ) -> None:
         """Fit to a source of rows: a pass for statistics, the metric on some of the rows, a pass for the sums."""
         ranks = current()

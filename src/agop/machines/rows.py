@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from agop._blocks import row_blocks
-from agop.blocks.block import Block, Blocks
+from agop.blocks.block import Block
 from agop.machines.samples import Samples
 
 
-class Rows(Protocol):
-    """Training rows of a fit: encoded and rescaled, with their targets and weights.
+class Rows(ABC):
+    """Training rows of a fit: encoded and rescaled, with their targets and weights."""
 
-    Attributes
-    ----------
-    columns, outputs
-        p and c.
-    dtype, device
-        Of the features.
-    heaviest
-        The largest weight; 1 without weights.
-    in_memory
-        Whether all rows are held anyway.
-    """
+    in_memory: ClassVar[bool]
+    """Whether all rows are held anyway."""
 
-    columns: int
-    outputs: int
-    dtype: torch.dtype
-    device: torch.device
-    heaviest: float
-    in_memory: bool
+    @property
+    @abstractmethod
+    def columns(self) -> int:
+        """Encoded columns, p."""
 
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Outputs, c."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the features."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where they are computed with."""
+
+    @property
+    @abstractmethod
+    def heaviest(self) -> float:
+        """The largest weight; 1 without weights."""
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def blocks(self, size: int, share: slice) -> Iterator[Samples]:
         """The rows of `share` (their numbers) in blocks of at most `size`; rows of weight zero are left out."""
-        ...
 
+    @abstractmethod
     def sample(self, count: int, seed: int) -> Samples:
         """`count` rows, drawn with this seed; all of them if there are no more."""
-        ...
 
 
 def drawn(n: int, count: int, seed: int) -> np.ndarray:
@@ -54,11 +65,11 @@ def drawn(n: int, count: int, seed: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldRows:
+class HeldRows(Rows):
     """Rows that are in memory."""
 
     samples: Samples
-    in_memory: bool = True
+    in_memory: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -98,7 +109,7 @@ class HeldRows:
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedRows:
+class StreamedRows(Rows):
     """Rows that a source hands out block by block.
 
     Attributes
@@ -107,19 +118,39 @@ class StreamedRows:
         Where they come from.
     prepared
         A block of it as the machine takes it, without rows of weight zero.
+    shape
+        Encoded columns and outputs.
     held_out
         Sorted numbers of rows that are not trained on.
     """
 
-    source: Blocks
+    source: Any
     prepared: Callable[[Block], Samples]
-    columns: int
-    outputs: int
-    dtype: torch.dtype
-    device: torch.device
-    heaviest: float = 1.0
+    shape: tuple[int, int]
+    kind: tuple[torch.dtype, torch.device]
+    largest_weight: float = 1.0
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    in_memory: bool = False
+    in_memory: ClassVar[bool] = False
+
+    @property
+    def columns(self) -> int:
+        return self.shape[0]
+
+    @property
+    def outputs(self) -> int:
+        return self.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.kind[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.kind[1]
+
+    @property
+    def heaviest(self) -> float:
+        return self.largest_weight
 
     def __len__(self) -> int:
         return self.source.n_rows - len(self.held_out)
@@ -144,7 +175,9 @@ def kept_rows(block: Block, without: np.ndarray | None = None, *, mask: np.ndarr
     """A block `without` rows of some numbers (sorted), or the rows of a mask."""
     if mask is None:
         assert without is not None
-        inside = without[np.searchsorted(without, block.start) : np.searchsorted(without, block.start + len(block))]
+        inside = without[
+            np.searchsorted(without, block.start) : np.searchsorted(without, block.start + len(block))
+        ]
         if not len(inside):
             return block
         mask = np.ones(len(block), dtype=bool)

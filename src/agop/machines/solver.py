@@ -138,7 +138,9 @@ class Solver:
         limit = available_memory(device) if max_memory is None else max_memory
         m = self.n_centers
         if m is not None and m > n:
-            raise _checks.bad_value("n_centers", f"at most {n:,}, the rows there are", f"{m:,}", "set n_centers='auto'")
+            raise _checks.bad_value(
+                "n_centers", f"at most {n:,}, the rows there are", f"{m:,}", "set n_centers='auto'"
+            )
         if m is None:
             m = default_centers(n)
             while m > LEAST_CENTERS and needs(solver="nystrom", n_centers=m).total > limit:
@@ -151,7 +153,12 @@ class Solver:
 
     def agreed(self, ranks: Ranks) -> Solver:
         """The most modest of what the ranks have chosen, each by the memory of its own machine."""
-        choices = [text.split() for text in ranks.gather(f"{self.name} {(self.n_centers if self.name == 'nystrom' else self.max_rank) or 0}")]
+        choices = [
+            text.split()
+            for text in ranks.gather(
+                f"{self.name} {(self.n_centers if self.name == 'nystrom' else self.max_rank) or 0}"
+            )
+        ]
         if self.name == "nystrom":  # which all of them take by the number of rows
             return replace(self, n_centers=min(int(size) for _, size in choices))
         modest = [int(rank) for name, rank in choices if name == "cg"]

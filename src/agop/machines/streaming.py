@@ -20,7 +20,6 @@ from agop.blocks import open_blocks
 from agop.blocks.block import Block, Blocks, is_blocks
 from agop.machines import _inputs, tables
 from agop.machines.columns import SCALINGS, Columns
-from agop.machines.encoding import Encoding
 from agop.machines.moments import Moments
 from agop.machines.rows import StreamedRows, kept_rows
 from agop.machines.samples import Samples
@@ -58,7 +57,11 @@ def opened(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks |
         return None, _named(X, block), block.y, block.weight
     mapped = isinstance(X, np.memmap) or not isinstance(X, np.ndarray | Tensor)
     if isinstance(X, np.ndarray | Tensor):
-        numeric = X.dtype.kind in "fiub" if isinstance(X, np.ndarray) else not X.is_complex() and X.layout == torch.strided
+        numeric = (
+            X.dtype.kind in "fiub"
+            if isinstance(X, np.ndarray)
+            else not X.is_complex() and X.layout == torch.strided
+        )
         if X.ndim != 2 or not numeric or 0 in X.shape:
             return None, X, y, sample_weight
         wide = X.nbytes > _WHOLE_BYTES
@@ -74,7 +77,12 @@ def opened(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks |
 
 
 def _sliceable(X: Any) -> bool:
-    return hasattr(X, "__len__") and hasattr(X, "__getitem__") and not hasattr(X, "toarray") and not hasattr(X, "__array__")
+    return (
+        hasattr(X, "__len__")
+        and hasattr(X, "__getitem__")
+        and not hasattr(X, "toarray")
+        and not hasattr(X, "__array__")
+    )
 
 
 def _named(source: Blocks, block: Block) -> Any:
@@ -124,7 +132,9 @@ class Stream:
             raise _checks.bad_value("validation", "a share that leaves rows on both sides", f"{share:g}")
         self.held_out = np.zeros(0, dtype=np.int64)
         if count:
-            chosen = np.random.default_rng([estimator.seed_, n, 1]).choice(n, count, replace=False, shuffle=False)
+            chosen = np.random.default_rng([estimator.seed_, n, 1]).choice(
+                n, count, replace=False, shuffle=False
+            )
             self.held_out = np.sort(chosen)
         self._learned: dict[str, Any] = {}
         self._first = first
@@ -136,7 +146,9 @@ class Stream:
         estimator.__dict__.pop("feature_names_in_", None)
         if names is not None:
             estimator.feature_names_in_ = np.array(names, dtype=object)
-        self.places = tables.categorical_columns(estimator.categorical_features, X, names, self.source.n_features)
+        self.places = tables.categorical_columns(
+            estimator.categorical_features, X, names, self.source.n_features
+        )
         wanted = _inputs.wanted_dtype(estimator.dtype)
         own = torch.float64
         if isinstance(X, Tensor) and not self.places:
@@ -161,7 +173,9 @@ class Stream:
             factors = estimator._reweighted
         seen = self._pass(mine, tell, factors)
         if not seen.heaviest > 0:
-            raise _checks.bad_value("sample_weight", "some positive weight", "none", "weight at least one sample")
+            raise _checks.bad_value(
+                "sample_weight", "some positive weight", "none", "weight at least one sample"
+            )
         if labels and factors is None:
             self._set_classes(seen)
         self._set_columns(seen)
@@ -186,14 +200,24 @@ class Stream:
             yield from _counting(kept_rows(block, self.held_out))
 
     def _see(self, seen: _Seen, block: Block, labels: bool, factors: Any, only_labels: bool) -> None:
-        weight = None if block.weight is None else torch.as_tensor(np.asarray(_cpu(block.weight)), dtype=torch.float64)
+        weight = (
+            None
+            if block.weight is None
+            else torch.as_tensor(np.asarray(_cpu(block.weight)), dtype=torch.float64)
+        )
         if labels:
             y = _labels(block.y)
             kinds, index = np.unique(y, return_inverse=True)
-            mass = np.bincount(index.reshape(-1), weights=None if weight is None else weight.numpy(), minlength=len(kinds))
+            mass = np.bincount(
+                index.reshape(-1), weights=None if weight is None else weight.numpy(), minlength=len(kinds)
+            )
             for label, own in zip(kinds.tolist(), mass.tolist(), strict=True):
                 seen.classes[label] = seen.classes.get(label, 0.0) + own
-            self._kind = np.result_type(getattr(self, "_kind", kinds.dtype), kinds.dtype) if kinds.dtype.kind != "O" else kinds.dtype
+            self._kind = (
+                np.result_type(getattr(self, "_kind", kinds.dtype), kinds.dtype)
+                if kinds.dtype.kind != "O"
+                else kinds.dtype
+            )
             if only_labels:
                 seen.heaviest = 1.0
                 return
@@ -202,9 +226,16 @@ class Stream:
                 empty = torch.zeros(len(y), 0)
                 weight = factors(Samples(empty, empty, place, weight)).weight
         else:
-            Y, one_axis = _inputs.check_targets("y", block.y, len(block), _inputs.Place(torch.device("cpu"), self.dtype, False, torch.device("cpu"), self.dtype))
+            Y, one_axis = _inputs.check_targets(
+                "y",
+                block.y,
+                len(block),
+                _inputs.Place(torch.device("cpu"), self.dtype, False, torch.device("cpu"), self.dtype),
+            )
             if seen.targets is not None and Y.shape[1] != len(seen.targets.mean):
-                raise _checks.bad_value("y", f"{len(seen.targets.mean)} columns in every block", f"{Y.shape[1]}")
+                raise _checks.bad_value(
+                    "y", f"{len(seen.targets.mean)} columns in every block", f"{Y.shape[1]}"
+                )
             part = Moments.of(Y, weight)
             seen.targets = part if seen.targets is None else seen.targets.merge(part)
             seen.one_axis = one_axis
@@ -212,7 +243,11 @@ class Stream:
         part = Moments.of(self._numbers(block.X, learning=True).cpu(), weight)
         seen.numbers = part if seen.numbers is None else seen.numbers.merge(part)
         for place in self.places:
-            column = block.X.iloc[:, place] if isinstance(block.X, pd.DataFrame) else pd.Series(np.asarray(_cpu(block.X))[:, place])
+            column = (
+                block.X.iloc[:, place]
+                if isinstance(block.X, pd.DataFrame)
+                else pd.Series(np.asarray(_cpu(block.X))[:, place])
+            )
             known = seen.levels.setdefault(place, {})
             for level, own in tables.level_masses(column, None if weight is None else weight.numpy()).items():
                 known[level] = known.get(level, 0.0) + own
@@ -291,11 +326,19 @@ class Stream:
         else:
             moments = seen.targets
             scale = Targets.measured(
-                moments.mean, moments.deviation, moments.largest, center=center, labels=False, dtype=self.dtype
+                moments.mean,
+                moments.deviation,
+                moments.largest,
+                center=center,
+                labels=False,
+                dtype=self.dtype,
             )
             estimator.n_outputs_, estimator._one_axis_ = len(moments.mean), seen.one_axis
             self._learned |= {"n_outputs_": len(moments.mean), "_one_axis_": seen.one_axis}
-        estimator.target_means_, estimator.target_scales_ = scale.means.to(self.device), scale.scales.to(self.device)
+        estimator.target_means_, estimator.target_scales_ = (
+            scale.means.to(self.device),
+            scale.scales.to(self.device),
+        )
         estimator.target_extent_ = [scale.largest, scale.resolution]
         self._scale = estimator._scale_of_targets()
 
@@ -326,7 +369,11 @@ class Stream:
         X = self._numbers(block.X)
         place = _inputs.Place(self.device, self.dtype, False, self.device, self.dtype)
         Y, labels = estimator._targets("y", block.y, len(X), place, self._learned, None)
-        weight = None if block.weight is None else torch.as_tensor(np.asarray(_cpu(block.weight)), dtype=torch.float64).to(self.device)
+        weight = (
+            None
+            if block.weight is None
+            else torch.as_tensor(np.asarray(_cpu(block.weight)), dtype=torch.float64).to(self.device)
+        )
         samples = estimator._reweighted(Samples(X, Y, labels, weight))
         placed = estimator._placed(samples.X, self.dtype)
         return replace(samples, X=placed, Y=self._scale.scaled(Y, self.dtype), restored=self._scale.restored)
@@ -337,11 +384,9 @@ class Stream:
         return StreamedRows(
             self.source,
             self.prepared,
-            columns=len(estimator.column_means_),
-            outputs=len(estimator.target_means_),
-            dtype=self.dtype,
-            device=self.device,
-            heaviest=self.heaviest,
+            shape=(len(estimator.column_means_), len(estimator.target_means_)),
+            kind=(self.dtype, self.device),
+            largest_weight=self.heaviest,
             held_out=self.held_out,
         )
 
@@ -353,7 +398,9 @@ class Stream:
         X, place = estimator._rows(X, reset=False, device=self.device, dtype=self.dtype)
         samples = estimator._samples("_val", X, y, sample_weight, place, self._learned)
         placed = estimator._placed(samples.X, self.dtype)
-        return replace(samples, X=placed, Y=self._scale.scaled(samples.Y, self.dtype), restored=self._scale.restored)
+        return replace(
+            samples, X=placed, Y=self._scale.scaled(samples.Y, self.dtype), restored=self._scale.restored
+        )
 
     def validation(self) -> Samples | None:
         """The rows that are held out."""
