@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop.blocks.block import Blocks
 from agop.kernels import Kernel, named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
@@ -33,15 +35,37 @@ from agop.machines.chain import Chain, rescaled
 from agop.machines.columns import SCALINGS
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import estimate_memory, parse_memory
-from agop.machines.names import PRECISIONS, SOLVERS
+from agop.machines.memory import MemoryEstimate, estimate_memory, parse_memory
+from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
+from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
 from agop.machines.solver import Solver
+from agop.machines.streaming import Stream, opened
 from agop.ranks import current
 
 SCALES = ("max", "trace", "none")
+
+FEATURE_POINTS = 10_000
+"""Rows that M is learned on where there are more than a direct fit takes, unless another number is asked for."""
+
+
+@dataclass(frozen=True)
+class _How:
+    """How the fits of a recursion are solved: `solver` on the rows that M is learned on; `large`, if there is one, on all rows.
+
+    `throughout`: every fit is large. `last`: the last one of a recursion is.
+    """
+
+    solver: Solver
+    large: Nystrom | None = None
+    throughout: bool = False
+    last: bool = False
+
+    def is_large(self, final: bool) -> bool:
+        return self.large is not None and (self.throughout or (self.last and final))
 
 
 class _RFM(TableEstimator):
@@ -62,9 +86,12 @@ class _RFM(TableEstimator):
         "scaling": [StrOptions(set(SCALINGS))],
         "center_targets": ["boolean"],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "solver": [StrOptions(set(SOLVERS))],
+        "solver": [StrOptions(set(RFM_SOLVERS))],
         "tolerance": [Interval(Real, 0, 0.1, closed="right")],
         "max_rank": [Interval(Integral, 0, None, closed="left"), None],
+        "n_centers": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "centers": [StrOptions(set(CENTERS))],
+        "feature_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"all"})],
         "max_cg_iter": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions(set(PRECISIONS))],
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
@@ -100,6 +127,9 @@ class _RFM(TableEstimator):
         tolerance: Any = 1e-6,
         max_rank: Any = None,
         max_cg_iter: Any = 500,
+        n_centers: Any = "auto",
+        centers: Any = CENTERS[0],
+        feature_points: Any = FEATURE_POINTS,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -129,6 +159,9 @@ class _RFM(TableEstimator):
         self.tolerance = tolerance
         self.max_rank = max_rank
         self.max_cg_iter = max_cg_iter
+        self.n_centers = n_centers
+        self.centers = centers
+        self.feature_points = feature_points
         self.precision = precision
         self.max_memory = max_memory
         self.validation = validation
@@ -142,14 +175,15 @@ class _RFM(TableEstimator):
 
     def _fit_samples(
         self,
-        samples: Samples,
+        samples: Samples | Rows,
         validation: Samples | None,
         callback: Callback | None,
         progress: ProgressHook | None,
     ) -> None:
-        n_iter, solver = current().together(lambda: self._check_parameters(samples))
-        self._weight_ = samples.weight
-        solver = solver.agreed(current())
+        rows: Rows = HeldRows(samples) if isinstance(samples, Samples) else samples
+        n_iter, solver = current().together(lambda: self._check_parameters(rows))
+        how, samples = self._planned(rows, solver.agreed(current()), validation is not None)
+        self._weight_ = samples.weight if how.large is None else None
         kernels = named.make_kernels(
             self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
         )
@@ -175,18 +209,16 @@ class _RFM(TableEstimator):
             raise _checks.bad_value(
                 "n_iter", f">= {done}, the iterations already done", f"{n_iter}", "set warm_start=False"
             )
-        fits = [
-            predicted_operations(n, d, c, learns=i < n_iter, solver=solver.name)
-            for _ in kernels
-            for i in range(n_iter + 1)
-        ]
+        fits = self._predicted(how, rows, len(samples), n_iter, len(kernels))
         meter = Progress("iteration" if len(kernels) == 1 else "fit", fits, progress)
         for place in range(len(self._chains_)):
             while len(self._chains_[place].history) <= n_iter:
                 index = place * (n_iter + 1) + self._chains_[place].iteration
-                entry = self._iterate(place, samples, validation, solver, meter.during(index))
+                entry = self._iterate(place, samples, validation, how, meter.during(index))
                 if callback is not None:
                     callback(index, len(fits), entry)
+        if how.large is not None and validation is not None and not how.throughout:
+            self._refit(samples, validation, how, meter.during(len(fits) - 1))
         if validation is not None and n_iter and self.best_iteration_ == 0:
             self._tell_that_nothing_was_learned()
         copies = _checks.integer("importance_control", self.importance_control, at_least=0)
@@ -205,7 +237,12 @@ class _RFM(TableEstimator):
         for _ in range(copies):
             rows = torch.from_numpy(order.permutation(len(samples))).to(samples.X.device)
             twin = clone(self).set_params(
-                importance_control=0, n_iter=self.best_iteration_, validation=None, warm_start=False
+                solver="auto" if self.solver == "nystrom" else self.solver,
+                n_centers="auto",
+                importance_control=0,
+                n_iter=self.best_iteration_,
+                validation=None,
+                warm_start=False,
             )
             if isinstance(self.bandwidth, list | tuple | np.ndarray):
                 twin.bandwidth = self.bandwidth_
@@ -238,7 +275,7 @@ class _RFM(TableEstimator):
         if current().is_main:
             warnings.warn(message, UserWarning, stacklevel=4)
 
-    def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
+    def _check_parameters(self, rows: Rows) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
         ridge = _checks.real("ridge", self.ridge, at_least=0)
         if self.learning_ridge is not None and n_iter:
@@ -248,10 +285,80 @@ class _RFM(TableEstimator):
         _checks.one_of("scale", self.scale, SCALES)
         _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
         check_scoring(self.scoring)
-        n, d, c = *samples.X.shape, samples.Y.shape[1]
-        needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
+        n, d, c = len(rows), rows.columns, rows.outputs
+        throughout = self.feature_points == "all"
+        points = (
+            None
+            if throughout or not n_iter
+            else _checks.integer("feature_points", self.feature_points, at_least=1)
+        )
+        _checks.one_of("centers", self.centers, CENTERS)
+        choice = self._ridges_to_choose
+        centers = {
+            "feature_points": points,
+            "streamed": not rows.in_memory,
+            "sums": 1 if choice is None else choice.parts,
+        }
+
+        def needs(solver: str, **options: Any) -> MemoryEstimate:
+            options |= centers if solver == "nystrom" else {}
+            return estimate_memory(n, d, c, dtype=rows.dtype, solver=solver, **options)
+
         memory = parse_memory("max_memory", self.max_memory)
-        return n_iter, Solver.of(self).chosen(needs, n, ridge, memory, samples.X.device)
+        solver = Solver.of(self).chosen(needs, n, ridge, memory, rows.device, takes_centers=True)
+        return n_iter, solver
+
+    _ridges_to_choose: RidgeChoice | None = None
+    """Ridges that the large fit chooses among, by rows that M has not seen."""
+
+    def _planned(self, rows: Rows, solver: Solver, validated: bool) -> tuple[_How, Samples]:
+        """How the fits are solved, and the rows that M is learned on."""
+        if solver.name != "nystrom":
+            return _How(solver), rows.sample(len(rows), self.seed_)
+        throughout = self.feature_points == "all"
+        samples = rows.sample(FEATURE_POINTS if throughout else int(self.feature_points), self.seed_)
+        assert solver.n_centers is not None
+        large = Nystrom(
+            rows=rows,
+            n_centers=solver.n_centers,
+            rule=self.centers,
+            seed=self.seed_,
+            precision=self.precision,
+            center_gradients=bool(self.center_gradients),
+            reason=solver.reason,
+        )
+        if not throughout and int(self.n_iter):
+            needs = partial(estimate_memory, len(samples), rows.columns, rows.outputs, dtype=rows.dtype)
+            asked = replace(
+                solver, name="auto", max_rank=self.max_rank, reason="for the rows that M is learned on"
+            )
+            memory = parse_memory("max_memory", self.max_memory)
+            ridge = min(float(self.ridge), self._ridge_of_learning)
+            solver = asked.chosen(needs, len(samples), ridge, memory, rows.device).agreed(current())
+        return _How(solver, large, throughout, last=not validated), samples
+
+    def _predicted(
+        self, how: _How, rows: Rows, n_learning: int, n_iter: int, chains: int
+    ) -> list[dict[str, float]]:
+        """The operations of each fit."""
+        shape = (rows.columns, rows.outputs)
+        n, large = len(rows), how.large
+        centers = None if large is None else large.n_centers
+        fits = []
+        for _ in range(chains):
+            for i in range(n_iter + 1):
+                learns = i < n_iter
+                if how.is_large(not learns):
+                    fits.append(
+                        predicted_operations(n, *shape, learns=learns, solver="nystrom", n_centers=centers)
+                    )
+                else:
+                    fits.append(
+                        predicted_operations(n_learning, *shape, learns=learns, solver=how.solver.name)
+                    )
+        if large is not None and not how.throughout and not how.last:
+            fits.append(predicted_operations(n, *shape, learns=False, solver="nystrom", n_centers=centers))
+        return fits
 
     @property
     def _ridge_of_learning(self) -> float:
@@ -268,17 +375,23 @@ class _RFM(TableEstimator):
             expected = f"True for kernel={named.kernel_name(kernel)!r}, which sums over single columns"
             raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
 
-    def _iterate(
-        self, place: int, samples: Samples, validation: Samples | None, solver: Solver, tell: StepHook
-    ) -> dict[str, Any]:
-        """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
-        start = time.perf_counter()
-        chain, X = self._chains_[place], samples.X
-        coordinates, facts = self._coordinates(chain, samples)
-        X = X @ coordinates if chain.iteration else X
-        kernel = self._kernel_of(chain, X, samples.weight)
-        learns = chain.iteration < int(self.n_iter)
-        solve = partial(
+    def _solving(
+        self,
+        chain: Chain,
+        kernel: Kernel,
+        coordinates: Float[Tensor, "d r"],
+        X: Float[Tensor, "n r"],
+        samples: Samples,
+        how: _How,
+    ) -> Callable[..., MachineFit]:
+        """What fits a machine with a given ridge: to all rows, or to those that M is learned on."""
+        final = chain.iteration >= int(self.n_iter)
+        if how.is_large(final):
+            assert how.large is not None
+            mapped = (lambda block: block @ coordinates) if chain.iteration else (lambda block: block)
+            ridges = self._ridge_choice(samples, chain.iteration) if final else None
+            return partial(how.large.solve, kernel, mapped, computed=chain.iteration > 0, ridges=ridges)
+        return partial(
             fit_kernel_machine,
             kernel,
             X,
@@ -289,9 +402,29 @@ class _RFM(TableEstimator):
             center_gradients=bool(self.center_gradients),
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
-            solver=solver,
+            solver=how.solver,
             initial=chain.coefficients,
         )
+
+    def _ridge_choice(self, samples: Samples, iteration: int) -> RidgeChoice | None:
+        """The ridges to choose among, if there are several, beside the rows that M has seen."""
+        choice = self._ridges_to_choose
+        if choice is None:
+            return None
+        seen = row_hashes(samples.X).sort().values if iteration else None
+        return replace(choice, seen=seen, seed=self.seed_)
+
+    def _iterate(
+        self, place: int, samples: Samples, validation: Samples | None, how: _How, tell: StepHook
+    ) -> dict[str, Any]:
+        """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
+        start = time.perf_counter()
+        chain, X = self._chains_[place], samples.X
+        coordinates, facts = self._coordinates(chain, samples)
+        X = X @ coordinates if chain.iteration else X
+        kernel = self._kernel_of(chain, X, samples.weight)
+        learns = chain.iteration < int(self.n_iter)
+        solve = self._solving(chain, kernel, coordinates, X, samples, how)
         ridge, learning = float(self.ridge), self._ridge_of_learning
         teacher = solve(learning, with_agop=True, on_step=tell) if learns else None
         apart = teacher is None or (validation is not None and learning != ridge)
@@ -299,7 +432,8 @@ class _RFM(TableEstimator):
         assert fit is not None
         entry: dict[str, Any] = {"candidate": place, "iteration": chain.iteration}
         entry["bandwidth"], entry["ridge"] = getattr(kernel, "bandwidth", None), ridge if apart else learning
-        entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
+        fitted = fit.machine.predict(X) if fit.fitted is None else fit.fitted
+        entry |= {**samples.training_score(fitted), **fit.report, **facts}
         learned = {
             "machine_": fit.machine,
             "kernel_": kernel,
@@ -308,6 +442,8 @@ class _RFM(TableEstimator):
             "agop_": chain.matrix.to(X.dtype),
             "best_candidate_": place,
             "best_iteration_": chain.iteration,
+            "_agop_rows": (X, samples.weight) if how.is_large(not learns) else None,
+            "_own_agop": None,
         }
         if validation is not None:
             points = validation.X @ coordinates if chain.iteration else validation.X
@@ -321,13 +457,74 @@ class _RFM(TableEstimator):
         entry["seconds"] = time.perf_counter() - start
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
-        coefficients = fit.machine.coefficients if solver.name == "cg" else None
+        coefficients = fit.machine.coefficients if fit.report["solver"] == "cg" else None
         chains[place] = Chain(
             chain.kernel, matrix, chain.iteration + learns, history, coefficients, chain.moves
         )
         learned |= {"_chains_": tuple(chains), "history_": [e for link in chains for e in link.history]}
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
+
+    def _refit(self, samples: Samples, validation: Samples, how: _How, tell: StepHook) -> None:
+        """One large fit with the metric that validation chose among fits to the rows that M is learned on."""
+        start, coordinates, iteration = time.perf_counter(), self.coordinates_, self.best_iteration_
+        chain, large = self._chains_[self.best_candidate_], how.large
+        entry = chain.history[iteration]
+        if large is None or entry["solver"] == "nystrom":
+            return
+        mapped = (lambda block: block @ coordinates) if iteration else (lambda block: block)
+        fit = large.solve(self.kernel_, mapped, float(self.ridge), computed=iteration > 0, on_step=tell)
+        score = scored(self, validation, fit.machine.predict(mapped(validation.X)), self.scoring)
+        kept = {name: entry[name] for name in ("agop_route", "cancellation")}
+        entry = {
+            **entry,
+            **samples.training_score(fit.machine.predict(mapped(samples.X))),
+            **fit.report,
+            **kept,
+            "validation_score": score,
+            "validation_score_of_learning": entry["validation_score"],
+            "ridge": float(self.ridge),
+            "seconds": entry["seconds"] + time.perf_counter() - start,
+        }
+        history = (*chain.history[:iteration], entry, *chain.history[iteration + 1 :])
+        chains = list(self._chains_)
+        chains[self.best_candidate_] = replace(chain, history=history)
+        self.__dict__.update(
+            machine_=fit.machine,
+            validation_score_=score,
+            _chains_=tuple(chains),
+            history_=[e for link in chains for e in link.history],
+            _agop_rows=(mapped(samples.X), samples.weight),
+        )
+
+    def _opened(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
+        return opened(self, X, y, sample_weight)
+
+    def _fit_stream(
+        self,
+        source: Blocks,
+        given: tuple[Any, Any, Any],
+        callback: Callback | None,
+        progress: ProgressHook | None,
+    ) -> None:
+        """Fit to a source of rows: a pass for statistics, the metric on some of the rows, a pass for the sums."""
+        ranks = current()
+        if not (self.warm_start and self.__sklearn_is_fitted__()):
+            self._forget()
+        ranks.together(lambda: self._go_on(source.digest))
+        self._agree(ranks)
+        holds_out = self._holds_out() and given[0] is None
+        stream = ranks.together(lambda: Stream(self, source, self._share() if holds_out else 0.0))
+
+        def tell(share: float) -> None:
+            if progress is not None:
+                progress(0.0, 1.0, f"statistics of columns, {100 * share:.0f} %")
+
+        ranks.together(lambda: stream.learn(tell))
+        validation = stream.validation()
+        if given[0] is not None or given[1] is not None:
+            validation = ranks.together(lambda: stream.given(*given))
+        self._fit_samples(stream.rows(), validation, callback, progress)
 
     def _coordinates(self, chain: Chain, samples: Samples) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
         """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""
@@ -390,6 +587,12 @@ class _RFM(TableEstimator):
         return self._scale_of_targets().restored(values)
 
     @property
+    def _on_few_centers(self) -> bool:
+        """Whether the centres of the predictor are a choice of the training points: then its coefficients are in float64."""
+        chain = self._chains_[self.best_candidate_]
+        return bool(chain.history[self.best_iteration_]["solver"] == "nystrom")
+
+    @property
     def _map(self) -> Float[Tensor, "p r"]:
         """From encoded columns to the coordinates of the machine."""
         if self.best_iteration_:
@@ -400,14 +603,18 @@ class _RFM(TableEstimator):
     def predictor_agop_(self) -> Float[Tensor, "p p"]:
         """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
 
-        A mean over training points (weighted), a sum over outputs, in the units of the targets that were fitted (`target_scales_`). `agop_`
+        A mean over training points (weighted; with "nystrom" over at most `feature_points` of them), a sum over outputs, in the units of the targets that were fitted (`target_scales_`). `agop_`
         is that of the fit before, from which the metric was made.
         """
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
         if known is None or known[0] is not self.machine_:
             computed = self.best_iteration_ > 0
-            matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
+            rows = self.__dict__.get("_agop_rows")
+            if rows is None:
+                matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
+            else:  # centres are few: the mean is over the rows that M is learned on
+                matrix = predictor_agop(self.machine_, self._map, *rows, computed=computed)
             known = self._own_agop = (self.machine_, matrix)
         return known[1]
 
@@ -584,6 +791,9 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         tolerance: Any = 1e-6,
         max_rank: Any = None,
         max_cg_iter: Any = 500,
+        n_centers: Any = "auto",
+        centers: Any = CENTERS[0],
+        feature_points: Any = FEATURE_POINTS,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -615,6 +825,9 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             tolerance=tolerance,
             max_rank=max_rank,
             max_cg_iter=max_cg_iter,
+            n_centers=n_centers,
+            centers=centers,
+            feature_points=feature_points,
             precision=precision,
             max_memory=max_memory,
             validation=validation,
