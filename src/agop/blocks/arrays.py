@@ -88,16 +88,19 @@ class ArrayBlocks:
         index = row_numbers(index, self.n_rows)
         self._still_there()
         values = [None if part is None else _picked(part, index) for part in (self.X, self.y, self.weight)]
-        return self._checked(int(index[0]), values)
+        return self.checked(int(index[0]), values, index=index)
 
     def _block(self, first: int, last: int) -> Block:
         self._still_there()
         parts = (self.X, self.y, self.weight)
-        return self._checked(
+        return self.checked(
             first, [None if part is None else _rows(part, first, last) for part in parts], last - first
         )
 
-    def _checked(self, first: int, values: list[Any], count: int | None = None) -> Block:
+    def checked(
+        self, first: int, values: list[Any], count: int | None = None, index: np.ndarray | None = None
+    ) -> Block:
+        """X, y and weights of some rows as a block that is like the others; `count` is how many were asked for."""
         X, y, weight = values
         if count is not None and len(X) != count:
             got = f"{len(X)} of the rows {first:,} to {first + count - 1:,}"
@@ -106,7 +109,7 @@ class ArrayBlocks:
             )
         X = X if isinstance(X, pd.DataFrame) else _floating(X)
         weight = None if weight is None else _doubles(weight)
-        return check_block(Block(first, X, y, weight), self.feature_names, self.n_features)
+        return check_block(Block(first, X, y, weight), self.feature_names, self.n_features, index)
 
     def _still_there(self) -> None:
         """A mapped file that became shorter would end the process with a signal: say it before."""
