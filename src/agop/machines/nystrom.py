@@ -84,7 +84,8 @@ class Nystrom:
         The ranks of a launch share the rows; sums are added up, and rank 0 decides what rounding could part.
         """
         tell = on_step or _silent
-        basis = self._basis(kernel, mapped, ridge, computed)
+        least = ridge if ridges is None else min(ridges.ridges)
+        basis = self._basis(kernel, mapped, least, computed)
         tell("centres", 1.0)
         sums, parts = self._summed(basis, mapped, ridges, tell)
         report: dict[str, Any] = {}
