@@ -328,8 +328,9 @@ class RidgeChoice:
         ranked = torch.tensor(best, device=total.gram.device)
         best = int(current().from_main(ranked, same_shape=True))
         return self.ridges[best], {
+            "ridge": self.ridges[best],
             "ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)),
-            "held_out_weight": weight,
+            "held_out_weight": weight * heaviest,
         }
 
 
