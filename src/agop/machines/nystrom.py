@@ -84,7 +84,8 @@ class Nystrom:
         The ranks of a launch share the rows; sums are added up, and rank 0 decides what rounding could part.
         """
         tell = on_step or _silent
-        basis = self._basis(kernel, mapped, ridge, computed)
+        least = ridge if ridges is None else min(ridges.ridges)
+        basis = self._basis(kernel, mapped, least, computed)
         tell("centres", 1.0)
         sums, parts = self._summed(basis, mapped, ridges, tell)
         report: dict[str, Any] = {}
@@ -327,8 +328,9 @@ class RidgeChoice:
         ranked = torch.tensor(best, device=total.gram.device)
         best = int(current().from_main(ranked, same_shape=True))
         return self.ridges[best], {
+            "ridge": self.ridges[best],
             "ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)),
-            "held_out_weight": weight,
+            "held_out_weight": weight * heaviest,
         }
 
 

@@ -442,9 +442,9 @@ class _RFM(TableEstimator):
             "agop_": chain.matrix.to(X.dtype),
             "best_candidate_": place,
             "best_iteration_": chain.iteration,
-            "_agop_rows": (X, samples.weight) if how.is_large(not learns) else None,
-            "_own_agop": None,
         }
+        if how.is_large(not learns):
+            learned["_agop_rows"] = (fit.machine, X, samples.weight)
         if validation is not None:
             points = validation.X @ coordinates if chain.iteration else validation.X
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
@@ -494,7 +494,7 @@ class _RFM(TableEstimator):
             validation_score_=score,
             _chains_=tuple(chains),
             history_=[e for link in chains for e in link.history],
-            _agop_rows=(mapped(samples.X), samples.weight),
+            _agop_rows=(fit.machine, mapped(samples.X), samples.weight),
         )
 
     def _opened(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
@@ -610,11 +610,11 @@ class _RFM(TableEstimator):
         known = self.__dict__.get("_own_agop")
         if known is None or known[0] is not self.machine_:
             computed = self.best_iteration_ > 0
-            rows = self.__dict__.get("_agop_rows")
-            if rows is None:
+            rows = self.__dict__.get("_agop_rows", (None,))
+            if rows[0] is not self.machine_:
                 matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
             else:  # centres are few: the mean is over the rows that M is learned on
-                matrix = predictor_agop(self.machine_, self._map, *rows, computed=computed)
+                matrix = predictor_agop(self.machine_, self._map, *rows[1:], computed=computed)
             known = self._own_agop = (self.machine_, matrix)
         return known[1]
 
