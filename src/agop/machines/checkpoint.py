@@ -22,7 +22,7 @@ ROWS = 8192
 """Rows after which sums are written, or a block if that is longer: writing m² numbers takes about a twentieth of the time that these take."""
 
 
-def check_folder(checkpoint: str | Path | None) -> Path | None:
+def check_folder(checkpoint: Any) -> Path | None:
     """The folder, which is made if it isn't there.
 
     Raises

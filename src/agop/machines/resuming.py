@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from agop import _store
+from agop import _checks, _store
 from agop.machines import persistence
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def learned(estimator: _RFM, folder: Path, digest: str) -> bool:
     if type(found) is not type(estimator) or found.data_digest_ != digest:
         return False
     if found.settings_ != estimator._settings():
+        return False
+    asked = _checks.plain(estimator.random_state)
+    if isinstance(asked, int) and found.seed_ != asked:  # without a number, the seed that was drawn stays
         return False
     fitted = {name: value for name, value in vars(found).items() if name not in found.get_params(deep=False)}
     estimator.__dict__.update(fitted)

@@ -193,7 +193,7 @@ class _RFM(TableEstimator):
         sample_weight_val: Any = None,
         callback: Callback | None = None,
         progress: ProgressHook | None = None,
-        checkpoint: str | Path | None = None,
+        checkpoint: Any = None,
     ) -> R:
         r"""Fit to `y`: targets (n,) or (n, c) of a regressor, labels (n,) of any kind of a classifier.
 
