@@ -167,16 +167,16 @@ class Stream:
         _checks.one_of("scaling", estimator.scaling, SCALINGS)
         labels = is_classifier(estimator)
         mine = ranks.share(self.source.n_rows)
-        factors = None
+        self._factors: Tensor | None = None
         if labels and getattr(estimator, "class_weight", None) is not None:
-            self._set_classes(self._pass(mine, lambda share: None, None, only_labels=True))
-            factors = estimator._reweighted
-        seen = self._pass(mine, tell, factors)
+            self._set_classes(self._pass(mine, lambda share: None, only_labels=True))
+            self._factors = self._class_factors()
+        seen = self._pass(mine, tell)
         if not seen.heaviest > 0:
             raise _checks.bad_value(
                 "sample_weight", "some positive weight", "none", "weight at least one sample"
             )
-        if labels and factors is None:
+        if labels and self._factors is None:
             self._set_classes(seen)
         self._set_columns(seen)
         self._set_targets(seen)
@@ -186,11 +186,11 @@ class Stream:
     def _weighted(self) -> bool:
         return self._first.weight is not None or getattr(self.estimator, "class_weight", None) is not None
 
-    def _pass(self, mine: slice, tell: Any, factors: Any, *, only_labels: bool = False) -> _Seen:
+    def _pass(self, mine: slice, tell: Any, *, only_labels: bool = False) -> _Seen:
         seen, labels = _Seen(), is_classifier(self.estimator)
         size = rows_per_block(self.source.n_rows, 8 * self.source.n_features, _PASS_BYTES)
         for block in self._raw(size, mine):
-            self._see(seen, block, labels, factors, only_labels)
+            self._see(seen, block, labels, only_labels)
             tell((block.start + len(block) - mine.start) / max(1, mine.stop - mine.start))
         return self._together(seen)
 
@@ -199,7 +199,7 @@ class Stream:
         for block in self.source.read(size, share.start, share.stop):
             yield from _counting(kept_rows(block, self.held_out))
 
-    def _see(self, seen: _Seen, block: Block, labels: bool, factors: Any, only_labels: bool) -> None:
+    def _see(self, seen: _Seen, block: Block, labels: bool, only_labels: bool) -> None:
         weight = (
             None
             if block.weight is None
@@ -221,10 +221,9 @@ class Stream:
             if only_labels:
                 seen.heaviest = 1.0
                 return
-            if factors is not None:
-                place = torch.from_numpy(np.searchsorted(self.estimator.classes_, y))
-                empty = torch.zeros(len(y), 0)
-                weight = factors(Samples(empty, empty, place, weight)).weight
+            if self._factors is not None:
+                own = self._factors[torch.from_numpy(np.searchsorted(self.estimator.classes_, y))]
+                weight = own if weight is None else weight * own
         else:
             Y, one_axis = _inputs.check_targets(
                 "y",
@@ -259,6 +258,10 @@ class Stream:
         ranks = current()
         if ranks.alone:
             return seen
+        seen.numbers = seen.numbers or Moments.none(self.source.n_features)
+        if not is_classifier(self.estimator):
+            y = np.asarray(_cpu(self._first.y))
+            seen.targets = seen.targets or Moments.none(1 if y.ndim == 1 else y.shape[1])
         for name in ("numbers", "targets"):
             part = getattr(seen, name)
             if part is not None:
@@ -316,10 +319,8 @@ class Stream:
         center = bool(estimator.center_targets)
         if seen.targets is None:
             masses = self._masses
-            if getattr(estimator, "class_weight", None) is not None:
-                ones = torch.arange(len(masses))
-                empty = torch.zeros(len(masses), 0)
-                masses = self._balanced(Samples(empty, empty, ones, masses))
+            if self._factors is not None:
+                masses = masses * self._factors
             means = 2 * masses / masses.sum() - 1
             ones = torch.ones_like(means)
             scale = Targets.measured(means, ones, ones, center=center, labels=True, dtype=self.dtype)
@@ -342,11 +343,13 @@ class Stream:
         estimator.target_extent_ = [scale.largest, scale.resolution]
         self._scale = estimator._scale_of_targets()
 
-    def _balanced(self, samples: Samples) -> Tensor:
-        """The weight of each class, times its factor."""
-        weight = self.estimator._reweighted(samples).weight
+    def _class_factors(self) -> Tensor:
+        """What the weights of the rows of each class are multiplied with."""
+        count = len(self._masses)
+        one_each = Samples(torch.zeros(count, 0), torch.zeros(count, 0), torch.arange(count), self._masses)
+        weight = self.estimator._reweighted(one_each).weight
         assert weight is not None
-        return weight
+        return weight / self._masses
 
     # ---- rows as the machine takes them
 
@@ -374,8 +377,11 @@ class Stream:
             if block.weight is None
             else torch.as_tensor(np.asarray(_cpu(block.weight)), dtype=torch.float64).to(self.device)
         )
-        samples = estimator._reweighted(Samples(X, Y, labels, weight))
-        placed = estimator._placed(samples.X, self.dtype)
+        if self._factors is not None and labels is not None:
+            own = self._factors[labels].to(self.device)
+            weight = own if weight is None else weight * own
+        samples = Samples(X, Y, labels, weight)
+        placed = estimator._placed(X, self.dtype)
         return replace(samples, X=placed, Y=self._scale.scaled(Y, self.dtype), restored=self._scale.restored)
 
     def rows(self) -> StreamedRows:
