@@ -155,22 +155,16 @@ class Nystrom:
         parts = [
             NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)
         ]
-        mine, heaviest = ranks.share(len(self.rows)), self.rows.heaviest
-        work = basis.workspace(min(self.block_rows, max(1, mine.stop - mine.start)))
-        done = 0
-        for block in self.rows.blocks(self.block_rows, mine):
-            weight = None if block.weight is None else block.weight.double() / heaviest
-            F = work.features(mapped(block.X), basis)
-            if ridges is None:
-                parts[0].add(F, block.Y, weight)
-            else:
-                fold = ridges.part_of(block)
-                for place, part in enumerate(parts):
-                    own = (fold == place).nonzero()[:, 0]
-                    if len(own):
-                        part.add(F[own], block.Y[own], None if weight is None else weight[own])
-            done += len(block)
-            tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+        mine = ranks.share(len(self.rows))
+
+        def add_all() -> None:
+            work, done = basis.workspace(self.block_rows), 0
+            for block in self.rows.blocks(self.block_rows, mine):
+                self._add(parts, work.features(mapped(block.X), basis), block, ridges)
+                done += len(block)
+                tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+
+        ranks.together(add_all)
         parts = [part.reduced(ranks) for part in parts]
         tell("rows", 1.0)
         if ridges is None:
@@ -179,6 +173,20 @@ class Nystrom:
         for part in parts:
             total.merge(part)
         return total, parts
+
+    def _add(
+        self, parts: list[NystromSums], F: Float[Tensor, "b k"], block: Samples, ridges: RidgeChoice | None
+    ) -> None:
+        """Add a block to the sums of the part that each of its rows is in."""
+        weight = None if block.weight is None else block.weight.double() / self.rows.heaviest
+        if ridges is None:
+            parts[0].add(F, block.Y, weight)
+            return
+        fold = ridges.part_of(block)
+        for place, part in enumerate(parts):
+            own = (fold == place).nonzero()[:, 0]
+            if len(own):
+                part.add(F[own], block.Y[own], None if weight is None else weight[own])
 
     def _agop(
         self, machine: KernelMachine, mapped: Map, computed: bool, tell: StepHook

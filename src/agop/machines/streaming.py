@@ -169,9 +169,10 @@ class Stream:
         mine = ranks.share(self.source.n_rows)
         self._factors: Tensor | None = None
         if labels and getattr(estimator, "class_weight", None) is not None:
-            self._set_classes(self._pass(mine, lambda share: None, only_labels=True))
+            found = ranks.together(lambda: self._pass(mine, lambda share: None, only_labels=True))
+            self._set_classes(self._together(found))
             self._factors = self._class_factors()
-        seen = self._pass(mine, tell)
+        seen = self._together(ranks.together(lambda: self._pass(mine, tell)))
         if not seen.heaviest > 0:
             raise _checks.bad_value(
                 "sample_weight", "some positive weight", "none", "weight at least one sample"
@@ -192,7 +193,7 @@ class Stream:
         for block in self._raw(size, mine):
             self._see(seen, block, labels, only_labels)
             tell((block.start + len(block) - mine.start) / max(1, mine.stop - mine.start))
-        return self._together(seen)
+        return seen
 
     def _raw(self, size: int, share: slice) -> Iterator[Block]:
         """Blocks as they come, without rows that are held out or have the weight 0."""
