@@ -44,7 +44,10 @@ def same(streamed, held, new=NEW):
         assert relative_error(a, b) < 1e-10, name
     for name in ("missing_indicator_", "categories_", "dtype_", "n_features_in_"):
         assert getattr(streamed, name) == getattr(held, name), name
-    a, b = (np.asarray(one.predict_proba(new) if hasattr(one, "classes_") else one.predict(new)) for one in (streamed, held))
+    a, b = (
+        np.asarray(one.predict_proba(new) if hasattr(one, "classes_") else one.predict(new))
+        for one in (streamed, held)
+    )
     assert np.abs(a - b).max() < 1e-6 * max(1.0, np.abs(b).max())
 
 
@@ -53,7 +56,9 @@ def same(streamed, held, new=NEW):
     [(X, Y, None), (X, Y, WEIGHT), (X, np.c_[Y, 1e6 + 1e-3 * Y**2], WEIGHT), (GAPS, Y, WEIGHT), (X.astype(np.float32), Y, None), (FRAME, Y, WEIGHT)],
     ids=["plain", "weighted", "two outputs", "gaps", "float32", "frame"],
 )  # fmt: skip
-@pytest.mark.parametrize("options", [{}, {"scaling": "none"}, {"scaling": "common", "center_targets": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"scaling": "none"}, {"scaling": "common", "center_targets": False}], ids=str
+)
 def test_regression(features, targets, weight, options):
     held = model(**options).fit(features, targets, weight)
     streamed = model(**options).fit(agop.open_blocks(features, target=targets, weight=weight))
@@ -62,8 +67,13 @@ def test_regression(features, targets, weight, options):
     assert streamed.history_[-1]["rows"] == held.history_[-1]["rows"]
 
 
-@pytest.mark.parametrize("labels", [LABELS, np.array(["x", "yy", "zzz"])[LABELS], np.array(["x", "yy", "zzz"], dtype=object)[LABELS]])
-@pytest.mark.parametrize("options", [{}, {"class_weight": "balanced"}, {"class_weight": None, "kernel": "relu-ntk"}], ids=str)
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, np.array(["x", "yy", "zzz"])[LABELS], np.array(["x", "yy", "zzz"], dtype=object)[LABELS]],
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"class_weight": "balanced"}, {"class_weight": None, "kernel": "relu-ntk"}], ids=str
+)
 def test_classification(labels, options):
     held = model(agop.RFMClassifier, **options).fit(X, labels, WEIGHT)
     streamed = model(agop.RFMClassifier, **options).fit(agop.open_blocks(X, target=labels, weight=WEIGHT))
@@ -121,7 +131,9 @@ def test_goes_on_with_the_same_source_only():
     going = model(warm_start=True).fit(source)
     going.set_params(n_iter=2).fit(source)
     assert np.array_equal(going.predict(NEW), model(n_iter=2).fit(source).predict(NEW))
-    with pytest.raises(ValueError, match="X, y: expected the training data of the fit that warm_start=True continues"):
+    with pytest.raises(
+        ValueError, match="X, y: expected the training data of the fit that warm_start=True continues"
+    ):
         going.fit(agop.open_blocks(X + 1, target=Y))
 
 
@@ -144,3 +156,45 @@ def test_moments_merge():
     assert relative_error(whole.mean, columns.means) < MERGE
     assert relative_error(whole.deviation[:3], columns.scales[:3]) < 1e-10
     assert float(merged.scatter[3]) == 0.0  # a constant column
+
+
+# ---- searches of many rows
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    for module in ("rfm_cv", "streaming", "solver"):
+        monkeypatch.setattr(f"agop.machines.{module}.LARGE", 200)
+
+
+SPACE = {"kernel": ["laplace"], "bandwidth_factor": [4.0], "learning_ridge": [0.1]}
+
+
+def search(cls=agop.RFMRegressorCV, **options):
+    return cls(SPACE, **{"n_candidates": 1, "n_iter": 2, "max_rows": 90, "random_state": 0, **options})
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_search_of_many_rows_chooses_on_some_and_fits_all_once():
+    held = search().fit(X, Y, WEIGHT + 0.5)
+    assert len(held.estimators_) == 1
+    last = held.best_estimator_.history_[-1]
+    assert (last["solver"], last["rows"]) == ("nystrom", N)
+    assert held.best_params_["ridge"] == held.best_estimator_.ridge == last["ridge"]
+    assert set(last["ridge_errors"]) == {str(ridge) for ridge in held.ridges}
+    assert int(np.isfinite(held.oof_predictions_).sum()) == 90
+    assert len(held.oof_predictions_) == N
+    assert held.score(X, Y) > 0.9
+    assert held.feature_importances_.sum() == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_so_from_a_source(tmp_path):
+    streamed = search(agop.RFMClassifierCV).fit(agop.open_blocks(X, target=LABELS, weight=WEIGHT))
+    assert streamed.best_estimator_.history_[-1]["rows"] == int((WEIGHT > 0).sum())
+    assert streamed.score(X, LABELS) > 0.7
+    streamed.save(tmp_path / "model")
+    loaded = agop.RFMClassifierCV.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict_proba(NEW), streamed.predict_proba(NEW))
+    few = agop.open_blocks(X[:150], target=LABELS[:150])
+    assert search(agop.RFMClassifierCV).fit(few).best_estimator_.history_[-1]["solver"] == "cholesky"

@@ -16,7 +16,7 @@ from agop._threads import tile_threads
 from agop.kernels.agop import gradient_moments
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points, working_dtype
-from agop.linalg.nystrom import NystromBasis, symmetric_
+from agop.linalg.nystrom import NystromBasis
 from agop.machines.centers import choose_centers, n_candidates
 from agop.machines.kernel_ridge import KernelMachine, MachineFit
 from agop.machines.nystrom_sums import NystromSums

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, replace
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar

@@ -46,15 +46,16 @@ def opened(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks |
     Sources are streamed by "nystrom", and by "auto" with more than 30,000 rows; so are memory maps, other objects that are sliced, and
     arrays above 256 MiB.
     """
-    streams = estimator.solver == "nystrom"
+    solver = getattr(estimator, "solver", "auto")  # a search has none: it takes what suits the rows
+    streams = solver == "nystrom"
     if is_blocks(X):
         if y is not None or sample_weight is not None:
             got = "both a source and other targets or weights"
             raise _checks.bad_value("X", "a source with its own targets, or X and y", got)
-        if streams or (estimator.solver == "auto" and X.n_rows > LARGE):
+        if streams or (solver == "auto" and X.n_rows > LARGE):
             return X, None, None, None
         block = X.take(np.arange(X.n_rows))
-        return None, _named(X, block), block.y, block.weight
+        return None, with_names(X, block), block.y, block.weight
     mapped = isinstance(X, np.memmap) or not isinstance(X, np.ndarray | Tensor)
     if isinstance(X, np.ndarray | Tensor):
         numeric = (
@@ -69,7 +70,7 @@ def opened(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks |
         return None, X, y, sample_weight
     else:
         wide = True
-    if not (streams or (estimator.solver == "auto" and len(X) > LARGE)) or not (mapped or wide):
+    if not (streams or (solver == "auto" and len(X) > LARGE)) or not (mapped or wide):
         return None, X, y, sample_weight
     if y is None:
         raise _inputs.no_targets()
@@ -85,8 +86,8 @@ def _sliceable(X: Any) -> bool:
     )
 
 
-def _named(source: Blocks, block: Block) -> Any:
-    """The features of a block that is all of a source, with the names of its columns."""
+def with_names(source: Blocks, block: Block) -> Any:
+    """The features of a block, with the names of the columns of its source."""
     if source.feature_names is None or isinstance(block.X, pd.DataFrame):
         return block.X
     array = block.X.cpu().numpy() if isinstance(block.X, Tensor) else block.X
