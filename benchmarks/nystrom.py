@@ -98,7 +98,9 @@ def one(n: int, folder: str, **options: Any) -> dict[str, Any]:
     process.start()
     row = queue.get()
     process.join()
-    print({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items() if k != "history"}, flush=True)
+    print(
+        {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items() if k != "history"}, flush=True
+    )
     return row
 
 
@@ -108,7 +110,11 @@ def million(sizes: list[int]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         written(n, Path(folder))
         row = one(n, folder, n_centers=min(4000, n // 10))
-    goals = {"r2": row["r2"] >= 0.97, "seconds": row["seconds"] <= 600, "peak_bytes": row["peak_bytes"] <= 4e9}
+    goals = {
+        "r2": row["r2"] >= 0.97,
+        "seconds": row["seconds"] <= 600,
+        "peak_bytes": row["peak_bytes"] <= 4e9,
+    }
     return {**row, "goals": goals}
 
 
@@ -122,7 +128,12 @@ def cg(sizes: list[int], exact: bool = False) -> dict[str, Any]:
     X, x, Y, y = X[:n], X[n:], Y[:n], Y[n:]
     start = time.perf_counter()
     model = agop.RFMRegressor(solver="nystrom", random_state=0, n_iter=3, power=0.5).fit(X, Y)
-    own = {"n": n, "seconds": time.perf_counter() - start, "r2": model.score(x, y), "n_centers": model.history_[-1]["n_centers"]}
+    own = {
+        "n": n,
+        "seconds": time.perf_counter() - start,
+        "r2": model.score(x, y),
+        "n_centers": model.history_[-1]["n_centers"],
+    }
     print(own, flush=True)
     stored = json.loads((RESULTS / "iterative_solver.json").read_text())["result"]["large"]
     beside = next((row for row in stored if row["n"] == n), None)
@@ -133,7 +144,11 @@ def cg(sizes: list[int], exact: bool = False) -> dict[str, Any]:
         ).fit(X, Y)
         beside = {"n": n, "seconds": time.perf_counter() - start, "r2": other.score(x, y)}
     print(beside, flush=True)
-    return {"nystrom": own, "cg": beside, "times_faster": beside["seconds"] / own["seconds"] if beside else None}
+    return {
+        "nystrom": own,
+        "cg": beside,
+        "times_faster": beside["seconds"] / own["seconds"] if beside else None,
+    }
 
 
 def growth(sizes: list[int]) -> dict[str, Any]:
@@ -170,7 +185,9 @@ def floor(sizes: list[int]) -> list[dict[str, Any]]:
             b, P = large.block_rows, basis.factor.projection
             left, blocks = basis.points.beside(X[:b]), len(X) / large.block_rows
             parts = {
-                "kernel_s": lambda: kernel.block(left, slice(None), basis.points, torch.float64, weight=False),  # noqa: B023
+                "kernel_s": lambda: kernel.block(
+                    left, slice(None), basis.points, torch.float64, weight=False
+                ),  # noqa: B023
                 "projection_s": lambda: torch.mm(K, P),  # noqa: B023
                 "half_gram_s": lambda: torch.mm(F.mT, F),  # noqa: B023
             }

@@ -132,7 +132,9 @@ def _value(machine, x):
     return torch.exp(-distance / machine.kernel.bandwidth) @ machine.coefficients
 
 
-@pytest.mark.parametrize("kernel", [Laplace(3.0), Gaussian(3.0), L1(5.0), Lpq(4.0), ReLUNTK(1)], ids=lambda k: type(k).__name__)
+@pytest.mark.parametrize(
+    "kernel", [Laplace(3.0), Gaussian(3.0), L1(5.0), Lpq(4.0), ReLUNTK(1)], ids=lambda k: type(k).__name__
+)
 def test_gradient_moments_are_those_of_the_machines_own_agop_at_its_centres(kernel):
     x, y = torch.from_numpy(X), torch.from_numpy(np.c_[Y, Y**2])
     weight = torch.from_numpy(WEIGHT + 0.1)
@@ -151,7 +153,9 @@ def test_more_centres_fit_better_on_average(kernel):
     errors = []
     for seed in range(10):
         own = [
-            regressor(kernel=kernel, n_centers=m, n_iter=0, random_state=seed, bandwidth=3.0).fit(x[:600], y[:600])
+            regressor(kernel=kernel, n_centers=m, n_iter=0, random_state=seed, bandwidth=3.0).fit(
+                x[:600], y[:600]
+            )
             for m in (30, 80, 200)
         ]
         for few, more in zip(own, own[1:]):
@@ -215,7 +219,9 @@ def test_centres_are_rows_and_do_not_depend_on_their_order(rule):
 
 def test_spread_and_leverage_take_the_rare_point():
     generator = torch.Generator().manual_seed(0)
-    x = torch.cat([0.01 * torch.randn(500, 2, dtype=torch.float64, generator=generator), torch.full((1, 2), 50.0)])
+    x = torch.cat(
+        [0.01 * torch.randn(500, 2, dtype=torch.float64, generator=generator), torch.full((1, 2), 50.0)]
+    )
     for rule in ("kmeans++", "leverage"):
         chosen = choose_centers(Gaussian(1.0), x, None, 5, rule=rule, ridge=0.1, seed=0)
         assert bool((chosen == 50).all(1).any()), rule
@@ -227,7 +233,11 @@ def test_spread_and_leverage_take_the_rare_point():
 def system(n=50, r=6, c=2):
     generator = torch.Generator().manual_seed(0)
     F = torch.randn(n, r, dtype=torch.float64, generator=generator)
-    return F, torch.randn(n, c, dtype=torch.float64, generator=generator), torch.rand(n, dtype=torch.float64, generator=generator)
+    return (
+        F,
+        torch.randn(n, c, dtype=torch.float64, generator=generator),
+        torch.rand(n, dtype=torch.float64, generator=generator),
+    )
 
 
 def test_sums_add_merge_and_come_back_from_a_file(tmp_path):
@@ -273,7 +283,9 @@ def test_the_ridge_is_chosen_on_rows_that_were_not_seen():
     rows = HeldRows(Samples(x, y, None, None))
     seen = row_hashes(x[:60]).sort().values
     choice = RidgeChoice((1e-4, 1e-1, 1e2), folds=3, seen=seen, seed=5)
-    fit = Nystrom(rows=rows, n_centers=50).solve(Laplace(4.0), lambda block: block, 1.0, computed=False, ridges=choice)
+    fit = Nystrom(rows=rows, n_centers=50).solve(
+        Laplace(4.0), lambda block: block, 1.0, computed=False, ridges=choice
+    )
     part = choice.part_of(Samples(x, y, None, None))
     assert (part[:60] == 3).all()
     assert set(part[60:].tolist()) == {0, 1, 2}
@@ -282,9 +294,13 @@ def test_the_ridge_is_chosen_on_rows_that_were_not_seen():
         error = 0.0
         for fold in range(3):
             own, other = part == fold, part != fold
-            predicted = naive("laplace", {"bandwidth": 4.0}, x[other], y[other], Z, x[own], ridge, weights[other])
+            predicted = naive(
+                "laplace", {"bandwidth": 4.0}, x[other], y[other], Z, x[own], ridge, weights[other]
+            )
             error += float((predicted - y[own]).square().sum())
-        assert fit.report["ridge_errors"][str(ridge)] == pytest.approx(error / int((part < 3).sum()), rel=1e-5)
+        assert fit.report["ridge_errors"][str(ridge)] == pytest.approx(
+            error / int((part < 3).sum()), rel=1e-5
+        )
     assert fit.report["ridge"] == min(choice.ridges, key=lambda ridge: fit.report["ridge_errors"][str(ridge)])
 
 
@@ -305,13 +321,18 @@ def test_auto_takes_centres_from_many_rows_on(monkeypatch):
     monkeypatch.setattr("agop.machines.solver.LARGE", 200)
     model = regressor(solver="auto").fit(X, Y)
     assert model.history_[-1]["solver"] == "nystrom"
-    assert model.history_[-1]["solver_reason"] == "auto: 300 rows are more than 200, from where on centres are taken"
+    assert (
+        model.history_[-1]["solver_reason"]
+        == "auto: 300 rows are more than 200, from where on centres are taken"
+    )
     assert model.history_[0]["solver_reason"] == "auto: fits into memory"
     assert regressor(solver="auto").fit(X[:200], Y[:200]).history_[-1]["solver"] == "cholesky"
 
 
 def test_memory_is_said_and_kept():
-    big = estimate_memory(10**6, 50, 1, solver="nystrom", n_centers=4000, feature_points=10_000, streamed=True)
+    big = estimate_memory(
+        10**6, 50, 1, solver="nystrom", n_centers=4000, feature_points=10_000, streamed=True
+    )
     assert 1e9 < big.total < 4e9
     assert default_centers(10**6) == 4000 and default_centers(300) == 300 and default_centers(10**9) == 20_000
     few = estimate_memory(10**6, 50, 1, solver="nystrom", n_centers=1000, streamed=True)
@@ -325,7 +346,10 @@ def test_memory_is_said_and_kept():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"n_centers": 301}, "n_centers: expected at most 300, the rows there are, got 301; set n_centers='auto'"),
+        (
+            {"n_centers": 301},
+            "n_centers: expected at most 300, the rows there are, got 301; set n_centers='auto'",
+        ),
         ({"n_centers": 0}, "The 'n_centers' parameter of RFMRegressor must be"),
         ({"centers": "kmeans"}, "The 'centers' parameter of RFMRegressor must be"),
         ({"feature_points": "some"}, "The 'feature_points' parameter of RFMRegressor must be"),
@@ -380,7 +404,9 @@ def test_an_interrupted_pass_leaves_what_the_metric_was_learned_with():
 
 
 def test_validation_chooses_on_the_learning_rows_and_one_large_fit_follows():
-    model = regressor(n_centers=60, n_iter=2, bandwidth=[3.0, "median"], feature_points=150, validation=0.2).fit(X, Y)
+    model = regressor(
+        n_centers=60, n_iter=2, bandwidth=[3.0, "median"], feature_points=150, validation=0.2
+    ).fit(X, Y)
     solvers = [entry["solver"] for entry in model.history_]
     assert solvers.count("nystrom") == 1
     chosen = model.history_[solvers.index("nystrom")]

@@ -62,6 +62,12 @@ class Moments:
         scatter = (there * torch.where(missing, 0.0, X - mean).square()).sum(0)
         return cls(w.sum(), present, mean, scatter, largest, gaps)
 
+    @classmethod
+    def none(cls, d: int) -> Moments:
+        """Of no rows."""
+        zeros = torch.zeros(d, dtype=torch.float64)
+        return cls(zeros.new_zeros(()), *(zeros.clone() for _ in range(5)))
+
     def merge(self, other: Moments) -> Moments:
         """Those of both parts together."""
         weight = self.weight + other.weight

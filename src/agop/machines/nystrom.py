@@ -164,21 +164,23 @@ class Nystrom:
         parts = [
             NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)
         ]
-        mine, heaviest = ranks.share(len(self.rows)), self.rows.heaviest
-        work = basis.workspace(min(self.block_rows, max(1, mine.stop - mine.start)))
+        mine = ranks.share(len(self.rows))
         kept = SumsCheckpoint(self.checkpoint, self._key(basis, ridges, mine))
         begun, after = kept.restored(device), None
         if begun is not None:
             parts, after = begun
-        done = sum(part.count for part in parts)
-        with kept.sums(parts) as taken:
-            for place, block in self.rows.numbered(self.block_rows, mine, after):
-                weight = None if block.weight is None else block.weight.double() / heaviest
-                F = work.features(mapped(block.X), basis)
-                with taken(len(block), place):
-                    _add(parts, F, block, weight, ridges)
-                done += len(block)
-                tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+
+        def add_all() -> None:
+            work, done = basis.workspace(self.block_rows), sum(part.count for part in parts)
+            with kept.sums(parts) as taken:
+                for place, block in self.rows.numbered(self.block_rows, mine, after):
+                    F = work.features(mapped(block.X), basis)
+                    with taken(len(block), place):
+                        self._add(parts, F, block, ridges)
+                    done += len(block)
+                    tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+
+        ranks.together(add_all)
         parts = [part.reduced(ranks) for part in parts]
         tell("rows", 1.0)
         if ridges is None:
@@ -196,6 +198,20 @@ class Nystrom:
         texts = (self.context, self.rows.digest, repr(basis.kernel), self.precision, self.block_rows, mine, choice)
         seen = [] if ridges is None or ridges.seen is None else [ridges.seen]
         return key_of(texts, [basis.centers, basis.factor.projection, *seen])
+
+    def _add(
+        self, parts: list[NystromSums], F: Float[Tensor, "b k"], block: Samples, ridges: RidgeChoice | None
+    ) -> None:
+        """Add a block to the sums of the part that each of its rows is in."""
+        weight = None if block.weight is None else block.weight.double() / self.rows.heaviest
+        if ridges is None:
+            parts[0].add(F, block.Y, weight)
+            return
+        fold = ridges.part_of(block)
+        for place, part in enumerate(parts):
+            own = (fold == place).nonzero()[:, 0]
+            if len(own):
+                part.add(F[own], block.Y[own], None if weight is None else weight[own])
 
     def _agop(
         self, machine: KernelMachine, mapped: Map, computed: bool, tell: StepHook
@@ -220,24 +236,6 @@ class Nystrom:
             matrix = matrix - mean.mT @ mean / weight**2
         tell("agop", 1.0)
         return matrix
-
-
-def _add(
-    parts: list[NystromSums],
-    F: Float[Tensor, "b k"],
-    block: Samples,
-    weight: Float[Tensor, " b"] | None,
-    ridges: RidgeChoice | None,
-) -> None:
-    """Add a block to the sums of all rows, or of the part that each row belongs to."""
-    if ridges is None:
-        parts[0].add(F, block.Y, weight)
-        return
-    fold = ridges.part_of(block)
-    for number, part in enumerate(parts):
-        own = (fold == number).nonzero()[:, 0]
-        if len(own):
-            part.add(F[own], block.Y[own], None if weight is None else weight[own])
 
 
 @dataclass(frozen=True, eq=False)

@@ -582,7 +582,7 @@ class _RFM(TableEstimator):
             if progress is not None:
                 progress(0.0, 1.0, f"statistics of columns, {100 * share:.0f} %")
 
-        ranks.together(lambda: stream.learn(tell))
+        stream.learn(tell)
         validation = stream.validation()
         if given[0] is not None or given[1] is not None:
             validation = ranks.together(lambda: stream.given(*given))

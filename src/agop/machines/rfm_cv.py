@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop.blocks.block import Blocks
 from agop.machines import _inputs
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
@@ -26,15 +27,19 @@ from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
 from agop.machines.importances import averaged_agop
 from agop.machines.names import PRECISIONS
+from agop.machines.nystrom import RidgeChoice
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
 from agop.machines.progress import Bar, ProgressHook
 from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
+from agop.machines.rows import drawn as drawn_rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
-from agop.machines.search import SHARE_OF_TIME, Choice, Search, candidates, choose_rows
+from agop.machines.search import SHARE_OF_TIME, Candidate, Choice, Search, candidates, choose_rows
 from agop.machines.search_space import RIDGES, completed, drawn
+from agop.machines.solver import LARGE
 from agop.machines.storing_search import with_columns
+from agop.machines.streaming import opened, with_names
 from agop.machines.targets import Targets
 from agop.ranks import current
 
@@ -120,7 +125,7 @@ class _SearchedRFM(TableEstimator):
     def fit(  # type: ignore[override]
         self: E,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         groups: Any = None,
@@ -144,6 +149,15 @@ class _SearchedRFM(TableEstimator):
         begun = time.monotonic()
         self._check_constraints()
         self._forget()
+        self.seed_ = self._agreed_seed()
+        source, X, y, sample_weight = opened(self, X, y, sample_weight)
+        if source is not None:
+            numbers = drawn_rows(source.n_rows, min(source.n_rows, LARGE), self.seed_)
+            block = source.take(numbers)
+            X, y, sample_weight = with_names(source, block), block.y, block.weight
+            if groups is not None:
+                _checks.same_length("X", source.n_rows, "groups", len(groups))
+                groups = np.asarray(groups)[numbers]
         table, place = self._rows(
             X, reset=True, device=self.device, dtype=self.dtype, counts=_inputs.counting(sample_weight)
         )
@@ -151,19 +165,37 @@ class _SearchedRFM(TableEstimator):
         samples = self._samples("", table, y, sample_weight, place, learned)
         self.__dict__ |= learned
         self.device_, self.dtype_ = str(place.device), str(place.dtype).removeprefix("torch.")
-        self.seed_ = self._agreed_seed()
         counts = None if len(samples) == len(table) else _inputs.counting(sample_weight)
         if groups is not None:
             groups = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
             _checks.same_length("X", len(table), "groups", len(groups))
             groups = groups if counts is None else groups[counts]
         kept = np.arange(len(table)) if counts is None else np.flatnonzero(counts)
+        whole, some = samples, self._searched(samples) if source is None else None
+        if some is not None:
+            samples, kept = samples.take(torch.from_numpy(some)), kept[some]
+            groups = None if groups is None else groups[some]
+            counts = None
+
+        def search(heard: ProgressHook | None) -> None:
+            self._search(samples, whole, source, place, groups, counts, kept, len(table), begun, heard)
+
         if not self.verbose:
-            self._search(samples, place, groups, counts, kept, len(table), begun, progress)
+            search(progress)
             return self
         with Bar() as bar:
-            self._search(samples, place, groups, counts, kept, len(table), begun, bar)
+            search(bar)
         return self
+
+    def _searched(self, samples: Samples) -> np.ndarray | None:
+        """Of very many rows a seeded share, from which those that are searched with are taken; None for all."""
+        if len(samples) <= LARGE or not isinstance(self.cv, Integral):
+            return None
+        rows = drawn_rows(len(samples), LARGE, self.seed_)
+        if samples.labels is not None:  # no class may be missing
+            first = np.unique(samples.labels.numpy(), return_index=True)[1]
+            rows = np.union1d(rows, first)
+        return rows
 
     def _agreed_seed(self) -> int:
         """The seed of all ranks, which run the same search beside each other: nothing in it may hang on a clock or on threads."""
@@ -179,6 +211,8 @@ class _SearchedRFM(TableEstimator):
     def _search(
         self,
         samples: Samples,
+        whole: Samples,
+        source: Blocks | None,
         place: Place,
         groups: np.ndarray | None,
         counts: np.ndarray | None,
@@ -199,12 +233,14 @@ class _SearchedRFM(TableEstimator):
         scale = Targets.of(
             counted.Y, counted.weight, center=True, labels=samples.labels is not None, dtype=None
         )
-        self._learn_prior(counted)
+        # of a source only the rows that are searched with are here
+        self._learn_prior(self._reweighted(whole) if source is None else counted)
         self.target_means_, self.target_scales_ = scale.means, scale.scales
         self.target_extent_ = [
             scale.largest,
             scale.resolution,
         ]  # a scorer asks for predictions before there is a model
+        large = source is not None or len(whole) > LARGE
         search = Search(
             self._made,
             samples,
@@ -212,7 +248,7 @@ class _SearchedRFM(TableEstimator):
             rows,
             self._criterion(samples, counted, rows.chosen, scale),
             scale,
-            int(self.ensemble),
+            1 if large else int(self.ensemble),
             n_jobs=self.n_jobs,
             deadline=float("inf") if limit is None else begun + float(limit),
         )
@@ -234,14 +270,57 @@ class _SearchedRFM(TableEstimator):
         chosen = [place for place in range(len(choice.pool)) if place == 0 or choice.weights[place] > 0]
         chosen.sort(key=lambda place: (place > 0, -float(choice.weights[place])))
         members = [choice.pool[place] for place in chosen]
-        models = search.fitted(members, samples, meter.tell)
+        if large:
+            meter.tell(1, "fit to all rows")
+            models = {0: self._fitted_to_many(members[0], whole, source, ridges, place.dtype, search.notes)}
+        else:
+            models = search.fitted(members, samples, meter.tell)
         self._keep(choice, [(chosen[k], models[k]) for k in sorted(models)])
+        if large:
+            self.best_params_["ridge"] = self.best_estimator_.ridge
         self._keep_scores(search, choice, samples, kept, n)
         self._keep_results(race.trials, choice, search)
         self.notes_ = search.notes
         for note in search.notes:
             warnings.warn(f"{type(self).__name__}: {note}.", UserWarning, stacklevel=4)
         meter.finish()
+
+    def _fitted_to_many(
+        self,
+        best: Candidate,
+        whole: Samples,
+        source: Blocks | None,
+        ridges: tuple[float, ...],
+        dtype: torch.dtype,
+        notes: list[str],
+    ) -> Any:
+        """The best candidate fitted to all rows on centres, its ridge chosen by sums over folds of rows that M has not seen."""
+        model = self._made(best.params)
+        model.solver = "nystrom"
+        model._ridges_to_choose = RidgeChoice(tuple(sorted(set(ridges))))
+        try:
+            if source is not None:
+                for name in _READ:
+                    model.__dict__.pop(name, None)
+                model.fit(source)
+            else:
+                model._continue(whole, None)
+                model._fit_samples(model._prepared(whole, None, dtype)[0], None, None, None)
+        except KeyboardInterrupt:
+            if not hasattr(model, "machine_"):
+                raise
+            notes.append(
+                "the fit to all rows was stopped: what predicts was fitted to the rows that its metric was learned on"
+            )
+        model.__dict__.pop("_ridges_to_choose")
+        model.ridge = float(model.history_[-1]["ridge"])
+        if source is not None:
+            classes = getattr(model, "classes_", None)
+            if classes is not None and not np.array_equal(classes, self.classes_):
+                got = f"{len(classes)} classes of which {len(self.classes_)} are among {LARGE:,} rows"
+                raise _checks.bad_value("y", "classes that are not so rare", got, "leave out what is rarer")
+            self.__dict__ |= {name: value for name, value in vars(model).items() if name in _READ}
+        return model
 
     def _made(self, params: dict[str, Any]) -> Any:
         """An unfitted RFM with these parameters, which knows what reading the samples has left."""
@@ -368,7 +447,10 @@ class _SearchedRFM(TableEstimator):
         """The AGOP of the averaged function over encoded columns, in float64, not rescaled; formed when it is asked for."""
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
-        if known is None or known[0] is not self.estimators_:
+        if (known is None or known[0] is not self.estimators_) and len(self.estimators_) == 1:
+            matrix = self.estimators_[0].predictor_agop_ * float(self.weights_[0]) ** 2
+            known = self._own_agop = (self.estimators_, matrix)
+        elif known is None or known[0] is not self.estimators_:
             matrix = averaged_agop(
                 [(model.machine_, model._map, model.best_iteration_ > 0) for model in self.estimators_],
                 self.weights_.tolist(),

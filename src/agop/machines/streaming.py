@@ -46,15 +46,16 @@ def opened(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks |
     Sources are streamed by "nystrom", and by "auto" with more than 30,000 rows; so are memory maps, other objects that are sliced, and
     arrays above 256 MiB.
     """
-    streams = estimator.solver == "nystrom"
+    solver = getattr(estimator, "solver", "auto")  # a search has none: it takes what suits the rows
+    streams = solver == "nystrom"
     if is_blocks(X):
         if y is not None or sample_weight is not None:
             got = "both a source and other targets or weights"
             raise _checks.bad_value("X", "a source with its own targets, or X and y", got)
-        if streams or (estimator.solver == "auto" and X.n_rows > LARGE):
+        if streams or (solver == "auto" and X.n_rows > LARGE):
             return X, None, None, None
         block = X.take(np.arange(X.n_rows))
-        return None, _named(X, block), block.y, block.weight
+        return None, with_names(X, block), block.y, block.weight
     mapped = isinstance(X, np.memmap) or not isinstance(X, np.ndarray | Tensor)
     if isinstance(X, np.ndarray | Tensor):
         numeric = (
@@ -69,7 +70,7 @@ def opened(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks |
         return None, X, y, sample_weight
     else:
         wide = True
-    if not (streams or (estimator.solver == "auto" and len(X) > LARGE)) or not (mapped or wide):
+    if not (streams or (solver == "auto" and len(X) > LARGE)) or not (mapped or wide):
         return None, X, y, sample_weight
     if y is None:
         raise _inputs.no_targets()
@@ -85,8 +86,8 @@ def _sliceable(X: Any) -> bool:
     )
 
 
-def _named(source: Blocks, block: Block) -> Any:
-    """The features of a block that is all of a source, with the names of its columns."""
+def with_names(source: Blocks, block: Block) -> Any:
+    """The features of a block, with the names of the columns of its source."""
     if source.feature_names is None or isinstance(block.X, pd.DataFrame):
         return block.X
     array = block.X.cpu().numpy() if isinstance(block.X, Tensor) else block.X
@@ -167,16 +168,17 @@ class Stream:
         _checks.one_of("scaling", estimator.scaling, SCALINGS)
         labels = is_classifier(estimator)
         mine = ranks.share(self.source.n_rows)
-        factors = None
+        self._factors: Tensor | None = None
         if labels and getattr(estimator, "class_weight", None) is not None:
-            self._set_classes(self._pass(mine, lambda share: None, None, only_labels=True))
-            factors = estimator._reweighted
-        seen = self._pass(mine, tell, factors)
+            found = ranks.together(lambda: self._pass(mine, lambda share: None, only_labels=True))
+            self._set_classes(self._together(found))
+            self._factors = self._class_factors()
+        seen = self._together(ranks.together(lambda: self._pass(mine, tell)))
         if not seen.heaviest > 0:
             raise _checks.bad_value(
                 "sample_weight", "some positive weight", "none", "weight at least one sample"
             )
-        if labels and factors is None:
+        if labels and self._factors is None:
             self._set_classes(seen)
         self._set_columns(seen)
         self._set_targets(seen)
@@ -186,20 +188,20 @@ class Stream:
     def _weighted(self) -> bool:
         return self._first.weight is not None or getattr(self.estimator, "class_weight", None) is not None
 
-    def _pass(self, mine: slice, tell: Any, factors: Any, *, only_labels: bool = False) -> _Seen:
+    def _pass(self, mine: slice, tell: Any, *, only_labels: bool = False) -> _Seen:
         seen, labels = _Seen(), is_classifier(self.estimator)
         size = rows_per_block(self.source.n_rows, 8 * self.source.n_features, _PASS_BYTES)
         for block in self._raw(size, mine):
-            self._see(seen, block, labels, factors, only_labels)
+            self._see(seen, block, labels, only_labels)
             tell((block.start + len(block) - mine.start) / max(1, mine.stop - mine.start))
-        return self._together(seen)
+        return seen
 
     def _raw(self, size: int, share: slice) -> Iterator[Block]:
         """Blocks as they come, without rows that are held out or have the weight 0."""
         for block in self.source.read(size, share.start, share.stop):
             yield from _counting(kept_rows(block, self.held_out))
 
-    def _see(self, seen: _Seen, block: Block, labels: bool, factors: Any, only_labels: bool) -> None:
+    def _see(self, seen: _Seen, block: Block, labels: bool, only_labels: bool) -> None:
         weight = (
             None
             if block.weight is None
@@ -221,10 +223,9 @@ class Stream:
             if only_labels:
                 seen.heaviest = 1.0
                 return
-            if factors is not None:
-                place = torch.from_numpy(np.searchsorted(self.estimator.classes_, y))
-                empty = torch.zeros(len(y), 0)
-                weight = factors(Samples(empty, empty, place, weight)).weight
+            if self._factors is not None:
+                own = self._factors[torch.from_numpy(np.searchsorted(self.estimator.classes_, y))]
+                weight = own if weight is None else weight * own
         else:
             Y, one_axis = _inputs.check_targets(
                 "y",
@@ -259,6 +260,10 @@ class Stream:
         ranks = current()
         if ranks.alone:
             return seen
+        seen.numbers = seen.numbers or Moments.none(self.source.n_features)
+        if not is_classifier(self.estimator):
+            y = np.asarray(_cpu(self._first.y))
+            seen.targets = seen.targets or Moments.none(1 if y.ndim == 1 else y.shape[1])
         for name in ("numbers", "targets"):
             part = getattr(seen, name)
             if part is not None:
@@ -316,10 +321,8 @@ class Stream:
         center = bool(estimator.center_targets)
         if seen.targets is None:
             masses = self._masses
-            if getattr(estimator, "class_weight", None) is not None:
-                ones = torch.arange(len(masses))
-                empty = torch.zeros(len(masses), 0)
-                masses = self._balanced(Samples(empty, empty, ones, masses))
+            if self._factors is not None:
+                masses = masses * self._factors
             means = 2 * masses / masses.sum() - 1
             ones = torch.ones_like(means)
             scale = Targets.measured(means, ones, ones, center=center, labels=True, dtype=self.dtype)
@@ -342,11 +345,13 @@ class Stream:
         estimator.target_extent_ = [scale.largest, scale.resolution]
         self._scale = estimator._scale_of_targets()
 
-    def _balanced(self, samples: Samples) -> Tensor:
-        """The weight of each class, times its factor."""
-        weight = self.estimator._reweighted(samples).weight
+    def _class_factors(self) -> Tensor:
+        """What the weights of the rows of each class are multiplied with."""
+        count = len(self._masses)
+        one_each = Samples(torch.zeros(count, 0), torch.zeros(count, 0), torch.arange(count), self._masses)
+        weight = self.estimator._reweighted(one_each).weight
         assert weight is not None
-        return weight
+        return weight / self._masses
 
     # ---- rows as the machine takes them
 
@@ -374,8 +379,11 @@ class Stream:
             if block.weight is None
             else torch.as_tensor(np.asarray(_cpu(block.weight)), dtype=torch.float64).to(self.device)
         )
-        samples = estimator._reweighted(Samples(X, Y, labels, weight))
-        placed = estimator._placed(samples.X, self.dtype)
+        if self._factors is not None and labels is not None:
+            own = self._factors[labels].to(self.device)
+            weight = own if weight is None else weight * own
+        samples = Samples(X, Y, labels, weight)
+        placed = estimator._placed(X, self.dtype)
         return replace(samples, X=placed, Y=self._scale.scaled(Y, self.dtype), restored=self._scale.restored)
 
     def rows(self) -> StreamedRows:
