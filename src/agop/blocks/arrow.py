@@ -11,6 +11,9 @@ import pandas as pd
 
 from agop import _checks
 
+ENDINGS = (".parquet", ".feather", ".arrow")
+"""Of files that are read."""
+
 
 class ArrowFile:
     """An open file of either format: columns by name, row groups by number, a few rows at a time."""

@@ -20,11 +20,10 @@ import pandas as pd
 from agop import _checks
 from agop._blocks import DEFAULT_BLOCK_BYTES
 from agop.blocks.arrays import LOOKS, RUN, fingerprint
-from agop.blocks.arrow import ArrowFile, check_pyarrow, damages, plain_values, same_kinds, unreadable
+from agop.blocks.arrow import ENDINGS, ArrowFile, check_pyarrow, damages, plain_values, same_kinds, unreadable
 from agop.blocks.block import Block, check_block, row_numbers, span
 from agop.blocks.columns import feature_columns, target_names
 
-ENDINGS = (".parquet", ".feather", ".arrow")
 _BATCH = 65_536
 """Rows that a file is decoded in at most."""
 

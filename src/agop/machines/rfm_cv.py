@@ -19,6 +19,7 @@ from torch import Tensor
 from agop import _checks
 from agop.blocks.block import Blocks
 from agop.machines import _inputs
+from agop.machines._in_blocks import in_blocks
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
@@ -676,11 +677,13 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
     def _probabilities(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         return tempered(shares_of(values), torch.from_numpy(self.class_prior_), float(self.slope_))
 
+    @in_blocks
     def predict_proba(self, X: Any) -> Any:
         """Calibrated class probabilities (m, C)."""
         X, place = self._checked(X)
         return place.returned(self._probabilities(self._decision(X)))
 
+    @in_blocks
     def predict(self, X: Any) -> Any:
         """The most probable class, (m,): a tensor for tensors if the labels are numbers, else an array."""
         X, place = self._checked(X)
