@@ -146,8 +146,8 @@ def _tell_score(model: TableModel, frame: pd.DataFrame, console: Console) -> Non
 
 
 def _write(made: pd.DataFrame, out: Path) -> None:
-    from agop.cli.predicting import check_folder
     from agop._files import atomic, write_text
+    from agop.cli.predicting import check_folder
 
     check_folder(out)
     if out.suffix.lower() == ".csv":

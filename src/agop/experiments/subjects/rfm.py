@@ -62,7 +62,10 @@ class RFMTask(Task[RFMConfig, _Fitted]):
             frame = self._drawn(self.data.frame)
         else:
             frame, self.places = named(self.large.frame), self.large.numbers
-            self.data = Table(frame, f"{Path(config.data).name}: {self.large.raw.n_rows:,} rows, {frame.shape[1]:,} columns.")
+            self.data = Table(
+                frame,
+                f"{Path(config.data).name}: {self.large.raw.n_rows:,} rows, {frame.shape[1]:,} columns.",
+            )
             self.data_fingerprint = self.large.raw.digest
         names = list(frame.columns)
         self.ready: Prepared = prepare(
@@ -95,7 +98,9 @@ class RFMTask(Task[RFMConfig, _Fitted]):
             n, d, outputs, dtype=torch.float64, solver="nystrom", n_centers=centers, streamed=True, sums=4, feature_points=FEATURE_POINTS
         )  # fmt: skip
         searched = f"searched with {len(self.large.numbers):,} of {n:,} rows, then fitted to all in one pass"
-        return f"{searched}: up to {centers:,} centres, about {human(need.total)} of memory, whatever the rows"
+        return (
+            f"{searched}: up to {centers:,} centres, about {human(need.total)} of memory, whatever the rows"
+        )
 
     def _drawn(self, frame: pd.DataFrame) -> pd.DataFrame:
         most = self.config.most_rows
@@ -178,7 +183,11 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         config, scoring = self.config, {} if self.config.scoring is None else {"scoring": self.config.scoring}
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always", UserWarning)
-            source = None if self.large is None else self.large.rows(self.ready.encoder, self.ready.target, self._held_out)
+            source = (
+                None
+                if self.large is None
+                else self.large.rows(self.ready.encoder, self.ready.target, self._held_out)
+            )
             model = fitted(
                 self.ready, self.train, source=source, progress=listener.progress, max_time=config.seconds,
                 n_candidates=config.candidates, ensemble=config.ensemble, device=config.device, random_state=config.seed, **scoring,
@@ -198,7 +207,9 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         """Scores, importances and directions as tables."""
         model, target, frame = found.model, self.ready.target, self.ready.frame
         honest = np.asarray(model.estimator.oof_predictions_)
-        if self.large is not None:  # of the rows that were looked at, which may have no target, or be held out
+        if (
+            self.large is not None
+        ):  # of the rows that were looked at, which may have no target, or be held out
             honest = honest[target.rows][self.train]
         there = ~np.isnan(honest.reshape(len(honest), -1)).any(1)
         columns = {"honest": self._table(self.train[there], honest[there], model)}
@@ -263,9 +274,7 @@ class RFMTask(Task[RFMConfig, _Fitted]):
     def _facts(self, model: TableModel, honest: int) -> dict[str, str]:
         config, estimator = self.config, model.estimator
         learned = len(self.train) if self.large is None else self.large.raw.n_rows - len(self.test)
-        rows = f"{learned:,} to learn from" + (
-            f", {len(self.test):,} held out" if len(self.test) else ""
-        )
+        rows = f"{learned:,} to learn from" + (f", {len(self.test):,} held out" if len(self.test) else "")
         encoded = len(model.encoder.get_feature_names_out())
         results = estimator.cv_results_
         tried = len(set(results["recursion"].tolist()))

@@ -21,7 +21,9 @@ class RFMConfig(Configuration):
     """The options of `agop rfm`."""
 
     data: str = option(
-        help="A .csv, .parquet, .feather or .npz file, or a folder of .parquet files.", panel=DATA_PANEL, files="*.csv"
+        help="A .csv, .parquet, .feather or .npz file, or a folder of .parquet files.",
+        panel=DATA_PANEL,
+        files="*.csv",
     )
     target: str = option(help="The column to predict.", panel=DATA_PANEL)
     task: str = option(
@@ -42,7 +44,7 @@ class RFMConfig(Configuration):
     )
     encoding: str = option("utf-8", "Of a .csv file.", DATA_PANEL)
     rows: int | None = option(
-        None, "At most so many rows, drawn by --seed.", DATA_PANEL, shown="5,000 for a minute of search, twice that for eight; all of more than 30,000 in .parquet or .feather", at_least=10
+        None, "At most so many rows, drawn by --seed.", DATA_PANEL, shown="5,000 for a minute of search; all of a .parquet", at_least=10
     )  # fmt: skip
     search: str | None = option(
         None, "How long to search: 60, 60s, 5m.", MODEL, shown="60s, or no limit with --candidates"
