@@ -49,9 +49,13 @@ class ArrayBlocks:
         self.n_rows = len(self.X)
         if self.n_rows == 0:
             raise _checks.bad_value("X", "at least one row", "none")
-        for name, values in (("y", self.y), ("weight", self.weight)):
+        for name, values, most in (("y", self.y, 2), ("weight", self.weight, 1)):
             if values is not None:
                 _checks.same_length("X", self.n_rows, name, len(values))
+                shape = tuple(_rows(values, 0, 1).shape)
+                if len(shape) > most or 0 in shape:
+                    expected = "one value a row" if most == 1 else "one or more values a row"
+                    raise _checks.bad_value(name, expected, f"rows of shape {shape[1:]}")
         self._size = _mapped_bytes(self.X)
         first = _rows(self.X, 0, 1)
         if first.ndim != 2 or first.shape[1] == 0:
@@ -84,16 +88,19 @@ class ArrayBlocks:
         index = row_numbers(index, self.n_rows)
         self._still_there()
         values = [None if part is None else _picked(part, index) for part in (self.X, self.y, self.weight)]
-        return self._checked(int(index[0]), values)
+        return self.checked(int(index[0]), values, index=index)
 
     def _block(self, first: int, last: int) -> Block:
         self._still_there()
         parts = (self.X, self.y, self.weight)
-        return self._checked(
+        return self.checked(
             first, [None if part is None else _rows(part, first, last) for part in parts], last - first
         )
 
-    def _checked(self, first: int, values: list[Any], count: int | None = None) -> Block:
+    def checked(
+        self, first: int, values: list[Any], count: int | None = None, index: np.ndarray | None = None
+    ) -> Block:
+        """X, y and weights of some rows as a block that is like the others; `count` is how many were asked for."""
         X, y, weight = values
         if count is not None and len(X) != count:
             got = f"{len(X)} of the rows {first:,} to {first + count - 1:,}"
@@ -101,13 +108,12 @@ class ArrayBlocks:
                 "X", f"{self.n_rows:,} rows as at first", got, "leave it as it is while it is read"
             )
         X = X if isinstance(X, pd.DataFrame) else _floating(X)
-        if weight is not None:
-            weight = weight.double() if isinstance(weight, Tensor) else np.asarray(weight, dtype=np.float64)
-        return check_block(Block(first, X, y, weight), self.feature_names, self.n_features)
+        weight = None if weight is None else _doubles(weight)
+        return check_block(Block(first, X, y, weight), self.feature_names, self.n_features, index)
 
     def _still_there(self) -> None:
         """A mapped file that became shorter would end the process with a signal: say it before."""
-        if self._size is not None and _mapped_bytes(self.X) < self._size:
+        if self._size is not None and (_mapped_bytes(self.X) or 0) < self._size:
             name = os.fspath(self.X.filename)
             raise _checks.bad_value(
                 "X", f"a file of {self._size:,} bytes as at first", f"{name!r}, which is shorter now", "leave it as it is while it is read"
@@ -129,6 +135,8 @@ def fingerprint(values: Any) -> bytes:
 
 def _sliced(name: str, values: Any) -> Any:
     """What will be sliced: as it is, but a list as an array, and a series as its values."""
+    if getattr(values, "ndim", None) == 0:
+        raise _checks.bad_value(name, "rows", "a single number")
     if values is None or isinstance(values, np.ndarray | pd.DataFrame):
         return values
     if isinstance(values, Tensor):
@@ -192,6 +200,15 @@ def _floating(X: Any) -> np.ndarray | Tensor:
             np.float32 if X.dtype.itemsize < 4 else np.float64
         )  # fmt: skip
     return X.astype(np.float64)
+
+
+def _doubles(weight: Any) -> np.ndarray | Tensor:
+    """Weights in float64."""
+    if isinstance(weight, Tensor) and not weight.is_complex():
+        return weight.double()
+    if isinstance(weight, Tensor) or weight.dtype.kind not in "biuf":
+        raise _checks.bad_type("weight", "real numbers", f"dtype {weight.dtype}")
+    return np.asarray(weight, dtype=np.float64)
 
 
 def _mapped_bytes(X: Any) -> int | None:

@@ -142,10 +142,12 @@ def where(block: Block) -> str:
     return f"rows {block.start:,} to {block.stop - 1:,}"
 
 
-def check_block(block: Block, names: list[str] | None, n_features: int) -> Block:
+def check_block(
+    block: Block, names: list[str] | None, n_features: int, index: np.ndarray | None = None
+) -> Block:
     """Return a block that is like the others: d columns, as many targets and weights as rows, nothing infinite, no gap in targets.
 
-    Gaps (NaN) in X pass: whether they have a meaning is the reader's to say.
+    Gaps (NaN) in X pass: whether they have a meaning is the reader's to say. `index` has the numbers of rows that don't follow each other.
 
     Raises
     ------
@@ -165,22 +167,28 @@ def check_block(block: Block, names: list[str] | None, n_features: int) -> Block
                 int(place) for place in infinite.nonzero()[0]
             )  # fmt: skip
             name = repr(names[column]) if names else str(column)
-            got = f"infinity in row {block.start + row:,}, column {name}"
+            got = f"infinity in row {_number(block, row, index):,}, column {name}"
             raise _checks.bad_value("X", "finite values or NaN", got, "clean them first")
     for name, values in (("y", block.y), ("weight", block.weight)):
         if values is None:
             continue
         if len(values) != len(X):
             raise _checks.bad_value(name, f"{len(X)} rows as X has in {where(block)}", f"{len(values)}")
+        if (isinstance(values, Tensor) and values.is_complex()) or getattr(values.dtype, "kind", "") == "c":
+            raise _checks.bad_type(name, "real numbers or labels", f"dtype {values.dtype}")
         bad = _not_finite(values)
         if bad is not None:
-            got = f"NaN or infinity in row {block.start + bad:,}"
+            got = f"NaN or infinity in row {_number(block, bad, index):,}"
             raise _checks.bad_value(name, "finite values", got, "leave that row out, or mend it")
     if block.weight is not None and bool((block.weight < 0).any()):
         raise _checks.bad_value(
             "weight", "values >= 0", f"less in {where(block)}", "weight a row with 0 to leave it out"
         )
     return block
+
+
+def _number(block: Block, row: int, index: np.ndarray | None) -> int:
+    return block.start + row if index is None else int(index[row])
 
 
 def _not_finite(values: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pandas as pd
 from agop import _checks
 from agop.blocks.arrays import ArrayBlocks
 from agop.blocks.block import Blocks, is_blocks
+from agop.blocks.columns import feature_columns, named
+from agop.blocks.dask import DaskBlocks, is_dask
+from agop.blocks.files import FileBlocks
 
 
 def open_blocks(source: Any, *, target: Any = None, weight: Any = None, columns: Any = None) -> Blocks:
@@ -18,7 +22,8 @@ def open_blocks(source: Any, *, target: Any = None, weight: Any = None, columns:
     Parameters
     ----------
     source
-        Array, memory map, tensor, pandas frame, any object with ``len`` and slices, or a source already.
+        A file .parquet, .feather or .arrow, several of them, or a folder of them (with pyarrow); array, memory map, tensor, pandas frame,
+        any object with ``len`` and slices; a dask array or data frame, whose partitions are the blocks; or a source already.
     target
         The column to predict: its name, several names (several targets), or beside arrays the values themselves. None: there is none.
     weight
@@ -40,7 +45,13 @@ def open_blocks(source: Any, *, target: Any = None, weight: Any = None, columns:
         if any(asked is not None for asked in (target, weight, columns)):
             got = f"a {type(source).__name__} and columns of it"
             raise _checks.bad_value("source", "a source without further options, or what one is made of", got)
-        return source  # type: ignore[no-any-return]
+        return source
+    if isinstance(source, str | os.PathLike) or (
+        isinstance(source, list | tuple) and source and isinstance(source[0], str | os.PathLike)
+    ):
+        return FileBlocks(source, target, weight, columns)
+    if is_dask(source):
+        return DaskBlocks(source, target, weight, columns)
     if isinstance(source, pd.DataFrame):
         return _of_frame(source, target, weight, columns)
     if columns is not None:
@@ -77,34 +88,3 @@ class _Named(ArrayBlocks):
     def __init__(self, X: np.ndarray, y: Any, weight: Any, names: list[Any]) -> None:
         super().__init__(X, y, weight)
         self.feature_names = list(map(str, names))
-
-
-def named(target: Any) -> bool:
-    """Whether a target is given by names of columns."""
-    return (
-        isinstance(target, list | tuple) and len(target) > 0 and all(isinstance(name, str) for name in target)
-    )
-
-
-def feature_columns(names: list[Any], target: Any, weight: Any, columns: Any) -> list[Any]:
-    """The columns to learn from.
-
-    Raises
-    ------
-    ValueError
-        If a name is not among the columns, or the target is to be learned from.
-    """
-    targets = [target] if isinstance(target, str) else list(target) if named(target) else []
-    left_out = [*targets, *([weight] if isinstance(weight, str) else [])]
-    asked = [name for name in names if name not in left_out] if columns is None else list(columns)
-    for kind, listed in (("target", targets), ("weight", left_out[len(targets) :]), ("columns", asked)):
-        absent = [name for name in listed if name not in names]
-        if absent:
-            some = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
-            raise _checks.bad_value(kind, "columns of the table", f"{absent[0]!r}", f"it has {some}")
-    both = [name for name in asked if name in left_out]
-    if both:
-        raise _checks.bad_value("columns", "columns without target and weight", repr(both[0]), "leave it out")
-    if not asked:
-        raise _checks.bad_value("columns", "at least one column to learn from", "none")
-    return asked

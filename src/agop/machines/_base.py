@@ -307,11 +307,7 @@ class KernelEstimator(BaseEstimator):
 
     def _go_on(self, digest: str) -> None:
         """Begin a fit to the data of this digest, or go on with it."""
-        settings = {
-            name: repr(_checks.plain(value))
-            for name, value in self.get_params(deep=False).items()
-            if name not in self.may_change
-        }
+        settings = self._settings()
         if not hasattr(self, "seed_"):
             self.seed_ = _inputs.seed_from(self.random_state)
             self.data_digest_, self.settings_ = digest, settings
@@ -324,6 +320,14 @@ class KernelEstimator(BaseEstimator):
             raise _checks.bad_value(
                 "X, y", "the training data of the fit that warm_start=True continues", "other data", _ANEW
             )
+
+    def _settings(self) -> dict[str, str]:
+        """The parameters that a warm start has in common with the fit it continues."""
+        return {
+            name: repr(_checks.plain(value))
+            for name, value in self.get_params(deep=False).items()
+            if name not in self.may_change
+        }
 
     def _forget(self) -> None:
         """Drop what an earlier fit learned, so that one that fails or is stopped leaves nothing of it behind."""

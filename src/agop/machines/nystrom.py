@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from agop.kernels.base import Kernel
 from agop.kernels.distance import Points, working_dtype
 from agop.linalg.nystrom import NystromBasis
 from agop.machines.centers import choose_centers, n_candidates
+from agop.machines.checkpoint import SumsCheckpoint, key_of
 from agop.machines.kernel_ridge import KernelMachine, MachineFit
 from agop.machines.nystrom_sums import NystromSums
 from agop.machines.progress import StepHook
@@ -51,6 +53,10 @@ class Nystrom:
         Whether the AGOP is the covariance of the gradients.
     block_bytes
         Memory that a block may take with its temporaries.
+    checkpoint
+        A folder in which sums are kept while a pass is unfinished; None: nowhere.
+    context
+        What the sums depend on beside the rows: parameters and the seed.
     """
 
     rows: Rows
@@ -61,6 +67,8 @@ class Nystrom:
     center_gradients: bool = False
     block_bytes: int = 256 * 2**20
     reason: str = "asked for"
+    checkpoint: Path | None = None
+    context: str = ""
 
     @property
     def block_rows(self) -> int:
@@ -94,6 +102,7 @@ class Nystrom:
         b = current().from_main(sums.solve([ridge / self.rows.heaviest])[0])
         error = float((sums.squared_errors(b) / sums.weight).mean()) if sums.weight else 0.0
         tell("solve", 1.0)
+        SumsCheckpoint(self.checkpoint).done()
         machine = KernelMachine(kernel, basis.centers, basis.factor.projection @ b, self.precision)
         matrix = None
         if with_agop:
@@ -156,13 +165,20 @@ class Nystrom:
             NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)
         ]
         mine = ranks.share(len(self.rows))
+        kept = SumsCheckpoint(self.checkpoint, self._key(basis, ridges, mine))
+        begun, after = kept.restored(device), None
+        if begun is not None:
+            parts, after = begun
 
         def add_all() -> None:
-            work, done = basis.workspace(self.block_rows), 0
-            for block in self.rows.blocks(self.block_rows, mine):
-                self._add(parts, work.features(mapped(block.X), basis), block, ridges)
-                done += len(block)
-                tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+            work, done = basis.workspace(self.block_rows), sum(part.count for part in parts)
+            with kept.sums(parts) as taken:
+                for place, block in self.rows.numbered(self.block_rows, mine, after):
+                    F = work.features(mapped(block.X), basis)
+                    with taken(len(block), place):
+                        self._add(parts, F, block, ridges)
+                    done += len(block)
+                    tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
 
         ranks.together(add_all)
         parts = [part.reduced(ranks) for part in parts]
@@ -173,6 +189,15 @@ class Nystrom:
         for part in parts:
             total.merge(part)
         return total, parts
+
+    def _key(self, basis: _Basis, ridges: RidgeChoice | None, mine: slice) -> str:
+        """What the sums depend on."""
+        if self.checkpoint is None:
+            return ""
+        choice = None if ridges is None else (ridges.folds, ridges.seed, ridges.ridges)
+        texts = (self.context, self.rows.digest, repr(basis.kernel), self.precision, self.block_rows, mine, choice)
+        seen = [] if ridges is None or ridges.seen is None else [ridges.seen]
+        return key_of(texts, [basis.centers, basis.factor.projection, *seen])
 
     def _add(
         self, parts: list[NystromSums], F: Float[Tensor, "b k"], block: Samples, ridges: RidgeChoice | None

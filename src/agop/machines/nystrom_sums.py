@@ -3,7 +3,7 @@ r"""What one pass over the rows leaves of a Nyström system: sums that add, merg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,8 @@ class NystromSums:
     squares: Float[Tensor, " c"]
     weight: float = 0.0
     count: int = 0
+    NAMES: ClassVar[tuple[str, ...]] = ("gram", "moment", "squares", "counts")
+    """Of what `tensors` gives."""
 
     @classmethod
     def zeros(cls, rank: int, outputs: int, device: torch.device | None = None) -> NystromSums:

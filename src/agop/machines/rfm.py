@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
 from agop.machines._words import CENTRES, SOLVING
 from agop.machines.chain import Chain, rescaled
+from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
@@ -39,6 +41,7 @@ from agop.machines.memory import MemoryEstimate, estimate_memory, parse_memory
 from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
 from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.resuming import LEARNED, keep_learned, learned
 from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
@@ -66,6 +69,9 @@ class _How:
 
     def is_large(self, final: bool) -> bool:
         return self.large is not None and (self.throughout or (self.last and final))
+
+
+R = TypeVar("R", bound="_RFM")
 
 
 class _RFM(TableEstimator):
@@ -172,6 +178,57 @@ class _RFM(TableEstimator):
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
+
+    _checkpoint: Path | None = None
+    """Where an unfinished fit keeps what is finished."""
+
+    def fit(
+        self: R,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        callback: Callback | None = None,
+        progress: ProgressHook | None = None,
+        checkpoint: Any = None,
+    ) -> R:
+        r"""Fit to `y`: targets (n,) or (n, c) of a regressor, labels (n,) of any kind of a classifier.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Training samples, (n, d), their targets, and how much each counts (None: equally): minimised is
+            :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \|f\|^2`, and the AGOP is the mean weighted by w, so that a weight of 2 is the
+            same as the sample twice, and 0 as if it were not there. Or X is a source of rows in blocks, which holds the others: see
+            `agop.open_blocks`.
+        X_val, y_val, sample_weight_val
+            Samples to validate on, instead of a share held out by the parameter `validation`.
+        callback
+            Called after each iteration with (index from 0, how many in all, its entry of `history_`).
+        progress
+            Called many times in an iteration with (operations done, operations predicted, what is being done).
+        checkpoint
+            A folder that keeps what is finished of an unfinished fit to a source: iterations, and the sums of a pass over all rows after
+            every 8,192 of them (or a block, if that is longer). The same fit to the same data goes on from there, to the same bits.
+
+        Notes
+        -----
+        Ctrl-C, or an exception that `callback` or `progress` raises, stops the fit. The estimator then holds what was finished, it
+        predicts with that, and with `warm_start=True` a further `fit` on the same data goes on from there.
+
+        Inside `agop.launched` the ranks share the work: all of them call `fit` with the same samples, and all of them get the
+        same fit.
+        """
+        self._checkpoint = current().together(lambda: check_folder(checkpoint))
+        try:
+            return super().fit(
+                X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val, callback=callback, progress=progress
+            )  # fmt: skip
+        finally:
+            self._checkpoint = None
 
     def _fit_samples(
         self,
@@ -326,6 +383,8 @@ class _RFM(TableEstimator):
             precision=self.precision,
             center_gradients=bool(self.center_gradients),
             reason=solver.reason,
+            checkpoint=self._checkpoint,
+            context=repr((self.settings_, self.seed_)),
         )
         if not throughout and int(self.n_iter):
             needs = partial(estimate_memory, len(samples), rows.columns, rows.outputs, dtype=rows.dtype)
@@ -509,9 +568,12 @@ class _RFM(TableEstimator):
     ) -> None:
         """Fit to a source of rows: a pass for statistics, the metric on some of the rows, a pass for the sums."""
         ranks = current()
+        digest = ranks.together(lambda: source.digest)
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
-        ranks.together(lambda: self._go_on(source.digest))
+            if self._checkpoint is not None and learned(self, self._checkpoint, digest):
+                ranks.agree("the checkpoint", str(len(self.history_)), "choose a folder that all machines share")
+        ranks.together(lambda: self._go_on(digest))
         self._agree(ranks)
         holds_out = self._holds_out() and given[0] is None
         stream = ranks.together(lambda: Stream(self, source, self._share() if holds_out else 0.0))
@@ -524,7 +586,23 @@ class _RFM(TableEstimator):
         validation = stream.validation()
         if given[0] is not None or given[1] is not None:
             validation = ranks.together(lambda: stream.given(*given))
-        self._fit_samples(stream.rows(), validation, callback, progress)
+        self._fit_samples(stream.rows(), validation, self._keeping(callback), progress)
+        if self._checkpoint is not None and ranks.is_main:
+            (self._checkpoint / LEARNED).unlink(missing_ok=True)
+
+    def _keeping(self, callback: Callback | None) -> Callback | None:
+        """A callback that keeps finished iterations, if there is a folder for them."""
+        folder = self._checkpoint
+        if folder is None:
+            return callback
+
+        def after(index: int, total: int, entry: dict[str, Any]) -> None:
+            if current().is_main:
+                keep_learned(self, folder)
+            if callback is not None:
+                callback(index, total, entry)
+
+        return after
 
     def _coordinates(self, chain: Chain, samples: Samples) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
         """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,9 +51,21 @@ class Rows(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    @property
     @abstractmethod
+    def digest(self) -> str:
+        """A text that differs where the rows do."""
+
+    @abstractmethod
+    def numbered(self, size: int, share: slice, after: int | None = None) -> Iterator[tuple[int, Samples]]:
+        """The rows of `share` (their numbers) in blocks of at most `size`; rows of weight zero are left out.
+
+        With each block comes the place of the row that follows it; what is read `after` such a place are the blocks that came behind it.
+        """
+
     def blocks(self, size: int, share: slice) -> Iterator[Samples]:
-        """The rows of `share` (their numbers) in blocks of at most `size`; rows of weight zero are left out."""
+        """The same without places."""
+        return (block for _, block in self.numbered(size, share))
 
     @abstractmethod
     def sample(self, count: int, seed: int) -> Samples:
@@ -94,13 +107,19 @@ class HeldRows(Rows):
     def heaviest(self) -> float:
         return 1.0 if self.samples.weight is None else float(self.samples.weight.max())
 
-    def blocks(self, size: int, share: slice) -> Iterator[Samples]:
+    @property
+    def digest(self) -> str:
+        return self.samples.fingerprint()
+
+    def numbered(self, size: int, share: slice, after: int | None = None) -> Iterator[tuple[int, Samples]]:
         samples = self.samples
         for part in row_blocks(share.stop - share.start, size):
             rows = slice(share.start + part.start, share.start + part.stop)
+            if rows.start < (after or 0):
+                continue
             labels = None if samples.labels is None else samples.labels[rows]
             weight = None if samples.weight is None else samples.weight[rows]
-            yield Samples(samples.X[rows], samples.Y[rows], labels, weight, samples.restored)
+            yield rows.stop, Samples(samples.X[rows], samples.Y[rows], labels, weight, samples.restored)
 
     def sample(self, count: int, seed: int) -> Samples:
         if count >= len(self):
@@ -155,13 +174,18 @@ class StreamedRows(Rows):
     def __len__(self) -> int:
         return self.source.n_rows - len(self.held_out)
 
-    def blocks(self, size: int, share: slice) -> Iterator[Samples]:
+    @property
+    def digest(self) -> str:
+        held = hashlib.blake2b(self.held_out.tobytes(), digest_size=8).hexdigest()
+        return f"{self.source.digest} {held}"
+
+    def numbered(self, size: int, share: slice, after: int | None = None) -> Iterator[tuple[int, Samples]]:
         n = self.source.n_rows
         start, stop = (n * edge // max(1, len(self)) for edge in (share.start, share.stop))
-        for block in self.source.read(size, start, stop):
+        for block in self.source.read(size, start if after is None else min(after, stop), stop):
             kept = kept_rows(block, self.held_out)
             if len(kept):
-                yield self.prepared(kept)
+                yield block.start + len(block), self.prepared(kept)
 
     def sample(self, count: int, seed: int) -> Samples:
         n = self.source.n_rows
