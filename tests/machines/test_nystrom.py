@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_more_centres_fit_better_on_average(kernel):
             )
             for m in (30, 80, 200)
         ]
-        for few, more in zip(own, own[1:]):
+        for few, more in pairwise(own):
             nested = {row.tobytes() for row in few.machine_.centers.numpy()}
             assert nested <= {row.tobytes() for row in more.machine_.centers.numpy()}
         errors.append([float(np.square(model.predict(x[600:]) - y[600:]).mean()) for model in own])
@@ -334,7 +335,7 @@ def test_memory_is_said_and_kept():
         10**6, 50, 1, solver="nystrom", n_centers=4000, feature_points=10_000, streamed=True
     )
     assert 1e9 < big.total < 4e9
-    assert default_centers(10**6) == 4000 and default_centers(300) == 300 and default_centers(10**9) == 20_000
+    assert [default_centers(n) for n in (300, 10**6, 10**9)] == [300, 4000, 20_000]
     few = estimate_memory(10**6, 50, 1, solver="nystrom", n_centers=1000, streamed=True)
     assert few.total < big.total
     with pytest.raises(MemoryError, match="fits into 50.0 MiB"):
@@ -362,9 +363,10 @@ def test_bad_parameters(options, sentence):
 
 
 def test_all_rows_equal():
+    model = regressor().fit(np.ones((20, 3)), np.arange(20.0))
     with pytest.warns(UserWarning, match="zeros"):
-        model = regressor().fit(np.ones((20, 3)), np.arange(20.0))
-        assert not model.feature_importances_.any()
+        shares = model.feature_importances_
+    assert not shares.any()
     assert model.predict(np.ones((2, 3))) == pytest.approx([9.5, 9.5])
     assert model.history_[-1]["n_centers"] == 1
 

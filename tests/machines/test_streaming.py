@@ -18,7 +18,7 @@ N = 400
 X = RNG.normal(size=(N, 4)) * [1, 1e3, 1e-3, 1] + [0, 1e6, 5, 0]
 X[:, 3] = 7.0
 Y = np.sin(2 * X[:, 0]) + (X[:, 1] - 1e6) / 1e3 + 0.1 * RNG.normal(size=N)
-NEW = X[:50] + [0.1, 10, 1e-4, 0]
+NEW = X[:50] + np.array([0.1, 10, 1e-4, 0])
 LABELS = np.digitize(Y, [-0.5, 0.5])
 WEIGHT = RNG.integers(0, 4, N).astype(float)
 GAPS = np.where(RNG.random(X.shape) < 0.1, np.nan, X)
@@ -44,10 +44,8 @@ def same(streamed, held, new=NEW):
         assert relative_error(a, b) < 1e-10, name
     for name in ("missing_indicator_", "categories_", "dtype_", "n_features_in_"):
         assert getattr(streamed, name) == getattr(held, name), name
-    a, b = (
-        np.asarray(one.predict_proba(new) if hasattr(one, "classes_") else one.predict(new))
-        for one in (streamed, held)
-    )
+    kind = "predict_proba" if hasattr(held, "classes_") else "predict"
+    a, b = (np.asarray(getattr(one, kind)(new)) for one in (streamed, held))
     assert np.abs(a - b).max() < 1e-6 * max(1.0, np.abs(b).max())
 
 

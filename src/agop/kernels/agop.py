@@ -21,7 +21,7 @@ for these there is the direct route. Kernels of single columns (`Kernel.partials
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -201,7 +201,7 @@ def gradient_moments(
         partials = kernel.partials(W, X, Z, A)
         if partials is None:
             sums = W @ A
-            outputs = (torch.addmm(sums[:, k, None] * X, W, A[:, k, None] * Z, alpha=-1) for k in range(c))
+            outputs: Iterator[Tensor] = (torch.addmm(sums[:, k, None] * X, W, A[:, k, None] * Z, alpha=-1) for k in range(c))
         else:
             outputs = iter(torch.stack(list(partials), 2).unbind(1))
         for k, G in enumerate(outputs):

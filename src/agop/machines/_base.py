@@ -131,7 +131,8 @@ class KernelEstimator(BaseEstimator):
         Parameters
         ----------
         X, y, sample_weight
-            Training samples, (n, d), or for RFM a source of rows in blocks (`agop.open_blocks`), which holds the others; their targets, and how much each counts (None: equally): minimised is
+            Training samples, (n, d), or for RFM a source of rows in blocks (`agop.open_blocks`), which holds the others; their targets, and
+            how much each counts (None: equally): minimised is
             :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \|f\|^2`, and the AGOP is the mean weighted by w, so that a weight of 2 is the
             same as the sample twice, and 0 as if it were not there.
         X_val, y_val, sample_weight_val

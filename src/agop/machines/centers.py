@@ -45,7 +45,7 @@ def choose_centers(
     seed: int,
     precision: str = "mixed",
 ) -> Float[Tensor, "m d"]:
-    """At most `m` different rows of `X`: all different ones if there are no more.
+    r"""At most `m` different rows of `X`: all different ones if there are no more.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def choose_centers(
     rule
         "random": each with a chance in proportion to its mass; "kmeans++": the same times the squared distance from those that are chosen
         already (of some draws the best); "leverage": in proportion to mass times ridge leverage score,
-        :math:`k(x, x) - k_x^T (K + \\mu I)^{-1} k_x`, estimated with 1,000 of the candidates.
+        :math:`k(x, x) - k_x^T (K + \mu I)^{-1} k_x`, estimated with 1,000 of the candidates.
     ridge
         Of the leverage scores, for the candidates together.
     """

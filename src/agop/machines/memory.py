@@ -120,7 +120,7 @@ def estimate_memory(
 def _nystrom_memory(
     n: int, d: int, c: int, size: int, n_centers: int | None, streamed: bool, sums: int
 ) -> MemoryEstimate:
-    """What a fit on centres holds: its matrices of the centres, a block, the rows it chooses centres from, and all rows unless they stream."""
+    """What a fit on centres holds: matrices of the centres, a block, the rows it chooses centres from, and all rows unless they stream."""
     m = min(
         n, default_centers(n) if n_centers is None else _checks.integer("n_centers", n_centers, at_least=1)
     )

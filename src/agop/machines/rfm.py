@@ -31,7 +31,7 @@ from agop.linalg.rowspace import numerical_row_space
 from agop.machines._base import Callback
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
-from agop.machines._words import SOLVING
+from agop.machines._words import CENTRES, SOLVING
 from agop.machines.chain import Chain, rescaled
 from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
@@ -252,7 +252,7 @@ class _RFM(TableEstimator):
                 f"{len(kernels)} candidates and none",
                 "set validation=0.2, or pass X_val and y_val to fit",
             )
-        n, d, c = *samples.X.shape, samples.Y.shape[1]
+        d = samples.X.shape[1]
         identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
         begun = getattr(self, "_chains_", ())
         each = self.bandwidth_at == "each" and isinstance(self.kernel, str)
@@ -681,8 +681,8 @@ class _RFM(TableEstimator):
     def predictor_agop_(self) -> Float[Tensor, "p p"]:
         """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
 
-        A mean over training points (weighted; with "nystrom" over at most `feature_points` of them), a sum over outputs, in the units of the targets that were fitted (`target_scales_`). `agop_`
-        is that of the fit before, from which the metric was made.
+        A mean over training points (weighted; with "nystrom" over the `feature_points` among them), a sum over outputs, in the units of the
+        targets that were fitted (`target_scales_`). `agop_` is that of the fit before, from which the metric was made.
         """
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
@@ -748,7 +748,7 @@ _PARAMETERS = r"""
         of pandas or polars or a table of pyarrow. A category is an indicator column, at most 1,000 a column; unseen ones are treated as
         missing. Missing numbers (NaN) are the column's mean, with an indicator if there were any in `fit`; a missing category is a
         category. Sparse matrices are made dense."""
-_PARAMETERS += SOLVING
+_PARAMETERS += CENTRES + SOLVING[SOLVING.index("\n    tolerance") :]
 _PARAMETERS += r"""
     validation : float, optional
         A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the fit, over all
@@ -765,7 +765,8 @@ _PARAMETERS += r"""
     warm_start : bool
         A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
     random_state : int, RandomState, torch.Generator or None
-        Seeds the choice of the samples that `validation` holds out, and the pivots of "cg". Global generators are left alone.
+        Seeds the choice of the samples that `validation` holds out, the pivots of "cg", centres and rows of "nystrom". Global generators
+        are left alone.
 
     Attributes
     ----------
@@ -803,12 +804,14 @@ _PARAMETERS += r"""
         The kernel of the predictor, with that bandwidth.
     history_ : list of dict
         One entry a fit: candidate, iteration, bandwidth, training and validation score, solver, dtype of the solution, smallest pivot,
-        AGOP route, rank and clipped eigenvalues of the M it used, seconds, notes on every fallback.
+        AGOP route, rank and clipped eigenvalues of the M it used, seconds, notes on every fallback. Of "nystrom" `n_centers`,
+        `nystrom_rank` (directions of the centres' kernel matrix above `cut`), `left_out_centers`, `rows`, and `fitted_mse` over all of them
+        (in units of the fitted targets); scores beside it are of the rows that M is learned on.
     coordinates_ : Tensor (p, r)
         Maps encoded columns to :math:`X M^p` in the eigenbasis of M; directions that rounding hides are left out (`left_out` in `history_`
         is their share of the scatter, at most the machine epsilon).
     machine_ : KernelMachine
-        The fit that predicts, in these coordinates: kernel, centres, coefficients.
+        The fit that predicts, in these coordinates: kernel, centres (the training points, or those that "nystrom" chose), coefficients.
     device_, dtype_, seed_, settings_, data_digest_
         Where and in what was computed, the seed that `random_state` gave, and the parameters and the digest of the data that a warm start
         must share.

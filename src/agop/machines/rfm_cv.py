@@ -501,7 +501,9 @@ _PARAMETERS = r"""
         What is searched for: None is the squared error of regression (each target in units of its standard deviation) and the Brier score
         of classes, or the name of a scorer of scikit-learn, or a callable (estimator, X, y). Weighted; over the rows of all folds together.
     max_rows : int or None
-        Rows that are searched with, a seeded share of all if there are more; the fit at the end is to all.
+        Rows that are searched with, a seeded share of all if there are more; the fit at the end is to all. Above 30,000 rows (of which so
+        many are drawn first) that is one fit of the best candidate on centres (`solver="nystrom"`), whose ridge is chosen among `ridges`
+        by three folds of the rows that its metric was not learned on; `ensemble` is then 1.
     scaling, categorical_features, precision, device, dtype
         As in `RFMRegressor` and `RFMClassifier`.
     n_jobs : int or None
@@ -523,7 +525,8 @@ _PARAMETERS = r"""
         The score of the honest predictions, larger is better (squared errors and Brier scores are negative; the latter is halved for two
         classes, as in scikit-learn), and its standard error: over rows, or with `scoring` over folds.
     oof_predictions_ : array (n,), (n, c) or (n, C)
-        Honest predictions of each row: targets, or calibrated class probabilities. NaN for rows that were not searched with.
+        Honest predictions of each row: targets, or calibrated class probabilities. NaN for rows that were not searched with. Of a source
+        of blocks: of 30,000 rows.
     oof_score_ : float
         What `score` gives for them: R² or accuracy.
     cv_results_ : dict of arrays

@@ -21,7 +21,7 @@ from agop.machines.names import RFM_SOLVERS, SOLVERS
 from agop.ranks import Ranks
 
 LARGE = 30_000
-"""Rows above which "auto" takes centres instead of all points as centres, where an estimator can: a Cholesky takes minutes from there on."""
+"""Rows above which "auto" takes some rows as centres, not all, where an estimator can: a Cholesky takes minutes from there on."""
 
 LEAST_CENTERS = 256
 """Centres below which memory does not force the number: less than that is said to be too little."""
@@ -134,7 +134,7 @@ class Solver:
     def _with_centers(
         self, needs: Callable[..., MemoryEstimate], n: int, max_memory: int | None, device: torch.device
     ) -> Solver:
-        """ "nystrom" with as many centres as were asked for, or as the rows suggest and memory allows."""
+        """The solver "nystrom", with as many centres as were asked for, or as the rows suggest and memory allows."""
         limit = available_memory(device) if max_memory is None else max_memory
         m = self.n_centers
         if m is not None and m > n:

@@ -150,11 +150,11 @@ def ordered_levels(name: Any, present: set[Any], missing: bool) -> list[Any]:
 def level_masses(column: pd.Series[Any], weight: np.ndarray | None) -> dict[Any, float]:
     """The weight of each different value of a column, that of what is missing under None."""
     values, missing = _plain(column)
-    keys = np.where(missing, None, values)
-    mass = np.ones(len(keys)) if weight is None else weight
+    mass = np.ones(len(values)) if weight is None else weight
     found: dict[Any, float] = {}
-    for value, own in zip(keys.tolist(), mass.tolist(), strict=True):
-        found[value] = found.get(value, 0.0) + own
+    for value, gone, own in zip(values.tolist(), missing.tolist(), mass.tolist(), strict=True):
+        key = None if gone else value
+        found[key] = found.get(key, 0.0) + own
     return found
 
 
