@@ -132,11 +132,14 @@ class DaskBlocks:
         import dask
 
         stop = self.n_rows if stop is None else stop
+        work = dask.delayed(
+            function, pure=False, traverse=False
+        )  # one node of the graph, however large what it holds
         found = []
         for place, (first, end) in enumerate(pairwise(self._first)):
             low, high = max(first, start), min(end, stop)
             if low < high:
-                found.append(dask.delayed(_summed, pure=False)(function, self._delayed(place), low, high))
+                found.append(dask.delayed(_summed, pure=False)(work, self._delayed(place), low, high))
         if not found:
             raise _checks.bad_value("stop", f"rows above {start}", f"{stop}")
         while len(found) > 1:  # neighbours in pairs: the tree follows from the number of partitions

@@ -3,7 +3,7 @@ r"""A kernel machine on m centres, fitted to any number of rows in one pass: :ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,11 @@ class Nystrom:
         if begun is not None:
             parts, after = begun
 
-        def add_all() -> None:
+        def add_all() -> list[NystromSums]:
+            if self.checkpoint is None:
+                found = self._scheduled(basis, mapped, ridges, mine)
+                if found is not None:
+                    return found
             work, done = basis.workspace(self.block_rows), sum(part.count for part in parts)
             with kept.sums(parts) as taken:
                 for place, block in self.rows.numbered(self.block_rows, mine, after):
@@ -179,8 +183,9 @@ class Nystrom:
                         self._add(parts, F, block, ridges)
                     done += len(block)
                     tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+            return parts
 
-        ranks.together(add_all)
+        parts = ranks.together(add_all)
         parts = [part.reduced(ranks) for part in parts]
         tell("rows", 1.0)
         if ridges is None:
@@ -189,6 +194,26 @@ class Nystrom:
         for part in parts:
             total.merge(part)
         return total, parts
+
+    def _scheduled(
+        self, basis: _Basis, mapped: Map, ridges: RidgeChoice | None, mine: slice
+    ) -> list[NystromSums] | None:
+        """The sums as the scheduler of a dask source forms them, a partition a task; None of another source."""
+        count = 1 if ridges is None else ridges.parts
+
+        def of(blocks: Iterator[Samples]) -> list[NystromSums]:
+            parts = [
+                NystromSums.zeros(basis.factor.rank, self.rows.outputs, self.rows.device) for _ in range(count)
+            ]
+            work = basis.workspace(self.block_rows)
+            for block in blocks:
+                self._add(parts, work.features(mapped(block.X), basis), block, ridges)
+            return parts
+
+        def merged(first: list[NystromSums], second: list[NystromSums]) -> list[NystromSums]:
+            return [a.merge(b) for a, b in zip(first, second, strict=True)]
+
+        return self.rows.scheduled(self.block_rows, mine, of, merged)
 
     def _key(self, basis: _Basis, ridges: RidgeChoice | None, mine: slice) -> str:
         """What the sums depend on."""

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from agop._blocks import row_blocks
 from agop.blocks.block import Block
 from agop.machines.samples import Samples
+
+T = TypeVar("T")
 
 
 class Rows(ABC):
@@ -62,6 +64,12 @@ class Rows(ABC):
 
         With each block comes the place of the row that follows it; what is read `after` such a place are the blocks that came behind it.
         """
+
+    def scheduled(
+        self, size: int, share: slice, function: Callable[[Iterator[Samples]], T], merge: Callable[[T, T], T]
+    ) -> T | None:
+        """`function` of such blocks of each partition, merged in their order, by the scheduler of a source that has one; None without."""
+        return None
 
     def blocks(self, size: int, share: slice) -> Iterator[Samples]:
         """The same without places."""
@@ -178,6 +186,25 @@ class StreamedRows(Rows):
     def digest(self) -> str:
         held = hashlib.blake2b(self.held_out.tobytes(), digest_size=8).hexdigest()
         return f"{self.source.digest} {held}"
+
+    def scheduled(
+        self, size: int, share: slice, function: Callable[[Iterator[Samples]], T], merge: Callable[[T, T], T]
+    ) -> T | None:
+        if not hasattr(self.source, "sums"):
+            return None
+        n = self.source.n_rows
+        start, stop = (n * edge // max(1, len(self)) for edge in (share.start, share.stop))
+
+        def prepared(block: Block) -> Iterator[Samples]:
+            for first in range(0, len(block), size):
+                mask = np.zeros(len(block), dtype=bool)
+                mask[first : first + size] = True
+                own = kept_rows(block, mask=mask)
+                kept = kept_rows(Block(block.start + first, own.X, own.y, own.weight), self.held_out)
+                if len(kept):
+                    yield self.prepared(kept)
+
+        return self.source.sums(lambda block: function(prepared(block)), merge, start, stop)
 
     def numbered(self, size: int, share: slice, after: int | None = None) -> Iterator[tuple[int, Samples]]:
         n = self.source.n_rows
