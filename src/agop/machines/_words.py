@@ -9,8 +9,8 @@ CENTRES = r"""
     n_centers : int or "auto"
         Of "nystrom": m, at most the number of rows; with all of them it is the exact fit. "auto": :math:`4 \sqrt n`, at least 1,000, at most
         20,000, or what fits into memory.
-    centers : "random", "kmeans++" or "leverage"
-        Of "nystrom": which rows. At random; spread out (k-means++); by ridge leverage scores. Chosen among 10 m rows or 20,000, whichever
+    centers : "kmeans++", "leverage" or "random"
+        Of "nystrom": which rows. Spread out (k-means++); by ridge leverage scores; at random. Chosen among 10 m rows or 20,000, whichever
         is more, as the metric maps them; equal rows are one.
     feature_points : int or "all"
         Of "nystrom": rows that M is learned on by exact fits (a seeded sample). "all": every fit is one on centres, and the AGOP is over

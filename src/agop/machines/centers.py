@@ -93,15 +93,19 @@ def _spread_out(
     nearest = points.distances(slice(None), points, slice(chosen[0], chosen[0] + 1)).square_()[:, 0].double()
     values = points.values
     norms = values.double().square().sum(1)
+    free = torch.ones_like(mass)
     for _ in range(1, m):
-        chance = mass * nearest
-        chance[chosen] = 0
-        drawn = _least(chance, _TRIES, generator)
-        squared = _squared(points, values, norms, drawn)
-        left = torch.minimum(nearest[:, None], squared)
+        free[chosen[-1]] = 0
+        chance = mass * nearest * free
+        upto = chance.cumsum(0)
+        if not float(upto[-1]) > 0:  # the rest coincides with what is chosen, to rounding
+            upto = (mass * free).cumsum(0)
+        draws = torch.rand(_TRIES, dtype=torch.float64, generator=generator).to(mass.device) * upto[-1]
+        drawn = torch.searchsorted(upto, draws).clamp_max(len(mass) - 1)
+        left = torch.minimum(nearest[:, None], _squared(points, values, norms, drawn))
         best = int((mass @ left).argmin())
         chosen.append(int(drawn[best]))
-        nearest = left[:, best]
+        nearest = left[:, best].contiguous()
     return torch.tensor(chosen, device=mass.device)
 
 

@@ -21,6 +21,7 @@ from agop.linalg.nystrom import NystromBasis
 from agop.machines.centers import choose_centers, n_candidates
 from agop.machines.checkpoint import SumsCheckpoint, key_of
 from agop.machines.kernel_ridge import KernelMachine, MachineFit
+from agop.machines.names import CENTERS
 from agop.machines.nystrom_sums import NystromSums
 from agop.machines.progress import StepHook
 from agop.machines.rows import Rows
@@ -61,7 +62,7 @@ class Nystrom:
 
     rows: Rows
     n_centers: int
-    rule: str = "random"
+    rule: str = CENTERS[0]
     seed: int = 0
     precision: str = "mixed"
     center_gradients: bool = False
