@@ -1,4 +1,4 @@
-"""`agop rfm` and `agop predict` on tables of more rows than are held: searched with some, fitted to all, predicted and written in blocks."""
+"""`agop rfm` and `agop predict` on tables of many rows: searched with some, fitted to all, predicted and written in blocks."""
 
 from __future__ import annotations
 
@@ -135,4 +135,5 @@ def test_a_number_that_is_none_is_told_by_row(place, tmp_path, capsys):
         tmp_path / "run",
     ]
     assert code(words) == 2
-    assert "infinity in row" in " ".join(capsys.readouterr().err.split())
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"target: expected finite numbers, got inf in column 'y', row {row}; mend them." in told

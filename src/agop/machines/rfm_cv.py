@@ -6,6 +6,7 @@ import copy
 import time
 import warnings
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from agop.machines._in_blocks import in_blocks
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
+from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
 from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
@@ -82,6 +84,8 @@ class _SearchedRFM(TableEstimator):
         "random_state": "no_validation",
     }
     _base: ClassVar[type]
+    _checkpoint: Path | None = None
+    """Where an unfinished fit to all rows keeps what is finished."""
     best_score_error_: float | None
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
@@ -131,6 +135,7 @@ class _SearchedRFM(TableEstimator):
         *,
         groups: Any = None,
         progress: ProgressHook | None = None,
+        checkpoint: Any = None,
     ) -> E:
         """Search, then fit what was chosen to all rows.
 
@@ -142,6 +147,9 @@ class _SearchedRFM(TableEstimator):
             Rows of one group (n,) are held out together; None: equal rows are.
         progress
             Called with (done, of how many, what is being done).
+        checkpoint
+            A folder for the fit to all rows of a source, as in `RFMRegressor.fit`: when the same search, done again, has chosen the same
+            model, its fit goes on there.
 
         Notes
         -----
@@ -149,6 +157,7 @@ class _SearchedRFM(TableEstimator):
         """
         begun = time.monotonic()
         self._check_constraints()
+        folder = check_folder(checkpoint)
         self._forget()
         self.seed_ = self._agreed_seed()
         source, X, y, sample_weight = opened(self, X, y, sample_weight)
@@ -179,6 +188,7 @@ class _SearchedRFM(TableEstimator):
             counts = None
 
         def search(heard: ProgressHook | None) -> None:
+            self._checkpoint = folder
             self._search(samples, whole, source, place, groups, counts, kept, len(table), begun, heard)
 
         if not self.verbose:
@@ -303,7 +313,7 @@ class _SearchedRFM(TableEstimator):
             if source is not None:
                 for name in _READ:
                     model.__dict__.pop(name, None)
-                model.fit(source)
+                model.fit(source, checkpoint=self._checkpoint)
             else:
                 model._continue(whole, None)
                 model._fit_samples(model._prepared(whole, None, dtype)[0], None, None, None)

@@ -105,9 +105,7 @@ class TableBlocks:
             strange = np.isinf(values) | (np.isnan(values) & column.notna().to_numpy())
             if self._classes is None and strange.any():
                 row = int(strange.nonzero()[0][0])
-                got = (
-                    f"{_checks.shown(column.iloc[row])} in column {self.target.name!r}, row {numbers[row]:,}"
-                )
+                got = f"{_checks.shown(_checks.plain(column.iloc[row]))} in column {self.target.name!r}, row {numbers[row]:,}"
                 raise _checks.bad_value("target", "finite numbers", got, "mend them")
             known = np.isfinite(values)
             filled = np.where(known, values, 0.0)

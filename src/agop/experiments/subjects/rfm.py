@@ -21,7 +21,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from agop import _checks
 from agop.experiments.listener import Listener
-from agop.experiments.subject import Findings, Task
+from agop.experiments.subject import CHECKPOINTS, Findings, Task
 from agop.experiments.subjects.rfm_config import RFMConfig
 from agop.experiments.table_scores import classification_scores, regression_scores, score_table
 from agop.machines.memory import default_centers, estimate_memory, human
@@ -189,7 +189,8 @@ class RFMTask(Task[RFMConfig, _Fitted]):
                 else self.large.rows(self.ready.encoder, self.ready.target, self._held_out)
             )
             model = fitted(
-                self.ready, self.train, source=source, progress=listener.progress, max_time=config.seconds,
+                self.ready, self.train, source=source, checkpoint=None if source is None else folder / CHECKPOINTS,
+                progress=listener.progress, max_time=config.seconds,
                 n_candidates=config.candidates, ensemble=config.ensemble, device=config.device, random_state=config.seed, **scoring,
             )  # fmt: skip
         model.save(place)
