@@ -13,8 +13,8 @@ from torch import Tensor
 
 from agop import _checks
 from agop.machines import _inputs
-from agop.machines._in_blocks import in_blocks
 from agop.machines._base import KernelEstimator
+from agop.machines._in_blocks import in_blocks
 from agop.machines._inputs import Place
 from agop.machines.probabilities import shares_of
 from agop.machines.samples import Samples

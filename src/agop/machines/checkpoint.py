@@ -19,7 +19,7 @@ from agop.ranks import current
 
 KIND, VERSION = "sums", 1
 ROWS = 8192
-"""Rows after which sums are written, or a block if that is longer: writing m² numbers takes about a twentieth of the time that these take."""
+"""Rows after which sums are written, or a block if that is longer: writing m² numbers takes about a twentieth of their time."""
 
 
 def check_folder(checkpoint: Any) -> Path | None:

@@ -204,7 +204,8 @@ class Nystrom:
 
         def of(blocks: Iterator[Samples]) -> list[NystromSums]:
             parts = [
-                NystromSums.zeros(basis.factor.rank, self.rows.outputs, self.rows.device) for _ in range(count)
+                NystromSums.zeros(basis.factor.rank, self.rows.outputs, self.rows.device)
+                for _ in range(count)
             ]
             work = basis.workspace(self.block_rows)
             for block in blocks:
@@ -221,7 +222,15 @@ class Nystrom:
         if self.checkpoint is None:
             return ""
         choice = None if ridges is None else (ridges.folds, ridges.seed, ridges.ridges)
-        texts = (self.context, self.rows.digest, repr(basis.kernel), self.precision, self.block_rows, mine, choice)
+        texts = (
+            self.context,
+            self.rows.digest,
+            repr(basis.kernel),
+            self.precision,
+            self.block_rows,
+            mine,
+            choice,
+        )
         seen = [] if ridges is None or ridges.seen is None else [ridges.seen]
         return key_of(texts, [basis.centers, basis.factor.projection, *seen])
 
