@@ -205,7 +205,10 @@ def test_a_killed_fit_loses_at_most_the_block_in_work(tmp_path):
     def begun(slow):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path / "x.npy"), str(folder), str(slow)]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
         )
 
     process = begun(0.05)

@@ -148,6 +148,10 @@ class DaskBlocks:
         (result,) = dask.compute(found[0])
         return result
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the partitions: what a task needs of them is in its graph, and what it sums may hold the source."""
+        return {name: value for name, value in vars(self).items() if name not in ("_parts", "_y", "_weight")}
+
     def _delayed(self, place: int) -> Any:
         """A partition as a block, not computed."""
         import dask
