@@ -27,6 +27,7 @@ ROOMS = {
     "machines": "RFM, Deep RFM",
     "gradients": "AGOP of any module",
     "linalg": "PSD powers, ridge",
+    "blocks": "rows nobody holds",
     "kernels": "κ(r), closed-form AGOP",
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 54, 22, 44, 12

@@ -31,6 +31,7 @@ ORDER = [
     "evidence",
     "probe",
     "linalg",
+    "blocks",
     "gradients",
     "kernels",
     "machines",

@@ -89,6 +89,9 @@ if TYPE_CHECKING:
     # tables
     from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
 
+    # rows in blocks
+    from agop.blocks import Block, Blocks, open_blocks
+
     # several processes
     from agop.launch import launched
 
@@ -134,6 +137,7 @@ _NAMES = {
     "networks.unbounded_depth": "UnboundedDepthNet",
     "concepts": "ConceptDirections ConceptSearch concept_directions steer",
     "tables": "TableEncoder TableModel fit_table load read_table",
+    "blocks": "Block Blocks open_blocks",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",

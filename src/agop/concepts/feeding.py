@@ -92,7 +92,7 @@ def _blocks(whole: dict[str, Any], n: int, batch_size: int | None) -> Iterator[B
 
 
 def _loaded(inputs: Any, batch_size: int | None) -> Iterator[Batch]:
-    for item, _ in batches(inputs, None, batch_size, None, None, labelled=False):
+    for item, *_ in batches(inputs, None, batch_size, None, None, labelled=False):
         yield _batch(_tensors(item) if isinstance(item, Mapping) else item)
 
 

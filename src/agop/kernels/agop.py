@@ -21,7 +21,7 @@ for these there is the direct route. Kernels of single columns (`Kernel.column_s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,9 @@ from agop.ranks import ALONE, Ranks
 
 CANCELLATION_LIMIT = 1e-3
 """Largest eps·κ at which the gram route is trusted; in practice its error is far below this bound."""
+
+_MOMENT_BYTES = 64 * 2**20
+"""Memory of a block of rows in `gradient_moments`."""
 
 _LOWEST_BLOCK = 256
 """Rows of gradient weights formed at a time on a CPU, in the direct route, when the points have fewer features than that."""
@@ -171,6 +174,51 @@ def kernel_agop(
             mean = _mean_gradients(kernel, points, A, weights, root, outward)
         matrix = matrix - mean.mT @ mean / total**2
     return KernelAGOP(matrix, chosen, cancellation)
+
+
+def gradient_moments(
+    kernel: Kernel,
+    left: Points,
+    points: Points,
+    A: Float[Tensor, "m c"],
+    weight: Float[Tensor, " b"] | None = None,
+) -> tuple[Float[Tensor, "d d"], Float[Tensor, "c d"]]:
+    r"""Of the kernel machine with centres `points` and coefficients `A`, over the rows `left`: :math:`\sum_j w_j J_j^T J_j` and
+    :math:`\sum_j w_j J_j`, in the dtype that distances are formed in.
+
+    Block by block of the rows, output by output; the direct route of `kernel_agop`, 2bmdc operations. A row that is a centre has no
+    gradient from it.
+    """
+    Z, c = points.values, A.shape[1]
+    A = kernel.scaled(A.to(Z.dtype), points)
+    summed, mean = Z.new_zeros(Z.shape[1], Z.shape[1]), Z.new_zeros(c, Z.shape[1])
+    root = None if weight is None else weight.to(Z.dtype)[:, None].sqrt()
+    outward = kernel.outward(left, points, A)
+    by_column: ColumnSums | None = None
+    bytes_per_row = (4 * len(points) + (2 * c + 2) * Z.shape[1]) * Z.element_size()
+    for rows in row_blocks(len(left), rows_per_block(len(left), bytes_per_row, _MOMENT_BYTES)):
+        W = kernel.block(left, rows, points, Z.dtype, value=False)[1]
+        assert W is not None
+        X = left.values[rows]
+        by_column = by_column or kernel.column_sums(Z, A)
+        if by_column is None:
+            sums = W @ A
+            outputs: Iterator[Tensor] = (
+                torch.addmm(sums[:, k, None] * X, W, A[:, k, None] * Z, alpha=-1)
+                for k in range(c)
+            )
+        else:
+            outputs = iter(by_column(W, X).unbind(1))
+        for k, G in enumerate(outputs):
+            if outward is not None:
+                G = G + outward[0][rows, k, None] * outward[1][rows]
+            if root is not None:
+                mean[k] += (root[rows].square() * G).sum(0)
+                G = G * root[rows]
+            else:
+                mean[k] += G.sum(0)
+            summed.addmm_(G.mT, G)
+    return summed, mean
 
 
 def _nobody(share: float) -> None:

@@ -153,6 +153,9 @@ def _rfm_tensors(estimator: Any) -> dict[str, Tensor]:
         "centers": machine.centers,
         "coefficients": machine.coefficients,
     }
+    if estimator._on_few_centers:
+        # the rows that the AGOP of the predictor is a mean over are not kept: the AGOP is
+        tensors["predictor_agop"] = estimator.predictor_agop_
     for index, chain in enumerate(estimator._chains_):
         predicts = (index, chain.iteration) == (estimator.best_candidate_, estimator.best_iteration_)
         if chain.history and not predicts:
