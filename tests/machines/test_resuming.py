@@ -112,7 +112,9 @@ def test_a_source_that_fails_leaves_what_was_finished(tmp_path):
             source.at = 2350  # the statistics, the metric and the centres are done
 
     with pytest.raises(OSError, match="the disk is gone"):
-        RFMRegressor(**FIT | {"n_iter": 1}).fit(open_blocks(source, target=Y), checkpoint=tmp_path, progress=hear)
+        RFMRegressor(**FIT | {"n_iter": 1}).fit(
+            open_blocks(source, target=Y), checkpoint=tmp_path, progress=hear
+        )
     stored = kept.SumsCheckpoint(tmp_path)
     header, _ = _store.read(stored.path, kept.KIND, kept.VERSION, "")
     assert header["row"] == 2300
