@@ -1,6 +1,6 @@
 """Rules for centres side by side: test R² and seconds on even, uneven and heavy-tailed rows, means over seeds.
 
-    python -m benchmarks.nystrom_centers [SEEDS]
+python -m benchmarks.nystrom_centers [SEEDS]
 """
 
 from __future__ import annotations

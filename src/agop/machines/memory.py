@@ -15,8 +15,8 @@ from agop.ranks import current
 _TILES = 512 * 2**20
 """Working blocks of distances, kernel tiles and tile products, in bytes."""
 
-NYSTROM_BLOCK_BYTES = 256 * 2**20
-"""What a block of rows takes in a pass of "nystrom", with its kernel values and features."""
+_BLOCK = {"cpu": (16 * 2**20, 256 * 2**20), "cuda": (256 * 2**20, 4 * 2**30)}
+"""Least and most that a block of rows takes in a pass of "nystrom", with its kernel values and features: a GPU wants large products."""
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -66,6 +66,7 @@ def estimate_memory(
     feature_points: int | None = None,
     streamed: bool = False,
     sums: int = 1,
+    block_bytes: int = 256 * 2**20,
 ) -> MemoryEstimate:
     """Peak memory of a kernel-machine fit with its AGOP on `n` points, `d` features, `c` outputs.
 
@@ -85,6 +86,8 @@ def estimate_memory(
         Of "nystrom": whether rows come in blocks and are not in memory.
     sums
         Of "nystrom": parts of the rows whose sums are held at once (one, or folds that a ridge is chosen by).
+    block_bytes
+        Of "nystrom": what a block of rows takes with its kernel values and features.
     """
     _checks.one_of("solver", solver, ("cholesky", "cg", "nystrom"))
     for name, count in (("n", n), ("d", d), ("c", c), ("n_layers", n_layers), ("matrices", matrices)):
@@ -96,7 +99,16 @@ def estimate_memory(
         raise _checks.bad_type("dtype", "a floating-point torch.dtype", repr(dtype))
     size = torch.finfo(dtype).bits // 8
     if solver == "nystrom":
-        own = _nystrom_memory(n, d, c, size, n_centers, streamed, _checks.integer("sums", sums, at_least=1))
+        own = _nystrom_memory(
+            n,
+            d,
+            c,
+            size,
+            n_centers,
+            streamed,
+            _checks.integer("sums", sums, at_least=1),
+            _checks.integer("block_bytes", block_bytes, at_least=1),
+        )
         if feature_points is None:
             return own
         points = min(n, _checks.integer("feature_points", feature_points, at_least=1))
@@ -118,7 +130,7 @@ def estimate_memory(
 
 
 def _nystrom_memory(
-    n: int, d: int, c: int, size: int, n_centers: int | None, streamed: bool, sums: int
+    n: int, d: int, c: int, size: int, n_centers: int | None, streamed: bool, sums: int, block_bytes: int
 ) -> MemoryEstimate:
     """What a fit on centres holds: matrices of the centres, a block, the rows it chooses centres from, and all rows unless they stream."""
     m = min(
@@ -132,8 +144,15 @@ def _nystrom_memory(
         + m * d * 16
         + (0 if streamed else n * (d + c) * size),
         features=0,
-        working=NYSTROM_BLOCK_BYTES + min(_TILES // 2, 8 * 8 * d * n) + 6 * 8 * d * d,
+        working=block_bytes + min(_TILES // 2, 8 * 8 * d * n) + 6 * 8 * d * d,
     )
+
+
+def nystrom_block_bytes(max_memory: int | None, device: torch.device) -> int:
+    """What a block of rows of "nystrom" may take: an eighth of the memory, between bounds that suit the device."""
+    limit = available_memory(device) if max_memory is None else max_memory
+    least, most = _BLOCK.get(device.type, _BLOCK["cpu"])
+    return max(least, min(most, limit // 8))
 
 
 def default_centers(n: int) -> int:

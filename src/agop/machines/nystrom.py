@@ -34,8 +34,8 @@ Map = Callable[[Float[Tensor, "b p"]], Float[Tensor, "b r"]]
 _TILE = 128
 """Rows of kernel values that one thread forms at a time; on other devices the whole block is one tile."""
 
-_PER_ENTRY = 4
-"""Blocks of b·m numbers in float64 that live at the same time."""
+_PER_ENTRY = {"cpu": 4, "cuda": 9}
+"""Blocks of b·m numbers in float64 that live at the same time; on a CPU what belongs to a tile is small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,11 @@ class Nystrom:
     @property
     def block_rows(self) -> int:
         """Rows of a block."""
-        widest = _PER_ENTRY * self.n_centers + 8 * self.rows.columns + 4 * self.rows.outputs
+        widest = (
+            _PER_ENTRY.get(self.rows.device.type, 9) * self.n_centers
+            + 8 * self.rows.columns
+            + 4 * self.rows.outputs
+        )
         return rows_per_block(max(1, len(self.rows)), 8 * widest, self.block_bytes)
 
     def solve(

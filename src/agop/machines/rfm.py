@@ -39,7 +39,7 @@ from agop.machines.fact import UPDATES, feature_matrix, machine_fact
 from agop.machines.generalised import interpolates_noise
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import MemoryEstimate, estimate_memory, parse_memory
+from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes, parse_memory
 from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
 from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
@@ -372,6 +372,7 @@ class _RFM(TableEstimator):
             "feature_points": points,
             "streamed": not rows.in_memory,
             "sums": 1 if choice is None else choice.parts,
+            "block_bytes": nystrom_block_bytes(parse_memory("max_memory", self.max_memory), rows.device),
         }
 
         def needs(solver: str, **options: Any) -> MemoryEstimate:
@@ -399,6 +400,7 @@ class _RFM(TableEstimator):
             seed=self.seed_,
             precision=self.precision,
             center_gradients=bool(self.center_gradients),
+            block_bytes=nystrom_block_bytes(parse_memory("max_memory", self.max_memory), rows.device),
             reason=solver.reason,
             checkpoint=self._checkpoint,
             context=repr((self.settings_, self.seed_)),
@@ -593,7 +595,9 @@ class _RFM(TableEstimator):
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
             if self._checkpoint is not None and learned(self, self._checkpoint, digest):
-                ranks.agree("the checkpoint", str(len(self.history_)), "choose a folder that all machines share")
+                ranks.agree(
+                    "the checkpoint", str(len(self.history_)), "choose a folder that all machines share"
+                )
         ranks.together(lambda: self._go_on(digest))
         self._agree(ranks)
         holds_out = self._holds_out() and given[0] is None
