@@ -91,11 +91,27 @@ def tables(gpu: GPU = GPU()) -> list[dict[str, float | str]]:
 
 def lines(rows: list[dict[str, float | str]]) -> list[str]:
     """The table of docs/scaling.md."""
-    head = ["points", "centres", "GPUs", "operations", "bytes read", "kernel values", "products", "reading", "messages", "eigenvectors"]
+    head = [
+        "points",
+        "centres",
+        "GPUs",
+        "operations",
+        "bytes read",
+        "kernel values",
+        "products",
+        "reading",
+        "messages",
+        "eigenvectors",
+    ]
     head += ["one pass", "memory a GPU", "binds"]
     text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
-        cells = [f"10^{len(str(row['n'])) - 1}", f"{row['m']:,}", str(row["gpus"]), f"{float(row['operations']):.1e}"]
+        cells = [
+            f"10^{len(str(row['n'])) - 1}",
+            f"{row['m']:,}",
+            str(row["gpus"]),
+            f"{float(row['operations']):.1e}",
+        ]
         cells.append(f"{float(row['disk_bytes']) / 1e9:,.1f} GB")
         times = ("kernel_s", "products_s", "reading_s", "messages_s", "centres_s", "fit_s")
         cells += [duration(row[name]) for name in times]

@@ -187,7 +187,7 @@ def floor(sizes: list[int]) -> list[dict[str, Any]]:
             parts = {
                 "kernel_s": lambda: kernel.block(
                     left, slice(None), basis.points, torch.float64, weight=False
-                ),  # noqa: B023
+                ),
                 "projection_s": lambda: torch.mm(K, P),  # noqa: B023
                 "half_gram_s": lambda: torch.mm(F.mT, F),  # noqa: B023
             }
@@ -239,9 +239,9 @@ def error(sizes: list[int]) -> dict[str, Any]:
 
 
 def _draw(rows: list[dict[str, Any]], n: int) -> None:
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")

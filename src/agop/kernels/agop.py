@@ -204,8 +204,7 @@ def gradient_moments(
         if by_column is None:
             sums = W @ A
             outputs: Iterator[Tensor] = (
-                torch.addmm(sums[:, k, None] * X, W, A[:, k, None] * Z, alpha=-1)
-                for k in range(c)
+                torch.addmm(sums[:, k, None] * X, W, A[:, k, None] * Z, alpha=-1) for k in range(c)
             )
         else:
             outputs = iter(by_column(W, X).unbind(1))

@@ -77,7 +77,9 @@ def described(estimator: Any, centers: str | None = None) -> tuple[dict[str, Any
     if centers is not None:
         if is_polynomial:
             raise _checks.bad_value("centers", "None for a polynomial, which has no centres", repr(centers))
-        if "predictor_agop" in tensors:  # coefficients on few centres cancel: 1e-4 of a centre may move predictions by their size
+        if (
+            "predictor_agop" in tensors
+        ):  # coefficients on few centres cancel: 1e-4 of a centre may move predictions by their size
             remedy = "save it as it is: it holds n_centers points only"
             raise _checks.bad_value("centers", "None for a fit on centres", repr(centers), remedy)
         name = "training_points" if is_deep else "centers"
