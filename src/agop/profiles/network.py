@@ -144,7 +144,9 @@ class Network:
                 given[need] = self
             elif need.kind == "inputs" and run.samples is not None and run.sample is not None:
                 given[need], _ = run.samples.result(run.sample.numbers)
-        return Evidence(name=self.name, level="subject", given=given)
+        scores = run.scores.result(run.classes)
+        about = {} if scores is None else {"scores": scores}
+        return Evidence(name=self.name, level="subject", given=given, about=about)
 
     @torch.no_grad()
     def __call__(self, X: Float[Tensor, "n *d"]) -> Float[Tensor, "n c"]:

@@ -21,6 +21,7 @@ from agop.profiles.data import Data
 from agop.profiles.labels import ClassIndex
 from agop.profiles.reader import Reader
 from agop.profiles.sample import KeptRows, RowSample, sample_of
+from agop.profiles.scores import OutputScores
 
 if TYPE_CHECKING:
     from agop.profiles.network import Network
@@ -43,6 +44,8 @@ class NetworkPass:
         The sample whose rows are kept, None if nobody needs rows; `samples` are its inputs, where they are needed.
     returned
         What the model gave for the last batch.
+    scores
+        How well the model answers, as far as labels say.
     failed
         Whether the model or the data raised.
     row_bytes
@@ -59,6 +62,7 @@ class NetworkPass:
         self.sample: RowSample | None = sample_of(needs, data.options.rows, data.options.random_state)
         self.samples = KeptRows() if "inputs" in kinds else None
         self.returned: Any = None
+        self.scores = OutputScores(network.output)
         self.failed = False
         self.row_bytes = 0
         self.whole = as_tensor(data.X, parameter)
@@ -101,6 +105,8 @@ class NetworkPass:
         picked = None if self.sample is None else self.sample.pick(index)
         with torch.no_grad(), self._reader.batch(index, n_classes, picked), calling.refusals_named(first):
             self.returned = calling.call(self._model, calling.copied(x))
+        if labels is not None:
+            self.scores.add(self.returned, index)
         if picked is not None:
             if self.samples is not None:
                 self.samples.add(first, picked)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
+from agop.profiles.scores import Scores
 from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
@@ -61,6 +62,9 @@ class Profile:
         Measures that are no single number: `measure`, `layer` (0: the whole), `name`, `stage`, `x`, `value`, `spread`.
     shown : dict
         By column how it is shown (`Shown`: label, meaning, scale, towards, level).
+    scores : Scores or None
+        Accuracy and loss of a classifier on the very samples that were measured; None for what is none. A classifier near chance is told
+        when the profile is printed.
     """
 
     table: pd.DataFrame
@@ -71,6 +75,7 @@ class Profile:
     whole: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_CURVE_COLUMNS))
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    scores: Scores | None = None
 
     def to_frame(self, level: str = "stage") -> pd.DataFrame:
         """A table as a copy: by layer and stage, by layer, of the whole, or "long": every number in a row of its own.
@@ -130,9 +135,11 @@ class Profile:
 
     def __str__(self) -> str:
         parts = [self._text(), *(f"{name}: {value:.4g}" for name, value in self._of_whole().items())]
-        return "\n".join(
-            [f"Profile of {self.subject}", *filter(None, parts), *(f"note: {note}" for note in self.notes)]
-        )
+        head, warning = f"Profile of {self.subject}", ""
+        if self.scores is not None:
+            head, warning = f"{head}: {self.scores}", self.scores.warning
+        told = [f"warning: {warning}"] if warning else []
+        return "\n".join([head, *filter(None, parts), *told, *(f"note: {note}" for note in self.notes)])
 
     def _of_whole(self) -> dict[str, float]:
         return {} if self.whole.empty else {str(k): float(v) for k, v in self.whole.iloc[0].items()}
@@ -174,6 +181,7 @@ class Profile:
             "whole": _columns(self.whole, "whole", tensors),
             "curves": _columns(self.curves, "curves", tensors),
             "shown": {column: asdict(look) for column, look in self.shown.items()},
+            "scores": None if self.scores is None else asdict(self.scores),
         }
         _store.write(path, "profile", FORMAT_VERSION, header, tensors)
 
@@ -191,7 +199,8 @@ class Profile:
             if tensors:
                 raise ValueError("more tensors than columns")
             subject = _texts([header["subject"]])[0]
-            return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown)
+            scores = Scores.read(header.get("scores"))
+            return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown, scores)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
 

@@ -34,6 +34,7 @@ from agop.networks.state import load_state, save_state, save_weights
 from agop.networks.training import Epoch, Training, evaluate, train
 from agop.profiles.network import Network
 from agop.profiles.profile import profile
+from agop.profiles.scores import Scores
 from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
@@ -230,10 +231,14 @@ class NetworkTask(Task[NetworkConfig, _Run]):
         frames = found.frames()
         return Findings(
             title=f"{_name(self.config, self.data).split(',')[0]} on {self.data.name}",
-            headline=f"{headlines.drops(frames['layers'])} {_accuracy(frames['epochs'])}.",
+            headline=f"{headlines.drops(frames['profile'], frames['layers'])} {_accuracy(frames['epochs'])}.",
             facts=_facts(self.config, self.data),
             tables=frames,
-            notes=[*found.tables.notes, *points.constant_note(found.scaler)],
+            notes=[
+                *_not_learned(frames["epochs"], self.data),
+                *found.tables.notes,
+                *points.constant_note(found.scaler),
+            ],
             shown=measured.shown(found.tables.shown, frames.values()),
         )
 
@@ -264,6 +269,19 @@ def _accuracy(epochs: pd.DataFrame) -> str:
     if pd.notna(last["test_accuracy"]):
         words += f", test accuracy {float(last['test_accuracy']):.3f}"
     return words
+
+
+def _not_learned(epochs: pd.DataFrame, data: Dataset) -> list[str]:
+    """A note where the network answers as well as a constant would."""
+    counts = np.bincount(data.y_train)
+    last = epochs.iloc[-1]
+    scores = Scores(
+        accuracy=float(last["accuracy"]),
+        loss=float(last["loss"]),
+        chance=float(counts.max() / counts.sum()),
+        samples=int(counts.sum()),
+    )
+    return [f"{scores.warning}; train it longer, or with another learning rate"] if scores.near_chance else []
 
 
 def _facts(config: NetworkConfig, data: Dataset) -> dict[str, str]:

@@ -27,10 +27,17 @@ class ProfileConfig(Configuration):
     weights: str | None = option(None, "A .safetensors file.", MODEL, shown="what the factory makes")
     trust_pickle: bool = option(False, "Unpickle weights that are no safetensors file.", MODEL)
     points: str = option(
-        "auto", "How the model takes points: images, rows, or auto (images if it has convolutions).", DATA_PANEL,
-        choices=("auto", "images", "rows"),
+        "auto", "How the model takes points: images, rows, tokens, or auto (images if it has convolutions, tokens if they are integers and it embeds them).",
+        DATA_PANEL, choices=("auto", "images", "rows", "tokens"),
     )  # fmt: skip
-    standardise: bool = option(True, "Each feature, with the training points.", DATA_PANEL)
+    standardise: bool = option(
+        False, "Scale each feature, with --statistics or else those of the points; without it the model gets them as they are.",
+        DATA_PANEL, negatable=True,
+    )  # fmt: skip
+    statistics: str | None = option(
+        None, "A .npz or .json file with mean and scale of the model's training; means --standardise.", DATA_PANEL,
+        files="*.npz", since="0.2.0",
+    )  # fmt: skip
     layers: str | None = option(None, "Names or globs, with commas.", MEASURING, shown="all")
     measures: tuple[str, ...] | None = measures("nc1,nc2,nc3,nfa")
     pool: str = option("mean", "Positions of convolutions and tokens: {choices}.", MEASURING, choices=POOLS)
@@ -45,9 +52,13 @@ class ProfileConfig(Configuration):
 
 HELP = """Measure every layer of your own model on labelled data, and write figures and a report.
 
+The model gets the points as they are: --data must hold them as its training saw them. If it was trained on standardised points, say so with
+--statistics FILE. Its accuracy on these very points is told beside the measures.
+
 \b
 [bold]Examples[/bold]
   agop profile --model my_package.models:make --weights model.safetensors --data mine.npz
+  agop profile --model my_package.models:make --weights model.safetensors --data raw.npz --statistics standardisation.npz
   agop profile --model torchvision.models:resnet18 --data cifar10 --download --n-train 500 --no-nfa
 
 The factory is called without arguments. The file of weights is a safetensors file; a pickled one (.pt, .pth) is read only with
