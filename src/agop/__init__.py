@@ -90,7 +90,15 @@ if TYPE_CHECKING:
     from agop.evidence import Evidence, Need
     from agop.probe import Curve, Probe
     from agop.probes import PROBES
-    from agop.profiles import CollapseReport, MeasureOptions, Network, Profile, collapse_report, network_views
+    from agop.profiles import (
+        CollapseReport,
+        MeasureOptions,
+        Network,
+        Profile,
+        Trajectory,
+        collapse_report,
+        network_views,
+    )
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
     from agop.view import LayerView
 
@@ -123,7 +131,7 @@ _NAMES = {
     "evidence": "Evidence Need",
     "probe": "Curve Probe",
     "probes": "PROBES",
-    "profiles": "CollapseReport MeasureOptions Network Profile collapse_report network_views profile",
+    "profiles": "CollapseReport MeasureOptions Network Profile Trajectory collapse_report network_views profile",
     "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",
 }

@@ -81,7 +81,8 @@ def test_statistics_of_last_channels_and_of_a_run_of_agop(tmp_path):
     ("content", "words"),
     [
         ({"mean": [0.0]}, "it has no scale"), ({"mean": [0.0], "scale": [0.0]}, "not above 0"),
-        ({"mean": [0.0, 1.0], "scale": [1.0, 1.0]}, "2 in"), ({"mean": ["a"], "scale": [1.0]}, "could not convert"), ([1], "no JSON object"),
+        ({"mean": [0.0, 1.0], "scale": [1.0, 1.0]}, "2 in"), ({"mean": ["a"], "scale": [1.0]}, "could not convert"),
+        ([1], "no JSON object"),
     ],
 )  # fmt: skip
 def test_statistics_that_are_none_are_one_sentence(tmp_path, content, words):

@@ -27,7 +27,7 @@ from agop.profiles.network_layers import NetworkLayers
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.reader import Nonlinearity, Reader
 from agop.profiles.stage import Wanted
-from agop.view import LayerView
+from agop.view import STAGES, LayerView
 
 MANY_OUTPUTS, RANDOM_OUTPUTS = 64, 32
 """Above so many outputs the AGOP comes from so many random combinations of them."""
@@ -45,8 +45,10 @@ class Network:
     model
         Any torch module.
     pool
-        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, or "none": every position is a
-        sample. See `agop.profiles.pooling`.
+        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, "first" or "last": that token of a
+        sequence (a class token), or "none": every position is a sample. See `agop.profiles.pooling`.
+    stages
+        Which stages are read: some of "input", "projected", "output"; None for all.
     nonlinearity
         By layer name, what follows a layer, where the rule of `agop.profiles.follow` is wrong: the name of the module whose output is the
         output stage, a function of the layer's output, or None.
@@ -93,6 +95,7 @@ class Network:
         model: nn.Module,
         *,
         pool: str = "mean",
+        stages: Sequence[str] | None = None,
         nonlinearity: Mapping[str, Nonlinearity] | None = None,
         outputs: int | Sequence[int] | str | None = "auto",
         output: OutputPick = None,
@@ -106,6 +109,7 @@ class Network:
         # a compiled module runs its original with compiled code, which hooks would not reach
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self.pool = _checks.one_of("pool", pool, pooling.POOLS)
+        self.stages = _stages(stages)
         self.nonlinearity = dict(nonlinearity or {})
         self.outputs, self.output = outputs, output
         self.inputs, self.targets = inputs, targets
@@ -126,16 +130,24 @@ class Network:
         for name in self.nonlinearity:
             _checks.one_of("nonlinearity", name, list(modules))
         notes: list[str] = []
-        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(Wanted.of, needs))
+        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(self._wanted, needs))
         with evaluation_mode(self.model, notes), untouched(self.model), reader.attached():
             refuse_training_mode(self.model)
             run = NetworkPass(self, reader, data, needs)
             wants_agops = any(need.kind == "agop" for need in needs)
             agops = self._agops(run, modules, data, notes) if wants_agops else None
             run.finish()
-        layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers))
+            self._gathered(reader, run)
+        layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers), self.stages)
         yield from layers.evidence(notes)
         yield self._whole(run, needs)
+
+    def _wanted(self, needs: frozenset[Need], stage: str) -> Wanted:
+        """What is summed and kept of a stage."""
+        return Wanted.of(needs, stage) if stage in self.stages else Wanted()
+
+    def _gathered(self, reader: Reader, run: NetworkPass) -> None:
+        """What happens to the sums after the pass: nothing here; other processes' sums come in where a network is shared."""
 
     def _whole(self, run: NetworkPass, needs: frozenset[Need]) -> Evidence:
         given: dict[Need, Any] = {}
@@ -199,7 +211,7 @@ class Network:
             *([Need("agop"), Need("feature_matrix")] if agops else [Need("feature_matrix")]),
         }
         data = Data(X=X, layers=layers, batch_size=batch_size, strict=True, options=MeasureOptions())
-        subject = self if self.outputs != "auto" else self._with_all_outputs()
+        subject = self if self.outputs != "auto" and self.stages == STAGES else self._with_all_outputs()
         for layer in subject.read(data, frozenset(needs)):
             if layer.level == "layer":
                 yield _view(layer)
@@ -209,7 +221,7 @@ class Network:
             self.model,
             pool=self.pool,
             nonlinearity=self.nonlinearity,
-            outputs=None,
+            outputs=None if self.outputs == "auto" else self.outputs,
             output=self.output,
             inputs=self.inputs,
         )
@@ -257,6 +269,16 @@ class Network:
             f"AGOPs from {RANDOM_OUTPUTS} random combinations of the {c:,} outputs; outputs=None takes all of them"
         )
         return pick, RANDOM_OUTPUTS
+
+
+def _stages(stages: Any) -> tuple[str, ...]:
+    """The stages in their order."""
+    if stages is None:
+        return STAGES
+    if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
+        raise _checks.bad_type("stages", f"some of {', '.join(STAGES)} in a list", repr(stages))
+    chosen = [_checks.one_of("stages", stage, STAGES) for stage in stages]
+    return tuple(stage for stage in STAGES if stage in chosen)
 
 
 def _view(layer: Evidence) -> LayerView:

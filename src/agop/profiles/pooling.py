@@ -5,8 +5,11 @@
 | `"mean"`    | one per sample: the mean over positions           | channels (of patches: see below)    |
 | `"flatten"` | one per sample: all positions side by side        | positions × channels                |
 | `"none"`    | one per position, with the label of its sample    | channels (of patches: see below)    |
+| `"first"`   | one per sample: its first token (a class token)   | channels                            |
+| `"last"`    | one per sample: its last token                    | channels                            |
 
-A tensor without positions, (n, d), is the same in all three. The input of a convolution is read as the patches
+A tensor without positions, (n, d), is the same in all of them. `"first"` and `"last"` are of sequences, (n, tokens, d); pixels have no
+first one that means anything, and are averaged there. The input of a convolution is read as the patches
 that it multiplies, (channels · kernel size) numbers at each position of its *output*; only `"flatten"` takes
 the input as it is, because patches overlap and would repeat every pixel.
 """
@@ -26,7 +29,10 @@ from agop import _checks
 from agop.gradients.reads import _CHANNELS_FIRST, reads_of
 from agop.networks.names import POOLS
 
-Pool = Literal["mean", "flatten", "none"]
+Pool = Literal["mean", "flatten", "none", "first", "last"]
+
+ONE_TOKEN = {"first": 0, "last": -1}
+"""Pools that take one token of a sequence; its place."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -60,6 +66,8 @@ def pooled(x: Float[Tensor, "n *rest"], axis: int, pool: str) -> Float[Tensor, "
         return x.flatten(1)
     if pool == "none":
         return x.movedim(axis, -1).reshape(-1, x.shape[axis])
+    if x.ndim == 3 and axis == -1 and pool in ONE_TOKEN:
+        return x[:, ONE_TOKEN[pool]]
     kept = axis % x.ndim
     positions = [i for i in range(1, x.ndim) if i != kept]
     # half precision would round the mean of many positions away

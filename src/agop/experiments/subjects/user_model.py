@@ -30,7 +30,13 @@ from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
 MEASURED = ("nc1", "nc2", "nc3", "nfa")
-_POSITIONS = {"mean": "averaged", "flatten": "side by side", "none": "every position a sample"}
+_POSITIONS = {
+    "mean": "averaged",
+    "flatten": "side by side",
+    "none": "every position a sample",
+    "first": "the first token",
+    "last": "the last token",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ class ProfileConfig(Configuration):
     weights: str | None = option(None, "A .safetensors file.", MODEL, shown="what the factory makes")
     trust_pickle: bool = option(False, "Unpickle weights that are no safetensors file.", MODEL)
     points: str = option(
-        "auto", "How the model takes points: images, rows, tokens, or auto (images if it has convolutions, tokens if they are integers and it embeds them).",
+        "auto", "How the model takes points: images, rows, tokens (integers), or auto, by whether it has convolutions or embeds.",
         DATA_PANEL, choices=("auto", "images", "rows", "tokens"),
     )  # fmt: skip
     standardise: bool = option(
