@@ -142,6 +142,10 @@ class Network:
         yield from layers.evidence(notes)
         yield self._whole(run, needs)
 
+    def run(self, x: Any) -> Any:
+        """What the model returns for a batch's input."""
+        return calling.call(self.model, x)
+
     def _wanted(self, needs: frozenset[Need], stage: str) -> Wanted:
         """What is summed and kept of a stage."""
         return Wanted.of(needs, stage) if stage in self.stages else Wanted()

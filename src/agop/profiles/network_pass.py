@@ -55,7 +55,7 @@ class NetworkPass:
     def __init__(self, network: Network, reader: Reader, data: Data, needs: frozenset[Need]) -> None:
         parameter = next(network.model.parameters(), None)
         kinds = {need.kind for need in needs}
-        self._model, self._reader = network.model, reader
+        self._network, self._reader = network, reader
         self._device = None if parameter is None else parameter.device
         self._limit = parse_memory("options.max_memory", data.options.max_memory)
         self.classes = ClassIndex()
@@ -104,7 +104,7 @@ class NetworkPass:
         n_classes = max(1, len(self.classes))
         picked = None if self.sample is None else self.sample.pick(index)
         with torch.no_grad(), self._reader.batch(index, n_classes, picked), calling.refusals_named(first):
-            self.returned = calling.call(self._model, calling.copied(x))
+            self.returned = self._network.run(calling.copied(x))
         if labels is not None:
             self.scores.add(self.returned, index)
         if picked is not None:

@@ -122,6 +122,17 @@ class OutputScores:
             (place, logs.argmax(1)), torch.ones(len(place), dtype=torch.float64), accumulate=True
         )
 
+    def tables(self, order: Int[Tensor, " k"]) -> tuple[Tensor, Tensor] | None:
+        """The sums, a row a class in this order; None where there are none."""
+        if self._given_up or self._right is None or self._logs is None:
+            return None
+        return self._right[order], self._logs[order]
+
+    def become(self, tables: tuple[Tensor, Tensor] | None) -> None:
+        """Hold the sums of several processes instead of one's own."""
+        self._given_up = tables is None
+        self._right, self._logs = (None, None) if tables is None else tables
+
     def result(self, classes: ClassIndex) -> Scores | None:
         """The scores; None where outputs are no answers about these classes."""
         if self._given_up or self._right is None or self._logs is None or len(classes) < 2:

@@ -214,14 +214,25 @@ class Trajectory:
     def save(self, path: str | Path) -> None:
         """Write the trajectory to a safetensors file, atomically, with every digit; see `load`. The data are not in it."""
         tensors: dict[str, Tensor] = {}
-        header = {
-            "table": columns_of(self.to_frame(), "table", tensors),
+        header = self._header() | {"table": columns_of(self.to_frame(), "table", tensors)}
+        _store.write(path, "trajectory", FORMAT_VERSION, header, tensors)
+
+    def _header(self) -> dict[str, Any]:
+        return {
             "steps": self.steps,
             "notes": [self._notes[step] for step in self.steps],
             "shown": {column: asdict(look) for column, look in self.shown.items()},
             "facts": dict(self.facts),
         }
-        _store.write(path, "trajectory", FORMAT_VERSION, header, tensors)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that was recorded, as plain numbers and texts, for the checkpoint of a training."""
+        return self._header() | {"table": self.to_frame().to_dict("list")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take in what `state_dict` gave, instead of what was recorded here."""
+        self._frames, self._notes = {}, {}
+        self._fill(pd.DataFrame(state["table"], columns=list(COLUMNS)), state)
 
     @classmethod
     def load(cls, path: str | Path, X: Any = None, y: Any = None, **asked: Any) -> Trajectory:
