@@ -90,6 +90,11 @@ class Trajectory:
         self.shown: dict[str, Shown] = {}
         self.facts: dict[str, str] = {}
 
+    def on(self, X: Any, y: Any = None) -> Trajectory:
+        """Measure on these data from now on; returns itself."""
+        self._data = (X, y)
+        return self
+
     def record(self, model: nn.Module | Network, step: float, **values: float) -> Profile:
         """Measure `model` now, as step `step`; a step that is there already is measured again.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,7 @@ def _write(figure: Figure, path: Path) -> None:
         ".svg": {"Date": None},
         ".pdf": {"CreationDate": None},
     }
+    drawn = io.BytesIO()  # on a full disk matplotlib's writers fail with errors of their own
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=300, metadata=undated[path.suffix.lower()])
     with atomic(path) as partial:
-        figure.savefig(
-            partial, format=path.suffix[1:].lower(), dpi=300, metadata=undated[path.suffix.lower()]
-        )
+        partial.write_bytes(drawn.getbuffer())
