@@ -21,9 +21,9 @@ HELP = """Measure checkpoints of a training, and write a table and figures of me
   agop trajectory ckpts/*.ckpt --model my_package.models:make --prefix model. --data mine.npz --out runs/resnet
   agop trajectory output/checkpoint-* --data tokens.npz --pool first
 
-Steps are the last numbers in the names of the files (of `epoch=3-step=1200.ckpt` the step). Checkpoints may be what `agop profile --weights`
-takes; folders that save_pretrained of transformers wrote need no --model. The points are given as they are, as by `agop profile`. A command
-that was cut off goes on with the checkpoints that are left.
+Steps are the last numbers in the names of the files (of `epoch=3-step=1200.ckpt` the step). Checkpoints may be what `agop profile` takes as
+--weights; folders that save_pretrained of transformers wrote need no --model. The model gets the points as they are. A command that was cut
+off goes on with the checkpoints that are left.
 """
 
 _LEFT_OUT = ("weights", "untrained", "nfa")
