@@ -192,7 +192,9 @@ class CollapseCallback(Callback):
         if world == 1:
             return False
         needs = needs_of(chosen_probes(self._subject(module, 1), self.measures))
-        return {need.kind for need in needs} <= SHARED and len(getattr(source, "dataset", ())) >= world
+        data = getattr(source, "dataset", None)
+        enough = data is not None and (not hasattr(data, "__len__") or len(data) >= world)
+        return enough and {need.kind for need in needs} <= SHARED
 
     def _labels_of_step(self, batch: Any) -> Tensor:
         """The labels that `step=` returns; for that it runs once more, without being read."""

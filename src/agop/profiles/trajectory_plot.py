@@ -158,6 +158,10 @@ def _write(figure: Figure, path: Path) -> None:
         raise _checks.bad_value(
             "path", f"a file {', '.join(_FORMATS)}", repr(str(path)), "choose one of these endings"
         )
+    if not path.parent.is_dir():
+        raise _checks.bad_value(
+            "path", "a file in an existing folder", repr(str(path)), "create the folder first"
+        )
     undated: dict[str, dict[str, Any]] = {
         ".png": {"Software": None},
         ".svg": {"Date": None},
