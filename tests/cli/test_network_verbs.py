@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from agop.cli import main
 
@@ -102,7 +103,7 @@ def test_a_model_of_ones_own(file, tmp_path, monkeypatch, capsys):
     assert "untrained:" in told
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 2
-    (tmp_path / "w.pt").write_bytes(b"anything")
+    torch.save(torch.nn.Linear(6, 5), tmp_path / "w.pt")
     assert (
         code(["profile", "--model", f"{name}:make", "--weights", "w.pt", "--data", file, "--out", "other"])
         == 2

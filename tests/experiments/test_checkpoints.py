@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_what_would_run_code_is_refused_with_the_class_and_the_remedy(tmp_path):
     path = str(tmp_path / "w.pt")
     for stored in (
         TRAINED,
-        {"state_dict": TRAINED.state_dict(), "args": Counter("ab")} | {"config": json.JSONDecoder()},
+        {"state_dict": TRAINED.state_dict(), "args": Namespace(lr=0.1)},
     ):
         torch.save(stored, path)
         with pytest.raises(ValueError, match="--trust-pickle") as caught:
@@ -145,7 +145,7 @@ def test_a_checkpoint_that_lightning_wrote(tmp_path):
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
+    torch.manual_seed(5)
     small = transformers.BertConfig(
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=16, num_labels=2,
@@ -188,7 +188,7 @@ def test_names_of_timm():
     model = model_factory.make("timm:test_vit")
     assert model_factory.same_parameters(model, model_factory.make("timm:test_vit"))
     with pytest.raises(
-        ValueError, match=r"model: expected a name of timm.list_models\(\), got 'resnet1'; there are resnet"
+        ValueError, match=r"model: expected a name of timm.list_models\(\), got 'resnet1'; there are .*resnet"
     ):
         model_factory.make("timm:resnet1")
 

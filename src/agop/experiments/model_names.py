@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def of_timm(name: str) -> nn.Module:
     except ImportError:
         raise bad_value("model", "an installed timm", "none", "pip install timm") from None
     if not timm.is_model(name.partition(".")[0]):
-        near = timm.list_models(f"*{name.partition('.')[0][:6]}*")[:3]
+        near = get_close_matches(name.partition(".")[0], timm.list_models(), 3)
         remedy = f"there are {', '.join(near)}, …" if near else "timm.list_models() shows all"
         raise bad_value("model", "a name of timm.list_models()", repr(name), remedy)
     return timm.create_model(name, pretrained=False)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients.taps import Layers
@@ -103,7 +103,10 @@ class CollapseCallback(Callback):
             names = [measure for measure in ("nc3", "nc4") if measure not in self.measures]
             self.measures = (*self.measures, *names)
             if layers is not None:
-                self.layers = [*([layers] if isinstance(layers, str | type) else layers), classifier]  # type: ignore[misc]
+                self.layers = [
+                    *([layers] if isinstance(layers, str | type | nn.Module) else layers),
+                    classifier,
+                ]  # type: ignore[misc]
         targets = targets or (self._labels_of_step if step is not None else None)
         inputs = inputs or (_whole if step is not None else None)
         self._network = {
