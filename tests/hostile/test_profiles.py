@@ -22,6 +22,7 @@ NONLINEARITIES = options({"nowhere": None}, {"0": "nowhere"}, {"0": 3}, "relu", 
     "a sum": lambda good: {"0": torch.sum}
 }
 VIEW_LAYERS = options("nowhere", [], [7.5], 3, [None])
+OF_STAGES = options("input", ["nowhere"], [], 3, [None])
 STEPS = options("x", None, True, float("nan"), float("inf"), [1])
 SIZES = options(0, -1, 1.5, "x", True, None)
 SUBJECTS_CASES = {
@@ -96,7 +97,7 @@ SUBJECTS = [
     Subject("profile", "options", lambda v: table(NET, POINTS, Y, options=v), None, options(3, "x", {}, True)),
     Subject("Network", "model", lambda v: table(agop.Network(v), POINTS, Y), NET, MODELS),
     Subject("Network", "pool", lambda v: table(agop.Network(NET, pool=v), POINTS, Y), "mean", options("max", None, 3)),
-    Subject("Network", "stages", lambda v: table(agop.Network(NET, stages=v), POINTS, Y), None, options("input", ["nowhere"], [], 3, [None])),
+    Subject("Network", "stages", lambda v: table(agop.Network(NET, stages=v), POINTS, Y), None, OF_STAGES),
     Subject("Network", "nonlinearity", lambda v: table(agop.Network(NET, nonlinearity=v), POINTS, Y), None, NONLINEARITIES),
     Subject("Network", "outputs", lambda v: table(agop.Network(NET, outputs=v), POINTS, Y), "auto", options("all", 0, -1, 1.5, [9], [])),
     Subject("MeasureOptions", "rows", lambda v: kept(rows=v), 5, options("x", 0, -1, 1.5, True, 10**12)),

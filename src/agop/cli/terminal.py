@@ -27,5 +27,6 @@ def show_what_can_be_shown(*streams: TextIO | None) -> None:
     codecs.register_error(HANDLER, _nearest)
     for stream in streams or (sys.stdout, sys.stderr):
         encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
-        if hasattr(stream, "reconfigure") and not encoding.startswith("utf"):
-            stream.reconfigure(errors=HANDLER)
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None and not encoding.startswith("utf"):
+            reconfigure(errors=HANDLER)
