@@ -102,7 +102,7 @@ def write_scalars(writer: Any, values: Mapping[str, float], step: int) -> None:
 
 def takes_figures(writer: Any) -> bool:
     """Whether `write_figure` can write with it: a logger of Lightning says so by what is behind it."""
-    inner = getattr(writer, "experiment", None) if hasattr(writer, "log_metrics") else writer
+    inner = _behind(writer)
     return any(
         callable(getattr(part, name, None))
         for part in (writer, inner)
@@ -112,7 +112,7 @@ def takes_figures(writer: Any) -> bool:
 
 def write_figure(writer: Any, key: str, figure: Figure, step: int) -> None:
     """A matplotlib figure, where the writer takes one."""
-    inner = getattr(writer, "experiment", None) if hasattr(writer, "log_metrics") else writer
+    inner = _behind(writer)
     if callable(getattr(inner, "add_figure", None)):  # TensorBoard, alone or behind Lightning
         inner.add_figure(key, figure, step, close=False)
     elif _root(inner) == "wandb":
@@ -126,6 +126,11 @@ def write_figure(writer: Any, key: str, figure: Figure, step: int) -> None:
     ):  # MLflow: its client wants the run, the module does not
         name = f"{_plain(key)}/step {step}.png"
         inner.log_figure(*([writer.run_id] if hasattr(writer, "run_id") else []), figure, name)
+
+
+def _behind(writer: Any) -> Any:
+    """What a logger of Lightning writes with; a writer of another kind itself."""
+    return getattr(writer, "experiment", None) if hasattr(writer, "log_metrics") else writer
 
 
 def close(figure: Figure) -> None:

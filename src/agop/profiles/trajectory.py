@@ -29,7 +29,7 @@ _REMEDY = "record it again"
 COLUMNS = ("step", "level", "layer", "layer_from_end", "name", "stage", "measure", "x", "value", "spread")
 """Of the frame: every number of every step in a row of its own. `x` and `spread` are those of curves; `layer` is 0 of the whole model."""
 
-_KINDS = {
+_KINDS: dict[str, Any] = {
     "layer": "int64",
     "layer_from_end": "int64",
     "x": float,
@@ -145,7 +145,7 @@ class Trajectory:
         for name, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise _checks.bad_type(name, "a number", type(value).__name__)
-        own = {"level": "subject", "layer": 0, "layer_from_end": 0, "name": "", "stage": ""}
+        own: dict[str, Any] = {"level": "subject", "layer": 0, "layer_from_end": 0, "name": "", "stage": ""}
         whole = pd.DataFrame({"measure": list(numbers), "value": list(numbers.values())}).assign(**own)
         table = pd.concat([part for part in (long_table(profile), whole) if len(part)], ignore_index=True)
         self._frames[step] = table.assign(step=step).reindex(columns=list(COLUMNS)).astype(_KINDS)

@@ -62,7 +62,12 @@ def plot_trajectory(
     name = str(rows["measure"].iloc[0])
     panels = [word for word in dict.fromkeys([*STAGES, *rows["stage"]]) if (rows["stage"] == word).any()]
     small = width < 5
-    rc = {"font.size": 7 if small else 9, "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "agop"}
+    rc: dict[Any, Any] = {
+        "font.size": 7 if small else 9,
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "agop",
+    }
     with mpl.rc_context(rc):
         height = max(1.6, 0.62 * width / len(panels) if len(panels) > 1 else 0.62 * width)
         figure, axes = plt.subplots(
