@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -126,7 +127,7 @@ def _opened(out: Path, config: ProfileConfig, data: Dataset) -> Trajectory:
     scaler = scaler_of(config, data)
     scaled = "" if config.statistics is None or scaler is None else scaler.fingerprint()
     asked = json.dumps([config.identity(), data.fingerprint(), scaled], sort_keys=True)
-    kept = {"measures": list(measures_of(config)), "layers": layers_of(config)}
+    kept: dict[str, Any] = {"measures": list(measures_of(config)), "layers": layers_of(config)}
     trajectory = Trajectory.load(out / STORED, **kept) if (out / STORED).exists() else Trajectory(**kept)
     if trajectory.facts.setdefault(_ASKED, asked) != asked:
         got = f"{str(out)!r}, which holds one of other options or data"

@@ -106,7 +106,7 @@ class CollapseCallback(Callback):
                 self.layers = [
                     *([layers] if isinstance(layers, str | type | nn.Module) else layers),
                     classifier,
-                ]  # type: ignore[misc]
+                ]
         targets = targets or (self._labels_of_step if step is not None else None)
         inputs = inputs or (_whole if step is not None else None)
         self._network = {
