@@ -101,6 +101,7 @@ def test_a_model_of_ones_own(file, tmp_path, monkeypatch, capsys):
     assert code(["profile", "--model", f"{name}:make", "--data", file, "--out", "run"]) == 0
     told = capsys.readouterr().out
     assert "untrained:" in told
+    assert "accuracy 0." in told.split("NC1")[0]  # above the table
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 2
     torch.save(torch.nn.Linear(6, 5), tmp_path / "w.pt")

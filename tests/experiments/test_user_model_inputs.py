@@ -133,6 +133,8 @@ def test_accuracy_and_loss_stand_beside_the_measures(file, tmp_path):
     assert f"{scores.loc['model', 'accuracy']:.3f}" in result["headline"]
     assert result["facts"]["Accuracy"].startswith(f"{scores.loc['model', 'accuracy']:.3f} on the points")
     assert "cross-entropy" in result["facts"]["Loss"]
+    assert result["scores"]["model"]["accuracy"] == scores.loc["model", "accuracy"]
+    assert set(result["scores"]) == {"model", "untrained"}
     warned = [note for note in result["notes"] if "has not learned" in note]
     assert len(warned) == 1
     assert "--statistics FILE" in warned[0]

@@ -86,7 +86,7 @@ def test_keys_are_the_rows_of_the_profile(profile):
 
 
 def test_writers_of_every_kind(profile):
-    writer, numbers, client = Writer(), Metrics(), MLFlow()
+    writer, numbers, client, open_before = Writer(), Metrics(), MLFlow(), plt.get_fignums()
     values = log(profile, writer, 3)
     assert writer.scalars == {(key, 3): value for key, value in values.items()}
     assert writer.figures == [("collapse/nc1 by layer", 3)]
@@ -96,7 +96,12 @@ def test_writers_of_every_kind(profile):
     assert client.experiment.figures == [("run 7", "mine/nc1 by layer/step 5.png")]
     log(profile, writer, 6, figures=False)
     assert len(writer.figures) == 1
-    assert not plt.get_fignums()
+    module = types.ModuleType("mlflow")
+    module.log_metrics = lambda values, step: module.__dict__.update(values=values, step=step)
+    module.log_figure = lambda figure, name: module.__dict__.update(name=name)
+    log(profile, module, 7)
+    assert (module.step, module.name) == (7, "collapse/nc1 by layer/step 7.png")
+    assert plt.get_fignums() == open_before
 
 
 def test_what_is_no_writer_is_one_sentence(profile):

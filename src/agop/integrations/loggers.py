@@ -103,11 +103,9 @@ def write_scalars(writer: Any, values: Mapping[str, float], step: int) -> None:
 def takes_figures(writer: Any) -> bool:
     """Whether `write_figure` can write with it: a logger of Lightning says so by what is behind it."""
     inner = _behind(writer)
-    return any(
-        callable(getattr(part, name, None))
-        for part in (writer, inner)
-        for name in ("add_figure", "log_image", "log_figure")
-    ) or (_root(inner) == "wandb")
+    return _root(inner) == "wandb" or any(
+        callable(getattr(inner, name, None)) for name in ("add_figure", "log_figure")
+    )
 
 
 def write_figure(writer: Any, key: str, figure: Figure, step: int) -> None:
@@ -118,9 +116,8 @@ def write_figure(writer: Any, key: str, figure: Figure, step: int) -> None:
     elif _root(inner) == "wandb":
         import wandb
 
-        inner.log({key: wandb.Image(figure)}, step=step) if inner is writer else inner.log(
-            {key: wandb.Image(figure)}
-        )
+        at = {"step": step} if inner is writer else {}  # behind Lightning, steps are those of its logger
+        inner.log({key: wandb.Image(figure)}, **at)
     elif callable(
         getattr(inner, "log_figure", None)
     ):  # MLflow: its client wants the run, the module does not
@@ -130,7 +127,8 @@ def write_figure(writer: Any, key: str, figure: Figure, step: int) -> None:
 
 def _behind(writer: Any) -> Any:
     """What a logger of Lightning writes with; a writer of another kind itself."""
-    return getattr(writer, "experiment", None) if hasattr(writer, "log_metrics") else writer
+    inner = getattr(writer, "experiment", None) if hasattr(writer, "log_metrics") else None
+    return writer if inner is None else inner
 
 
 def close(figure: Figure) -> None:

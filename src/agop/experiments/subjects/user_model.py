@@ -7,6 +7,7 @@ scores.csv                             accuracy and loss on these very points: o
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -105,7 +106,17 @@ class UserModelTask(Task[ProfileConfig, _Measured]):
             tables=found.tables,
             notes=found.notes,
             shown=found.shown,
+            scores=_plain(found.tables),
         )
+
+
+def _plain(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+    """The scores as JSON takes them."""
+    rows = tables["scores"].set_index("of") if "scores" in tables else pd.DataFrame()
+    return {
+        str(of): {str(name): float(value) if math.isfinite(value) else None for name, value in row.items()}
+        for of, row in rows.iterrows()
+    }
 
 
 def _tables(stages: str, layers: str, found: Profile) -> dict[str, pd.DataFrame]:
