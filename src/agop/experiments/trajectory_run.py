@@ -58,7 +58,6 @@ def record_checkpoints(
     places = steps_of(checkpoints)
     device, data = _checks.device("device", config.device), config.load()
     tell(data.source)
-    out.mkdir(parents=True, exist_ok=True)
     trajectory = _opened(out, config, data)
     for step, path in places.items():
         digest = _digest(path)
@@ -66,6 +65,7 @@ def record_checkpoints(
             continue
         tell(_measured(trajectory, config, data, device, step, path))
         trajectory.facts[f"checkpoint {step:g}"] = digest
+        out.mkdir(parents=True, exist_ok=True)
         trajectory.save(out / STORED)
     write_text(out / TABLE, trajectory.to_frame().to_csv(index=False))
     return Recorded(trajectory, _headline(trajectory), out / TABLE, _figures(trajectory, out / FIGURES))
@@ -124,6 +124,10 @@ def _measured(
 
 def _opened(out: Path, config: ProfileConfig, data: Dataset) -> Trajectory:
     """The trajectory that lies in the directory, or a new one."""
+    there = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if there and not (out / STORED).is_file():
+        got = f"{str(out)!r}, which holds something else"
+        raise _checks.bad_value("out", "a new directory, or one of a trajectory", got, "choose another --out")
     scaler = scaler_of(config, data)
     scaled = "" if config.statistics is None or scaler is None else scaler.fingerprint()
     asked = json.dumps([config.identity(), data.fingerprint(), scaled], sort_keys=True)
