@@ -71,6 +71,20 @@ def test_the_command_shows_the_table_and_does_nothing_twice(file, finished, caps
         assert word in told
 
 
+def test_a_run_leaves_its_trajectory(finished):
+    import pandas as pd
+
+    import agop
+
+    trajectory = agop.Trajectory.load(finished / "trajectory.safetensors")
+    assert trajectory.steps == [0, 2, 4]
+    through = pd.read_csv(finished / "through.csv")
+    nc1 = trajectory.to_frame("nc1")
+    assert nc1["value"].tolist() == pytest.approx(through["nc1"].tolist(), rel=1e-12)
+    assert len(trajectory.to_frame("accuracy")) == len(trajectory.to_frame("test_accuracy")) == 3
+    assert trajectory.look("nc1").scale == "log"
+
+
 def test_the_live_table_has_a_row_per_measurement(file, tmp_path, capsys):
     assert code(network(file, tmp_path / "run", "--no-untrained")) == 0
     told = capsys.readouterr().out
