@@ -72,11 +72,7 @@ def record_checkpoints(
 
 
 def steps_of(checkpoints: Sequence[Path]) -> dict[int, Path]:
-    """The checkpoints by their steps, in order: the number after "step" in a name, or its last one; without numbers, their order.
-
-    >>> [(step, path.name) for step, path in steps_of([Path("m-20.pt"), Path("m-3.pt")]).items()]
-    [(3, 'm-3.pt'), (20, 'm-20.pt')]
-    """
+    """The checkpoints by their steps, in order: the number after "step" in a name, or its last one; without numbers, their order."""
     for path in checkpoints:
         if not path.exists():
             raise _checks.bad_value("checkpoints", "files or folders", f"{str(path)!r}, which is not there")

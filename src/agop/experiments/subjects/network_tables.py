@@ -74,10 +74,10 @@ class Tables:
         for stages, layers in zip(self.stages, self.layers, strict=True):
             number = int(stages["epoch"].iloc[0])
             answers = {key: value for key, value in scores.get(number, {}).items() if key != "epoch"}
-            more = {
-                name: pd.concat(there).query("epoch == @number").drop(columns="epoch")
-                for name, there in self.more.items()
-            }
+            more = {}
+            for name, there in self.more.items():
+                rows = pd.concat(there)
+                more[name] = rows[rows["epoch"] == number].drop(columns="epoch").reset_index(drop=True)
             measures = tuple(str(name) for name in stages if name not in ("layer", "name", "stage", "epoch"))
             found = Profile(
                 stages.drop(columns="epoch"), "", measures, [], layers.drop(columns="epoch"), shown=self.shown,
