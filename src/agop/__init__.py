@@ -106,7 +106,15 @@ if TYPE_CHECKING:
     from agop.probe import Curve, Probe
     from agop.probes import PROBES
     from agop.profiles.fact import LayerFACTs, fact
-    from agop.profiles import CollapseReport, MeasureOptions, Network, Profile, collapse_report, network_views
+    from agop.profiles import (
+        CollapseReport,
+        MeasureOptions,
+        Network,
+        Profile,
+        Trajectory,
+        collapse_report,
+        network_views,
+    )
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
     from agop.view import LayerView
 
@@ -142,7 +150,7 @@ _NAMES = {
     "evidence": "Evidence Need",
     "probe": "Curve Probe",
     "probes": "PROBES",
-    "profiles": "CollapseReport MeasureOptions Network Profile collapse_report network_views profile",
+    "profiles": "CollapseReport MeasureOptions Network Profile Trajectory collapse_report network_views profile",
     "profiles.fact": "LayerFACTs fact",
     "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Integer
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
@@ -16,6 +16,8 @@ from agop.collapse import ClassMoments, Measurement
 from agop.evidence import Evidence
 from agop.probe import Probe
 from agop.probes import PROBES, probes_for
+from agop.profiles.network import Network
+from agop.profiles.pooling import spread_labels
 
 ONE_PASS = probes_for("moments")
 """The measures that one pass over the features can give."""
@@ -154,6 +156,38 @@ class NeuralCollapse(Metric):
         """Say in a sentence that `torch.jit.script` can't compile a metric whose measures are Python functions."""
         remedy = "leave it out of the module that is scripted"
         raise bad_type("metric", "a module that torch.jit.script can compile", type(self).__name__, remedy)
+
+    def update_from(
+        self,
+        model: nn.Module | Network,
+        X: Tensor,
+        labels: Integer[Tensor, " n"],
+        *,
+        layer: str,
+        stage: str = "input",
+    ) -> None:
+        """Add what `model` makes of a batch at one stage of one layer, read as `agop.profile` reads it.
+
+        Parameters
+        ----------
+        model
+            A torch module, or `agop.Network(module, pool=…)`; measured in evaluation mode, and left as it came.
+        X
+            Samples (n, …).
+        layer, stage
+            As in the profile's rows.
+
+        Raises
+        ------
+        ValueError
+            If the layer or the stage is none of the model.
+        """
+        network = model if isinstance(model, Network) else Network(model)
+        plain = layer.partition("#")[0]
+        views = {view.name: view for view in network.views(X, layers=[plain], agops=False)}
+        rows = views[one_of("layer", layer, list(views))].stages()
+        found = rows[one_of("stage", stage, list(rows))]
+        self.update(found, spread_labels(labels, len(found)).to(found.device))
 
     @property
     def moments(self) -> ClassMoments:

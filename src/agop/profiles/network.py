@@ -32,7 +32,7 @@ from agop.profiles.network_pass import NetworkPass
 from agop.profiles.network_training import KINDS, OfTraining, Trained, of_training
 from agop.profiles.reader import Nonlinearity, Reader
 from agop.profiles.stage import Wanted
-from agop.view import LayerView
+from agop.view import STAGES, LayerView
 
 MANY_OUTPUTS, RANDOM_OUTPUTS = 64, 32
 """Above so many outputs the AGOP comes from so many random combinations of them."""
@@ -50,8 +50,10 @@ class Network:
     model
         Any torch module.
     pool
-        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, or "none": every position is a
-        sample. See `agop.profiles.pooling`.
+        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, "first" or "last": that token of a
+        sequence (a class token), or "none": every position is a sample. See `agop.profiles.pooling`.
+    stages
+        Which stages are read: some of "input", "projected", "output"; None for all.
     nonlinearity
         By layer name, what follows a layer, where the rule of `agop.profiles.follow` is wrong: the name of the module whose output is the
         output stage, a function of the layer's output, or None.
@@ -112,6 +114,7 @@ class Network:
         model: nn.Module,
         *,
         pool: str = "mean",
+        stages: Sequence[str] | None = None,
         nonlinearity: Mapping[str, Nonlinearity] | None = None,
         outputs: int | Sequence[int] | str | None = "auto",
         output: OutputPick = None,
@@ -131,6 +134,7 @@ class Network:
         # a compiled module runs its original with compiled code, which hooks would not reach
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self.pool = _checks.one_of("pool", pool, pooling.POOLS)
+        self.stages = _stages(stages)
         self.nonlinearity = dict(nonlinearity or {})
         self.outputs, self.output = outputs, output
         self.trained = Trained.of(loss, weight_decay, optimizer, initial)
@@ -154,7 +158,7 @@ class Network:
         for name in self.nonlinearity:
             _checks.one_of("nonlinearity", name, list(modules))
         notes: list[str] = []
-        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(Wanted.of, needs))
+        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(self._wanted, needs))
         with evaluation_mode(self.model, notes):
             with untouched(self.model), reader.attached():
                 refuse_training_mode(self.model)
@@ -162,10 +166,22 @@ class Network:
                 wants_agops = any(need.kind == "agop" for need in needs)
                 agops = self._agops(run, modules, data, notes) if wants_agops else None
                 run.finish()
+                self._gathered(reader, run)
             more = self._of_training(run, modules, data, needs, notes)
-        layers = NetworkLayers(reader, run, agops, needs, named_exactly(data.layers))
+        layers = NetworkLayers(reader, run, agops, needs, named_exactly(data.layers), self.stages)
         yield from more.added_to(layers.evidence(notes))
         yield self._whole(run, needs)
+
+    def run(self, x: Any) -> Any:
+        """What the model returns for a batch's input."""
+        return calling.call(self.model, x)
+
+    def _wanted(self, needs: frozenset[Need], stage: str) -> Wanted:
+        """What is summed and kept of a stage."""
+        return Wanted.of(needs, stage) if stage in self.stages else Wanted()
+
+    def _gathered(self, reader: Reader, run: NetworkPass) -> None:
+        """What happens to the sums after the pass: nothing here; other processes' sums come in where a network is shared."""
 
     def _whole(self, run: NetworkPass, needs: frozenset[Need]) -> Evidence:
         given: dict[Need, Any] = {}
@@ -176,7 +192,9 @@ class Network:
                 inputs, each = run.samples.result(run.sample.numbers)
                 if each:  # of a model with several inputs there is no one tensor
                     given[need] = inputs
-        return Evidence(name=self.name, level="subject", given=given)
+        scores = run.scores.result(run.classes)
+        about = {} if scores is None else {"scores": scores}
+        return Evidence(name=self.name, level="subject", given=given, about=about)
 
     @torch.no_grad()
     def __call__(self, X: Any) -> Float[Tensor, "n c"]:
@@ -231,7 +249,7 @@ class Network:
             *([Need("agop"), Need("feature_matrix")] if agops else [Need("feature_matrix")]),
         }
         data = Data(X=X, layers=layers, batch_size=batch_size, strict=True, options=MeasureOptions())
-        subject = self if self.outputs != "auto" else self._with_all_outputs()
+        subject = self if self.outputs != "auto" and self.stages == STAGES else self._with_all_outputs()
         for layer in subject.read(data, frozenset(needs)):
             if layer.level == "layer":
                 yield _view(layer)
@@ -241,7 +259,7 @@ class Network:
             self.model,
             pool=self.pool,
             nonlinearity=self.nonlinearity,
-            outputs=None,
+            outputs=None if self.outputs == "auto" else self.outputs,
             output=self.output,
             inputs=self.inputs,
             mask=self.mask,
@@ -308,6 +326,16 @@ class Network:
             f"AGOPs from {RANDOM_OUTPUTS} random combinations of the {c:,} outputs; outputs=None takes all of them"
         )
         return pick, RANDOM_OUTPUTS
+
+
+def _stages(stages: Any) -> tuple[str, ...]:
+    """The stages in their order."""
+    if stages is None:
+        return STAGES
+    if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
+        raise _checks.bad_type("stages", f"some of {', '.join(STAGES)} in a list", repr(stages))
+    chosen = [_checks.one_of("stages", stage, STAGES) for stage in stages]
+    return tuple(stage for stage in STAGES if stage in chosen)
 
 
 def _view(layer: Evidence) -> LayerView:

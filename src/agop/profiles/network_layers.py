@@ -32,8 +32,10 @@ class NetworkLayers:
         agops: LayerAGOPs | None,
         needs: frozenset[Need],
         exact: set[str],
+        stages: tuple[str, ...] = STAGES,
     ) -> None:
         self._reader, self._run, self._agops, self._pool, self._exact = reader, run, agops, reader.pool, exact
+        self._shown = stages
         self._needs = {need.kind: need for need in sorted(needs, key=lambda need: len(need.options))}
         classes = run.classes
         self._order = classes.order() if len(classes) else torch.zeros(1, dtype=torch.int64)
@@ -114,7 +116,7 @@ class NetworkLayers:
 
     def _stages(self, number: int, name: str, call: ReadCall, last: bool) -> Iterator[Evidence]:
         classifiers = self._classifiers(call, last)
-        for stage in STAGES:
+        for stage in self._shown:
             if stage in call.stages:
                 given = self._of_stage(stage, call, classifiers.get(stage))
                 told = call.stages[stage].too_large

@@ -20,6 +20,7 @@ from agop.profiles.labels import SEVERAL, ClassIndex
 from agop.profiles.positions import BatchLabels
 from agop.profiles.reader import Reader
 from agop.profiles.sample import KeptRows, RowSample, sample_of
+from agop.profiles.scores import OutputScores
 
 if TYPE_CHECKING:
     from agop.profiles.network import Network
@@ -43,6 +44,8 @@ class NetworkPass:
         class index of each position, where positions are told apart by labels or a mask.
     returned
         What the model gave for the last batch.
+    scores
+        How well the model answers, as far as labels say.
     failed
         Whether the model or the data raised.
     row_bytes
@@ -52,7 +55,7 @@ class NetworkPass:
     def __init__(self, network: Network, reader: Reader, data: Data, needs: frozenset[Need]) -> None:
         parameter = next(network.model.parameters(), None)
         kinds = {need.kind for need in needs}
-        self._model, self._reader = network.model, reader
+        self._network, self._reader = network, reader
         self._device = None if parameter is None else parameter.device
         self._limit = parse_memory("options.max_memory", data.options.max_memory)
         self.ignore_index, self.per_position = network.ignore_index, False
@@ -61,6 +64,7 @@ class NetworkPass:
         self.samples = KeptRows() if "inputs" in kinds else None
         self.places = KeptRows()
         self.returned: Any = None
+        self.scores = OutputScores(network.output)
         self.failed = False
         self.row_bytes = 0
         self.whole = calling.samples_of(data.X, network.model)
@@ -106,8 +110,11 @@ class NetworkPass:
                 index if index.ndim == 1 else torch.zeros(len(index), dtype=torch.int64)
             )
         batch = BatchLabels(index, max(1, len(self.classes)), picked, mask)
-        with torch.no_grad(), self._reader.batch(batch), calling.refusals_named(first, self._model):
-            self.returned = calling.call(self._model, calling.copied(x))
+        model = self._network.model
+        with torch.no_grad(), self._reader.batch(batch), calling.refusals_named(first, model):
+            self.returned = self._network.run(calling.copied(x))
+        if labels is not None:
+            self.scores.add(self.returned, index)
         if batch.per_position:
             self.per_position = True
             self._require_positions(batch)

@@ -138,7 +138,7 @@ class Reader:
             x = self._samples(call, tensor_in([*args, *kwargs.values()]), "reads")
             if x is None:
                 return
-            if pooling.is_convolution(module) and self.pool == "mean":
+            if pooling.is_convolution(module) and self.pool in ("mean", *pooling.ONE_TOKEN):
                 self._add(call, "input", x, _geometry(module), lambda: self._mean_patch(call, x))
             elif pooling.is_convolution(module) and self.pool == "none":
                 self._add(call, "input", x, (*_geometry(module), "each"), lambda: pooling.patches(x, module))

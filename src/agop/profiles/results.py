@@ -14,6 +14,7 @@ from agop.measurement import Measurement
 from agop.probe import Curve, Probe
 from agop.probe import Results as Found
 from agop.probes import PROBES
+from agop.profiles.scores import Scores
 from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
@@ -37,6 +38,7 @@ class Results:
         self.whole: dict[str, Any] = {}
         self.curves: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.scores: Scores | None = None
         self._kept: list[Evidence] = []
         self._goals: dict[str, str | float | None] = {}
         self._without_share: list[str] = []
@@ -57,6 +59,7 @@ class Results:
     def add_subject(self, subject: Evidence) -> None:
         """Measure the whole, with the layers that were added as its parts."""
         self.notes.extend(subject.notes)
+        self.scores = subject.about.get("scores")
         whole = subject.with_parts(tuple(self._kept))
         for probe in self._by_level["subject"]:
             self._measure([probe], self._without_lacking(probe, whole), self.whole, "", None, None)
@@ -137,7 +140,7 @@ class Results:
             for column in probe.columns
             if column in layers or column in stages or column in whole or column in drawn
         }
-        return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown)
+        return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown, self.scores)
 
 
 def _cancels(share: Measurement) -> bool:

@@ -46,6 +46,7 @@ class StageSums:
         self.n = self.d = 0
         self.too_large = ""
         self._moments = StreamingMoments() if wanted.moments else None
+        self._whole: ClassMoments | None = None
         self.rows = KeptRows() if wanted.rows else None
 
     def add(
@@ -69,8 +70,15 @@ class StageSums:
         if self.rows is not None and picked is not None:
             self.rows.add(rows, picked)
 
+    def become(self, n: int, moments: ClassMoments) -> None:
+        """Hold the sums of several processes instead of one's own."""
+        self.n, self.d, self._whole = n, moments.d, moments
+
     def moments(self, order: Int[Tensor, " c"]) -> ClassMoments | None:
         """The class moments with the classes in this order."""
+        if self._whole is not None:
+            m = self._whole
+            return ClassMoments(m.counts[order], m.means[order], m.within[order], m.residual[order])
         return None if self._moments is None else self._moments.result(order)
 
 
