@@ -53,7 +53,10 @@ class Cost:
         return max(parts, key=parts.__getitem__)
 
 
-def cost(n: int, d: int, m: int, c: int, gpus: int, gpu: GPU = GPU()) -> Cost:
+_GPU = GPU()
+
+
+def cost(n: int, d: int, m: int, c: int, gpus: int, gpu: GPU = _GPU) -> Cost:
     """One pass over n rows on so many GPUs, each with its share of the rows.
 
     A kernel value takes 2d operations for its distance and 59 bytes of traffic (distances in float64: see `_scaling_model.Passes`); the
@@ -74,7 +77,7 @@ def cost(n: int, d: int, m: int, c: int, gpus: int, gpu: GPU = GPU()) -> Cost:
     )
 
 
-def tables(gpu: GPU = GPU()) -> list[dict[str, float | str]]:
+def tables(gpu: GPU = _GPU) -> list[dict[str, float | str]]:
     """One row a case."""
     rows: list[dict[str, float | str]] = []
     for n in POINTS:

@@ -16,6 +16,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,8 @@ def floor(sizes: list[int]) -> list[dict[str, Any]]:
             b, P = large.block_rows, basis.factor.projection
             left, blocks = basis.points.beside(X[:b]), len(X) / large.block_rows
             parts = {
-                "kernel_s": lambda: kernel.block(
-                    left, slice(None), basis.points, torch.float64, weight=False
+                "kernel_s": partial(
+                    kernel.block, left, slice(None), basis.points, torch.float64, weight=False
                 ),
                 "projection_s": lambda: torch.mm(K, P),  # noqa: B023
                 "half_gram_s": lambda: torch.mm(F.mT, F),  # noqa: B023

@@ -51,7 +51,8 @@ def same(streamed, held, new=NEW):
 
 @pytest.mark.parametrize(
     ("features", "targets", "weight"),
-    [(X, Y, None), (X, Y, WEIGHT), (X, np.c_[Y, 1e6 + 1e-3 * Y**2], WEIGHT), (GAPS, Y, WEIGHT), (X.astype(np.float32), Y, None), (FRAME, Y, WEIGHT)],
+    [(X, Y, None), (X, Y, WEIGHT), (X, np.c_[Y, 1e6 + 1e-3 * Y**2], WEIGHT), (GAPS, Y, WEIGHT), (X.astype(np.float32), Y, None),
+     (FRAME, Y, WEIGHT)],
     ids=["plain", "weighted", "two outputs", "gaps", "float32", "frame"],
 )  # fmt: skip
 @pytest.mark.parametrize(
