@@ -21,12 +21,11 @@ from agop.gradients import calling
 from agop.gradients.accumulate import check_finite
 from agop.gradients.cotangents import Cotangents
 from agop.gradients.inputs import Batches
-from agop.gradients.reads import DEFAULT_LAYERS
-from agop.gradients.recorder import Recorder, reads_by_name
+from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
-from agop.gradients.taps import Layers, call_name, named_exactly, select_layers
+from agop.gradients.taps import Layers, call_name, original
 from agop.ranks import Ranks
 
 
@@ -214,23 +213,27 @@ def layer_agops(
         raise _checks.bad_type(
             "model", "a torch module", type(model).__name__, "use agop.agop for plain functions"
         )
-    # a compiled module runs its original with compiled code, which hooks would not reach
-    model = getattr(model, "_orig_mod", model)
+    model = original(model)
     if check:
         refuse_training_mode(model)
-    reads = reads_by_name(model, select_layers(model, layers, default=DEFAULT_LAYERS))
     cotangents = Cotangents(outputs, random_state)
-    sweep = Sweep(model, Recorder(reads), cotangents, output, dtype, named_exactly(layers))
+    sweep = Sweep(model, Recorder(model, layers), cotangents, output, dtype)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, check)
     return _result(sweep, positions)
 
 
 def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
-    calls = Counter(view.layer for view in sweep.order)
+    apart = {view.layer for view in sweep.order if view.effective}
+
+    def named(view: View) -> str:
+        # where a module has an effective map, its own weight is told by its full name
+        return f"{view.layer}.weight" if view.layer in apart and not view.effective else view.layer
+
+    calls = Counter(map(named, sweep.order))
     agops, rows, errors = dict[str, Tensor](), dict[str, int](), dict[str, float]()
     for view in sweep.order:
-        name, total = call_name(view.layer, view.index, calls[view.layer]), sweep.sums.pop(view)
+        name, total = call_name(named(view), view.index, calls[named(view)]), sweep.sums.pop(view)
         divisor = total.n_rows if positions == "mean" else sweep.n_samples
         agops[name], errors[name] = total.agops(
             divisor, sweep.cotangents.replicate_sizes, random=sweep.cotangents.random

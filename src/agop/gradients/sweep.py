@@ -16,9 +16,9 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
 from agop.gradients.cotangents import Cotangents, replicate_error
+from agop.gradients.linear_map import LinearMap
 from agop.gradients.probe import Probe, probe
 from agop.gradients.pullback import pull_back
-from agop.gradients.reads import Read
 from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import PROBE_ROWS
 
@@ -34,11 +34,11 @@ class LayerSum:
 
     @classmethod
     def like(
-        cls, rows: Float[Tensor, "g m k"], read: Read, replicates: int, dtype: torch.dtype | None
+        cls, rows: Float[Tensor, "g m k"], used: LinearMap, replicates: int, dtype: torch.dtype | None
     ) -> LayerSum:
         """An empty sum for such rows."""
         kind = accumulator_dtype(rows.dtype, dtype)
-        weight = None if read.weight is None else read.weight().to(kind)
+        weight = None if used.matrix is None or used.at_input else used.matrix().to(kind)
         groups, _, k = rows.shape
         d = k if weight is None else weight.shape[-1]
         # per row: k² operations (half a product) for δδᵀ, or 2kd + d² to apply W first
@@ -88,7 +88,6 @@ class Sweep:
     cotangents: Cotangents
     output: calling.OutputPick
     dtype: torch.dtype | None
-    exact_names: set[str]
     n_samples: int = 0
     sums: dict[View, LayerSum] = field(default_factory=dict)
     order: dict[View, None] = field(default_factory=dict)
@@ -134,23 +133,24 @@ class Sweep:
         return y, leaves or rooted_at
 
     def _forward(self, batch: Any, leaves: list[Tensor] | None = None) -> Float[Tensor, "b c"]:
-        with self.recorder.forward():
+        first = calling.first_tensor(batch)
+        with self.recorder.forward(0 if first is None or not first.ndim else len(first)):
             returned = calling.call(self.model, calling.copied(batch, leaves))
         return calling.rows_of_output(returned, self.output)
 
     def _batch(self, batch: Any) -> None:
         recorder = self.recorder
         y = self._forward(batch, [] if self.reentrant else None)
-        self._require_called()
+        self._told(recorder)
         if not y.requires_grad:
             raise _independent(next(iter(recorder.views)))
         n_rows: dict[View, int] = {}
         replicate = 0
 
-        def sink(view: View, read: Read, gradient: Tensor) -> None:
-            rows = read.rows(gradient)
+        def sink(view: View, used: LinearMap, gradient: Tensor) -> None:
+            rows = used.rows(gradient)
             if view not in self.sums:
-                self.sums[view] = LayerSum.like(rows, read, len(self.cotangents.replicate_sizes), self.dtype)
+                self.sums[view] = LayerSum.like(rows, used, len(self.cotangents.replicate_sizes), self.dtype)
             n_rows[view] = rows.shape[1]
             self.sums[view].add(rows, replicate)
 
@@ -167,21 +167,9 @@ class Sweep:
         self.n_samples += y.shape[0]
         recorder.release()
 
-    def _require_called(self) -> None:
-        """Raise for a layer chosen by its name that was not called, note the others."""
-        called = {view.layer for view in self.recorder.views}
-        for name, (module, _) in self.recorder.reads.items():
-            if any(layer == name or layer.startswith(name + ".") for layer in called):
-                continue
-            told = f"layer {name!r} ({type(module).__name__}), which was never called"
-            if name in self.exact_names or not called:
-                raise _checks.bad_value(
-                    "layers",
-                    "layers that the forward pass calls",
-                    told,
-                    "leave it out, or call the module instead of using its weight",
-                )
-            self.notes[f"left out: {told}"] = None
+    def _told(self, recorder: Recorder) -> None:
+        """Refuse what was chosen by its name and not called; note what else is missing."""
+        self.notes |= dict.fromkeys(recorder.choice.require({view.layer for view in recorder.views}))
 
 
 def _independent(view: View) -> ValueError:
