@@ -7,11 +7,12 @@ code are seen alike. A product is a layer if one of its factors was made of the 
 from __future__ import annotations
 
 import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -21,11 +22,14 @@ from agop.gradients.contraction import PRODUCTS, product_of
 from agop.gradients.convolving import CONVOLUTIONS, convolution_of
 from agop.gradients.effective import Images
 from agop.gradients.linear_map import LinearMap, channels, contraction, plain, recurrence, tokens
+from agop.gradients.positions import Positions
 from agop.gradients.provenance import CONSTANT, DATA, SPREAD, WEIGHT, Origin, Provenance, tensors_in
 from agop.gradients.taps import hooked, tensor_in
 from agop.gradients.weight_names import Name, WeightNames, is_matrix
 
-_FUSED = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+FUSED = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+"""Recurrent kernels, which multiply by several weights at every step."""
+
 _OPENED = frozenset({"multi_head_attention_forward"})
 _PACKED = frozenset({"qkv", "c_attn", "Wqkv"})
 """Layers whose outputs are queries, keys and values, a third each."""
@@ -55,6 +59,7 @@ class Use:
         return Use(name, used, hidden)
 
 
+@runtime_checkable
 class Taker(Protocol):
     """What is done where a weight is used."""
 
@@ -74,15 +79,16 @@ class Interception(TorchFunctionMode):
         What multiplies by weights and cannot be read, with the reason, by the name of the layer.
     """
 
-    def __init__(self, model: nn.Module, taker: Taker) -> None:
+    def __init__(self, model: nn.Module, taker: Taker, positions: Positions | None = None) -> None:
         super().__init__()
-        self.model, self._taker = model, taker
+        self.model, self._taker, self._positions = model, taker, positions
         self.names = WeightNames(model)
         self.origins = Provenance(model)
         self.unread: dict[str, str] = {}
         self.read: set[int] = set()
         self._images = Images(self.origins)
         self._running: list[tuple[nn.Module, Tensor | None]] = []
+        self._padded: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Tensor]]] = {}
         self._paused = False
         self._attention = False
         self._n_samples = 0
@@ -101,8 +107,11 @@ class Interception(TorchFunctionMode):
         """Begin a forward pass of so many samples."""
         self._n_samples = n_samples
         self._running.clear()
+        self._padded.clear()
         self._images.forget()
         self.origins.start()
+        if self._positions is not None:
+            self._positions.start(n_samples)
         self._attention = False
 
     @contextmanager
@@ -131,8 +140,8 @@ class Interception(TorchFunctionMode):
             if x is None or image is None:
                 return None
             bias = image.bias()
-            rows = tokens if image.geometry is None else channels
-            used = LinearMap(image.matrix, rows, bias=bias, geometry=image.geometry)
+            rows, axis = (tokens, -1) if image.geometry is None else (channels, 1)
+            used = LinearMap(image.matrix, rows, bias=bias, geometry=image.geometry, channels=axis)
             paths = self.names.paths(module)
             use = Use(Name(paths, paths, module), used, effective=True)
             new = self._taker.gives([use], x, output)
@@ -156,19 +165,35 @@ class Interception(TorchFunctionMode):
             result = func(*args, **kwargs)
             self.origins.follow(name, args, kwargs, result)
             self._images.follow(name, args, kwargs, result)
+            self._placed(name, args, kwargs, result)
+            if name == "pad" and isinstance(result, Tensor) and isinstance(args[0], Tensor):
+                self._padded[id(result)] = weakref.ref(result), weakref.ref(args[0])
             return result
         uses, x = found
+        if name in FUSED:
+            self.origins.follow(name, args, kwargs, None)
         new = self._taker.reads(uses, x)
         if new is not x:
             args = tuple(new if value is x else value for value in args)
             kwargs = {key: new if value is x else value for key, value in kwargs.items()}
         result = func(*args, **kwargs)
+        self._placed(name, args, kwargs, result)
         if isinstance(result, Tensor):
             result = self._taker.gives(uses, x, result)
             self._images.map(uses[0].map, x, result)
         else:
             self._taker.gives(uses, x, result[0])
         return result
+
+    def unpadded(self, tensor: Tensor) -> Tensor:
+        """What a tensor was before it was padded, or the tensor."""
+        found = self._padded.get(id(tensor))
+        before = found[1]() if found is not None and found[0]() is tensor else None
+        return tensor if before is None else before
+
+    def _placed(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        if self._positions is not None:
+            self._positions.follow(name, args, kwargs, result)
 
     def _opened(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function of torch that is made of several operations, and see these."""
@@ -185,7 +210,7 @@ class Interception(TorchFunctionMode):
             found = self._product(name, args, kwargs)
         elif name in CONVOLUTIONS:
             found = self._convolution(name, args, kwargs)
-        elif name in _FUSED:
+        elif name in FUSED:
             return self._fused(args)
         else:
             return None
@@ -277,9 +302,7 @@ class Interception(TorchFunctionMode):
         sources = frozenset[int]().union(*(self.origins.of(t).sources for t in tensors_in(list(args[1:]))))
         if not sources or not isinstance(args[0], Tensor):
             return None
-        inner = [source for source in sources if self.origins.stored[source].ndim >= 2]
         name = self.names.module_of(sources, [module for module, _ in self._running])
-        self.read |= set(inner)
         return [Use(name, recurrence())], args[0]
 
     def _cuts(self, use: Use, weight: Tensor, origin: Origin) -> list[Use]:

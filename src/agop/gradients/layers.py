@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import check_finite
+from agop.gradients.coverage import Coverage, coverage
 from agop.gradients.cotangents import Cotangents
 from agop.gradients.inputs import Batches
 from agop.gradients.recorder import Recorder, View
@@ -35,7 +36,9 @@ class LayerAGOPs(dict[str, Tensor]):
 
     `n_samples` samples went in; `rows[name]` rows (samples, tokens or patches) were read by each layer;
     `positions` says what the AGOP is a mean over; `standard_error[name]` is the relative error (Frobenius
-    norm) of random outputs, 0 when exact; `notes` says what was left out. `a + b` is the result for the data
+    norm) of random outputs, 0 when exact; `weights[name]` is the effective W (k, d) that multiplies what the layer
+    reads, where it shows one (the groups of a convolution stacked); `notes` says what was left out, and `coverage`
+    how many of the model's weight matrices are layers. `a + b` is the result for the data
     of both, `all_reduce()` that of all processes.
     """
 
@@ -48,6 +51,8 @@ class LayerAGOPs(dict[str, Tensor]):
         positions: str,
         standard_error: dict[str, float],
         notes: tuple[str, ...] = (),
+        weights: Mapping[str, Tensor] | None = None,
+        coverage: Coverage | None = None,
     ) -> None:
         super().__init__(agops)
         self.n_samples = n_samples
@@ -55,10 +60,14 @@ class LayerAGOPs(dict[str, Tensor]):
         self.positions = positions
         self.standard_error = standard_error
         self.notes = notes
+        self.weights = dict(weights or {})
+        self.coverage = coverage
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name!r}: {tuple(value.shape)}" for name, value in self.items())
-        return f"LayerAGOPs({{{shapes}}}, n_samples={self.n_samples}, positions={self.positions!r})"
+        whole = self.coverage is None or self.coverage.complete
+        header = "" if whole else f"{self.coverage}: "
+        return f"LayerAGOPs({header}{{{shapes}}}, n_samples={self.n_samples}, positions={self.positions!r})"
 
     def _weights(self) -> dict[str, int]:
         return self.rows if self.positions == "mean" else dict.fromkeys(self, self.n_samples)
@@ -89,6 +98,8 @@ class LayerAGOPs(dict[str, Tensor]):
             positions=self.positions,
             standard_error=errors,
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            weights=self.weights,
+            coverage=self.coverage,
         )
 
     def all_reduce(self, group: Any = None) -> LayerAGOPs:
@@ -118,6 +129,8 @@ class LayerAGOPs(dict[str, Tensor]):
             positions=self.positions,
             standard_error=errors,
             notes=self.notes,
+            weights=self.weights,
+            coverage=self.coverage,
         )
 
 
@@ -206,6 +219,28 @@ def layer_agops(
     {'0': (4, 4), '2': (8, 8)}
 
     """
+    return swept(
+        model, X, layers, outputs=outputs, batch_size=batch_size, output=output, inputs=inputs, positions=positions, dtype=dtype,
+        random_state=random_state, check=check,
+    )  # fmt: skip
+
+
+def swept(
+    model: nn.Module,
+    X: Batches,
+    layers: Layers,
+    *,
+    outputs: int | Sequence[int] | None = None,
+    batch_size: int | None = None,
+    output: calling.OutputPick = None,
+    inputs: Callable[[Any], Any] | None = None,
+    positions: str = "mean",
+    dtype: torch.dtype | None = None,
+    random_state: int | torch.Generator = 0,
+    check: bool = True,
+    exact: bool = True,
+) -> LayerAGOPs:
+    """`layer_agops`, where layers chosen by name need not be called in every batch if they are not `exact`."""
     _checks.one_of("positions", positions, ("mean", "sum"))
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
@@ -217,13 +252,13 @@ def layer_agops(
     if check:
         refuse_training_mode(model)
     cotangents = Cotangents(outputs, random_state)
-    sweep = Sweep(model, Recorder(model, layers), cotangents, output, dtype)
+    sweep = Sweep(model, Recorder(model, layers, exact=exact), cotangents, output, dtype)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, check)
-    return _result(sweep, positions)
+    return _result(sweep, positions, everything=layers is None)
 
 
-def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
+def _result(sweep: Sweep, positions: str, *, everything: bool) -> LayerAGOPs:
     apart = {view.layer for view in sweep.order if view.effective}
 
     def named(view: View) -> str:
@@ -232,6 +267,7 @@ def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
 
     calls = Counter(map(named, sweep.order))
     agops, rows, errors = dict[str, Tensor](), dict[str, int](), dict[str, float]()
+    weights = dict[str, Tensor]()
     for view in sweep.order:
         name, total = call_name(named(view), view.index, calls[named(view)]), sweep.sums.pop(view)
         divisor = total.n_rows if positions == "mean" else sweep.n_samples
@@ -240,11 +276,16 @@ def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
         )
         check_finite("model", agops[name].diagonal())
         rows[name] = total.n_rows
+        if total.weight is not None:
+            weights[name] = total.weight.flatten(0, 1)
+    told = coverage(sweep.recorder.maps) if everything else None
     return LayerAGOPs(
         agops,
         n_samples=sweep.n_samples,
         rows=rows,
         positions=positions,
         standard_error=errors,
-        notes=tuple(sweep.notes),
+        notes=(*sweep.notes, *(told.notes if told is not None else ())),
+        weights=weights,
+        coverage=told,
     )

@@ -51,6 +51,8 @@ class LinearMap:
         What is added to every row of y, (k,).
     geometry
         Of the patches that a convolution reads.
+    channels
+        The axis of the features in `inputs` and `outputs`.
     projects
         Whether `outputs(y) - bias` is W h, so that the projection can be read from y.
     """
@@ -63,6 +65,7 @@ class LinearMap:
     bias: Tensor | None = None
     geometry: Geometry | None = None
     projects: bool = True
+    channels: int = -1
 
     def part(self, first: int, last: int) -> LinearMap:
         """The map to the outputs `first` to `last` (without) of a packed map without groups."""
@@ -116,7 +119,7 @@ def convolution(weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Line
         split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
         return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
 
-    return LinearMap(matrix=matrix, rows=rows, bias=bias, geometry=geometry)
+    return LinearMap(matrix=matrix, rows=rows, bias=bias, geometry=geometry, channels=1)
 
 
 def transposed_convolution(weight: Tensor, axes: int, groups: int) -> LinearMap:
@@ -135,7 +138,7 @@ def transposed_convolution(weight: Tensor, axes: int, groups: int) -> LinearMap:
         split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
         return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
 
-    return LinearMap(matrix=matrix, rows=rows, at_input=True, projects=False)
+    return LinearMap(matrix=matrix, rows=rows, at_input=True, projects=False, channels=1)
 
 
 def recurrence() -> LinearMap:

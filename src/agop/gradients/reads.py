@@ -31,7 +31,7 @@ from agop.gradients.linear_map import LinearMap, channels, tokens
 
 _CONVOLUTIONS: dict[type[nn.Module], int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_CHANNELS_FIRST = (
+CHANNELS_FIRST = (
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.modules.pooling._MaxPoolNd,
@@ -59,7 +59,7 @@ def is_one_linear_map(module: nn.Module) -> bool:
 
 def map_of_input(module: nn.Module) -> LinearMap:
     """How a module that is read as a whole reads: through the tensor that enters it."""
-    rows = channels if isinstance(module, _CHANNELS_FIRST) else _generic_rows
+    rows = channels if isinstance(module, CHANNELS_FIRST) else _generic_rows
     return LinearMap(matrix=None, rows=rows, at_input=True, projects=False)
 
 

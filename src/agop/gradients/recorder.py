@@ -43,9 +43,11 @@ class Recorder:
     model goes on: they see the tensor as the layer wrote it, even if the next layer works on it in place.
     """
 
-    def __init__(self, model: nn.Module, layers: Layers) -> None:
+    def __init__(self, model: nn.Module, layers: Layers, *, exact: bool = True) -> None:
         self.maps = Interception(model, self)
         self.choice = Choice(model, layers, self.maps.names)
+        if not exact:
+            self.choice.exact = set()
         self.leaves: list[Tensor] = []
         self.views: dict[View, LinearMap] = {}
         self.fired: set[View] = set()

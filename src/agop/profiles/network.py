@@ -16,11 +16,11 @@ from agop import _checks
 from agop.evidence import Evidence, Need
 from agop.gradients import calling
 from agop.gradients.calling import OutputPick
-from agop.gradients.layers import LayerAGOPs, layer_agops
-from agop.gradients.reads import DEFAULT_LAYERS
+from agop.gradients.coverage import coverage
+from agop.gradients.layers import LayerAGOPs, swept
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.state import untouched
-from agop.gradients.taps import Layers, named_exactly, select_layers, tensor_in
+from agop.gradients.taps import Layers, named_exactly, original, tensor_in
 from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
 from agop.profiles.network_layers import NetworkLayers
@@ -103,8 +103,7 @@ class Network:
             raise _checks.bad_type("model", "a torch module", type(model).__name__)
         if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
             raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
-        # a compiled module runs its original with compiled code, which hooks would not reach
-        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.model = original(model)
         self.pool = _checks.one_of("pool", pool, pooling.POOLS)
         self.nonlinearity = dict(nonlinearity or {})
         self.outputs, self.output = outputs, output
@@ -122,29 +121,30 @@ class Network:
         """The layers in the order of their calls, then the network: one pass over the data, and one sweep if AGOPs are needed."""
         if data.batch_size is not None:
             _checks.integer("batch_size", data.batch_size, at_least=1)
-        modules = chosen_layers(self.model, data.layers)
-        for name in self.nonlinearity:
-            _checks.one_of("nonlinearity", name, list(modules))
         notes: list[str] = []
-        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(Wanted.of, needs))
+        reader = Reader(self.model, data.layers, self.pool, self.nonlinearity, partial(Wanted.of, needs))
         with evaluation_mode(self.model, notes), untouched(self.model), reader.attached():
             refuse_training_mode(self.model)
             run = NetworkPass(self, reader, data, needs)
             wants_agops = any(need.kind == "agop" for need in needs)
-            agops = self._agops(run, modules, data, notes) if wants_agops else None
+            agops = self._agops(run, reader, data, notes) if wants_agops else None
             run.finish()
+        told = coverage(reader.maps)
+        if data.layers is None:
+            notes.extend(told.notes)
         layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers))
         yield from layers.evidence(notes)
-        yield self._whole(run, needs)
+        yield self._whole(run, needs, "" if data.layers is not None or told.complete else str(told))
 
-    def _whole(self, run: NetworkPass, needs: frozenset[Need]) -> Evidence:
+    def _whole(self, run: NetworkPass, needs: frozenset[Need], covers: str) -> Evidence:
         given: dict[Need, Any] = {}
         for need in needs:
             if need.kind == "function":
                 given[need] = self
             elif need.kind == "inputs" and run.samples is not None and run.sample is not None:
                 given[need], _ = run.samples.result(run.sample.numbers)
-        return Evidence(name=self.name, level="subject", given=given)
+        about = {"covers": covers} if covers else {}
+        return Evidence(name=self.name, level="subject", given=given, about=about)
 
     @torch.no_grad()
     def __call__(self, X: Float[Tensor, "n *d"]) -> Float[Tensor, "n c"]:
@@ -213,13 +213,14 @@ class Network:
         )
 
     def _agops(
-        self, run: NetworkPass, modules: dict[str, nn.Module], data: Data, notes: list[str]
+        self, run: NetworkPass, reader: Reader, data: Data, notes: list[str]
     ) -> LayerAGOPs | None:
         """The AGOPs of all linear maps; while a loader is read for them, the stages are read too."""
-        linear = [module for module in modules.values() if pooling.is_linear_map(module)]
-        if not linear:
-            return None
         first = next(run.inputs())
+        linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
+        if not linear:
+            run.finish()
+            return None
         pick, outputs = self._picked(run.returned, notes)
         stream: Any = chain([first], run.inputs())
         size: int | None = None
@@ -229,8 +230,8 @@ class Network:
             run.finish()
             stream, size, inputs = run.whole, data.batch_size, self.inputs
         try:
-            agops = layer_agops(
-                self.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs
+            agops = swept(
+                self.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs, exact=False
             )
         except (ValueError, TypeError) as error:
             if run.failed or data.strict:
@@ -303,12 +304,3 @@ def _mode_matters(model: nn.Module) -> bool:
     except ValueError:
         return any(part.training for part in model.modules())
     return False
-
-
-def chosen_layers(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
-    """The layers that are read, by name."""
-    modules = select_layers(model, layers, default=DEFAULT_LAYERS)
-    # attention uses the weight of its projection without calling it
-    hidden = {id(part.out_proj) for part in model.modules() if isinstance(part, nn.MultiheadAttention)}
-    exact = named_exactly(layers)
-    return {name: part for name, part in modules.items() if id(part) not in hidden or name in exact}

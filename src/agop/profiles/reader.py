@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,11 +13,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agop import _checks
-from agop.gradients.taps import call_name, hooked, tensor_in
+from agop.gradients.choosing import Choice
+from agop.gradients.interception import Interception, Use
+from agop.gradients.linear_map import Geometry, LinearMap
+from agop.gradients.positions import Positions
+from agop.gradients.provenance import WEIGHT
+from agop.gradients.reads import is_one_linear_map
+from agop.gradients.taps import Layers, call_name, hooked, tensor_in
 from agop.profiles import pooling
 from agop.profiles.follow import Follower
 from agop.profiles.sample import Picked
 from agop.profiles.stage import StageSums, Wanted
+
+_ADDING = frozenset({"add", "__add__", "__radd__", "add_", "__iadd__"})
+_RESHAPING = frozenset({"view", "reshape"})
 
 Nonlinearity = str | Callable[[Tensor], Tensor] | None
 """What follows a layer: the name of the module whose output it is, a function of the layer's output, or nothing."""
@@ -34,27 +43,45 @@ class _Batch:
 
 @dataclass(eq=False)
 class ReadCall:
-    """One call of one layer in the forward pass, and what was summed there."""
+    """One call of one layer in the forward pass, and what was summed there.
+
+    `map` is the linear map that the layer is, None for a module that is read as a whole.
+    """
 
     name: str
     index: int
     module: nn.Module
-    linear: bool
+    map: LinearMap | None
     stages: dict[str, StageSums] = field(default_factory=dict)
     follows: str = ""
     left_out: str = ""
+    ndim: int = -1
+
+    @property
+    def linear(self) -> bool:
+        """Whether the layer has a projected stage."""
+        return self.map is not None and self.map.projects and self.map.matrix is not None
+
+    @property
+    def patches(self) -> Geometry | None:
+        """Where the patches of a convolution lie; None for another layer."""
+        return None if self.map is None else self.map.geometry
+
+
+Key = tuple[str, int, str]
+"""A call: the name of the layer, which of its calls it is, and how it was found: as a "use", an "effective" map, a "whole" module."""
 
 
 class Reader:
-    """Hooks on the chosen layers that read their stages.
+    """Watches the chosen layers and reads their stages.
 
     Everything is read the moment it exists, so that later operations may work in place. A tensor that is the
     output of one layer and the input of the next is read once.
 
     Parameters
     ----------
-    modules
-        The layers by name.
+    layers
+        Which layers, see `agop.gradients.choosing`.
     pool
         See `agop.profiles.pooling`.
     nonlinearity
@@ -66,21 +93,27 @@ class Reader:
     def __init__(
         self,
         model: nn.Module,
-        modules: Mapping[str, nn.Module],
+        layers: Layers,
         pool: str,
         nonlinearity: Mapping[str, Nonlinearity],
         wanted: Callable[[str], Wanted],
     ) -> None:
-        self.modules = dict(modules)
+        self._positions = Positions()
+        self.maps = Interception(model, self, self._positions)
+        self.choice = Choice(model, layers, self.maps.names)
         self._wanted = wanted
         self.pool = pool
-        self.calls: dict[tuple[str, int], ReadCall] = {}
+        self.calls: dict[Key, ReadCall] = {}
         self.n_samples = 0
         self._given = {name: _resolved(model, name, value) for name, value in nonlinearity.items()}
-        self._follower = Follower(self._reached)
-        self._counts: dict[str, int] = {}
-        self._waiting: dict[nn.Module, list[ReadCall]] = {}
+        for name in self._given:
+            if name not in self.choice.modules:
+                _checks.one_of("nonlinearity", name, sorted(self.maps.names.layers()))
+        self._follower = Follower(self._reached, self._is_looked_through)
+        self._counts: dict[tuple[str, str], int] = {}
+        self._waiting: dict[nn.Module, list[tuple[Key, ReadCall]]] = {}
         self._batch: _Batch | None = None
+        self._open: list[tuple[Key, ReadCall]] = []
         self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], StageSums]] = {}
         self._added: set[int] = set()
 
@@ -88,7 +121,7 @@ class Reader:
     def attached(self) -> Iterator[None]:
         """Have the hooks on the layers during this block; they do nothing outside of `batch`."""
         attach: list[Callable[[], Any]] = []
-        for name, module in self.modules.items():
+        for name, module in self.choice.whole.items():
             attach.append(
                 partial(module.register_forward_pre_hook, partial(self._before, name), with_kwargs=True)
             )
@@ -96,100 +129,182 @@ class Reader:
         for value, _ in self._given.values():
             if isinstance(value, nn.Module):
                 attach.append(partial(value.register_forward_hook, self._given_output))
-        with hooked(attach):
+        with self.maps.attached(), hooked(attach):
             yield
 
     @contextmanager
     def batch(self, labels: Tensor, n_classes: int, picked: Picked | None = None) -> Iterator[None]:
         """The block in which the model runs on the samples with these labels; rows of those that are `picked` are kept."""
         self._batch = _Batch(labels, n_classes, picked)
+        self.maps.start(len(labels))
         try:
-            with self._follower:
+            # the innermost sees the operations first, and the follower those that it makes of them
+            with self._follower, self.maps:
                 yield
-            self._follower.finish()
+            with self.maps.paused():
+                self._follower.finish()
             self.n_samples += len(labels)
         finally:
             self._follower.forget()
-            self._counts, self._seen, self._added, self._waiting = {}, {}, set(), {}
+            self._counts, self._seen, self._added, self._waiting, self._open = {}, {}, set(), {}, []
             self._batch = None
 
     def named_calls(self) -> dict[str, ReadCall]:
         """The calls in their order, by name (`name#0`, `name#1` for a layer that is called twice)."""
+        own = {id(call.module) for (_, _, how), call in self.calls.items() if how != "whole"}
+        apart = {name for name, _, how in self.calls if how == "effective"}
+        kept = {key: call for key, call in self.calls.items() if key[2] != "whole" or id(call.module) not in own}
+
+        def named(key: Key) -> str:
+            # where a module has an effective map, its own weight is told by its full name
+            return f"{key[0]}.weight" if key[0] in apart and key[2] == "use" else key[0]
+
         counts: dict[str, int] = {}
-        for name, index in self.calls:
-            counts[name] = max(counts.get(name, 0), index + 1)
-        return {call_name(n, i, counts[n]): call for (n, i), call in self.calls.items()}
+        for key in kept:
+            counts[named(key)] = max(counts.get(named(key), 0), key[1] + 1)
+        return {call_name(named(key), key[1], counts[named(key)]): call for key, call in kept.items()}
 
     def bytes_per_sample(self) -> int:
         """What the kept rows of one sample take, all stages of all layers together."""
         kept = {id(stage): stage.rows for call in self.calls.values() for stage in call.stages.values()}
         return sum(rows.bytes_per_sample for rows in kept.values() if rows is not None)
 
+    def _call(self, name: str, how: str, module: nn.Module, used: LinearMap | None) -> tuple[Key, ReadCall]:
+        index = self._counts.get((name, how), 0)
+        self._counts[name, how] = index + 1
+        key = name, index, how
+        if key not in self.calls:
+            self.calls[key] = ReadCall(name, index, module, used)
+        return key, self.calls[key]
+
+    def reads(self, uses: Sequence[Use], x: Tensor) -> Tensor:
+        """Read the input stages of the layers that this operation is."""
+        self._open = []
+        if self._batch is None:
+            return x
+        with self._paused():
+            counts = {name: count for (name, how), count in self._counts.items() if how == "use"}
+            for name, use in self.choice.among(uses, counts):
+                how = "effective" if use.effective else "use"
+                key, call = self._call(name, how, use.name.module, use.map)
+                self._open.append((key, call))
+                self._read_input(call, use.map, x)
+        return x
+
+    def gives(self, uses: Sequence[Use], x: Tensor, y: Tensor) -> Tensor:
+        """Read the other stages, or wait for the nonlinearity."""
+        if any(use.effective for use in uses):
+            self.reads(uses, x)
+        taken, self._open = self._open, []
+        with self._paused():
+            for key, call in taken:
+                used = call.map
+                assert used is not None
+                call.ndim = y.ndim
+                value = self._samples(call, used.outputs(y), "gives", y)
+                if value is not None:
+                    self._give(key, call, value, y)
+        return y
+
+    def _read_input(self, call: ReadCall, used: LinearMap, x: Tensor) -> None:
+        geometry = used.geometry
+        if geometry is not None and self.pool == "flatten":
+            # as it is, before a circular or reflecting padding
+            x = self.maps.unpadded(x)
+        h = self._samples(call, used.inputs(x), "reads", x)
+        if h is None:
+            return
+        if geometry is not None and self.pool == "mean":
+            self._add(call, "input", h, (geometry,), lambda: pooling.mean_patch(h, geometry))
+        elif geometry is not None and self.pool == "none":
+            self._add(call, "input", h, (geometry, "each"), lambda: pooling.patches(h, geometry))
+        else:
+            self._add_plain(call, "input", h)
+
+    def _give(self, key: Key, call: ReadCall, value: Tensor, y: Tensor) -> None:
+        """A layer has given `value`, which is the tensor `y` with samples first."""
+        if call.linear:
+            self._add_plain(call, "projected", value)
+        given, told = self._given.get(call.name, (Ellipsis, ""))
+        if given is not Ellipsis:
+            call.follows = told
+        if isinstance(given, nn.Module):
+            self._waiting.setdefault(given, []).append((key, call))
+        elif given is not Ellipsis:
+            self._add_plain(call, "output", value if given is None else _applied(given, value, call.name))
+        elif not call.linear:
+            self._add_plain(call, "output", value)
+        else:
+            self._follower.watch(key, y)
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        with self._follower.paused(), self.maps.paused():
+            yield
+
     def _before(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         if self._batch is None:
             return
-        with self._follower.paused():
-            index = self._counts.get(name, 0)
-            self._counts[name] = index + 1
-            call = self.calls.get((name, index))
-            if call is None:
-                call = ReadCall(name, index, module, pooling.is_linear_map(module))
-                self.calls[name, index] = call
+        with self._paused():
+            _, call = self._call(name, "whole", module, None)
             x = self._samples(call, tensor_in([*args, *kwargs.values()]), "reads")
-            if x is None:
-                return
-            if pooling.is_convolution(module) and self.pool == "mean":
-                self._add(call, "input", x, _geometry(module), lambda: pooling.mean_patch(x, module))
-            elif pooling.is_convolution(module) and self.pool == "none":
-                self._add(call, "input", x, (*_geometry(module), "each"), lambda: pooling.patches(x, module))
-            else:
+            if x is not None:
                 self._add_plain(call, "input", x)
 
     def _after(self, name: str, module: nn.Module, _args: Any, output: Any) -> None:
         if self._batch is None:
             return
         # calls nest only in modules that contain themselves; the last that began is the one that ends
-        call = self.calls[name, self._counts[name] - 1]
+        key = name, self._counts[name, "whole"] - 1, "whole"
+        call = self.calls[key]
         found = tensor_in(output)
-        with self._follower.paused():
+        with self._paused():
             y = self._samples(call, found, "gives")
-            if y is None:
-                return
-            if call.linear:
-                self._add_plain(call, "projected", y)
-            given, told = self._given.get(name, (Ellipsis, ""))
-            if given is not Ellipsis:
-                call.follows = told
-            if isinstance(given, nn.Module):
-                self._waiting.setdefault(given, []).append(call)
-            elif given is not Ellipsis:
-                self._add_plain(call, "output", y if given is None else _applied(given, y, name))
-            elif not call.linear:
-                self._add_plain(call, "output", y)
-            else:
-                assert found is not None
-                self._follower.watch((name, call.index), found)
+            if y is not None and found is not None:
+                self._give(key, call, y, found)
 
     def _given_output(self, module: nn.Module, _args: Any, output: Any) -> None:
-        with self._follower.paused():
-            for call in self._waiting.pop(module, []):
+        with self._paused():
+            for _, call in self._waiting.pop(module, []):
                 value = self._samples(call, tensor_in(output), "is followed by")
                 if value is not None:
                     self._add_plain(call, "output", value)
 
     def _reached(self, key: Any, output: Tensor, path: tuple[str, ...]) -> None:
         call = self.calls[key]
-        value = self._samples(call, output, "is followed by")
-        if value is not None:
-            call.follows = " → ".join(path)
-            self._add_plain(call, "output", value)
+        with self.maps.paused():
+            shaped = call.map is not None and output.ndim == call.ndim
+            value = self._samples(call, call.map.outputs(output) if shaped and call.map else output, "is followed by", output)
+            if value is not None:
+                call.follows = " → ".join(path)
+                self._add_plain(call, "output", value)
 
-    def _samples(self, call: ReadCall, tensor: Tensor | None, doing: str) -> Tensor | None:
-        """The tensor with samples first; a layer where that is impossible is left out, with the reason."""
+    def _is_looked_through(self, name: str, args: Any, kwargs: Any, keys: Sequence[Any]) -> bool:
+        """Whether an operation is part of a layer that is written out: its bias, or another shape of its rows."""
+        calls = [self.calls[key] for key in keys]
+        if any(is_one_linear_map(call.module) for call in calls):
+            return False
+        if name in _RESHAPING:
+            return _keeps_last(args, kwargs)
+        if name not in _ADDING or len(args) < 2 or any(call.map is None or call.map.bias is not None for call in calls):
+            return False
+        origins = [self.maps.origins.of(value) for value in args[:2] if isinstance(value, Tensor)]
+        return any(origin.kind == WEIGHT for origin in origins)
+
+    def _samples(
+        self, call: ReadCall, tensor: Tensor | None, doing: str, source: Tensor | None = None
+    ) -> Tensor | None:
+        """The tensor with samples first; a layer where that is impossible is left out, with the reason.
+
+        `source` is the tensor of the model that it comes from.
+        """
         if call.left_out or self._batch is None:
             return None
         n_samples = len(self._batch.labels)
         found = None if tensor is None else pooling.samples_first(tensor, n_samples)
+        if found is None and tensor is not None and tensor.is_floating_point():
+            if self._positions.are_merged(tensor if source is None else source):
+                found = tensor.reshape(n_samples, -1, *tensor.shape[1:])
         if found is None:
             what = (
                 "no tensor"
@@ -201,7 +316,10 @@ class Reader:
         return found
 
     def _add_plain(self, call: ReadCall, stage: str, tensor: Tensor) -> None:
-        axis = pooling.channel_axis(call.module, tensor)
+        if call.map is None:
+            axis = pooling.channel_axis(call.module, tensor)
+        else:
+            axis = call.map.channels
         flat = tensor.ndim <= 2 or self.pool == "flatten"
         reading = ("flat",) if flat else (self.pool, axis % tensor.ndim)
         self._add(call, stage, tensor, reading, lambda: pooling.pooled(tensor, axis, self.pool))
@@ -246,9 +364,10 @@ def _applied(function: Callable[[Tensor], Tensor], y: Tensor, layer: str) -> Ten
     return result
 
 
-def _geometry(conv: nn.Module) -> tuple[Any, ...]:
-    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    return (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.padding_mode)
+def _keeps_last(args: Any, kwargs: Any) -> bool:
+    """Whether a change of shape leaves the features of each row together."""
+    sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+    return bool(sizes) and isinstance(args[0], Tensor) and sizes[-1] == args[0].shape[-1]
 
 
 def _resolved(model: nn.Module, layer: str, value: Any) -> tuple[Any, str]:

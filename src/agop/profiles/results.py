@@ -38,6 +38,7 @@ class Results:
         self.notes: list[str] = []
         self._kept: list[Evidence] = []
         self._goals: dict[str, str | float | None] = {}
+        self._covers = ""
 
     def add_layer(self, layer: Evidence) -> None:
         """Measure a layer and its stages."""
@@ -55,6 +56,7 @@ class Results:
     def add_subject(self, subject: Evidence) -> None:
         """Measure the whole, with the layers that were added as its parts."""
         self.notes.extend(subject.notes)
+        self._covers = str(subject.about.get("covers", ""))
         whole = subject.with_parts(tuple(self._kept))
         for probe in self._by_level["subject"]:
             self._measure([probe], self._without_lacking(probe, whole), self.whole, "", None, None)
@@ -130,6 +132,7 @@ class Results:
             for column in probe.columns
             if column in layers or column in stages or column in whole or column in drawn
         }
+        subject = f"{subject}, {self._covers}" if self._covers else subject
         return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown)
 
 
