@@ -30,7 +30,10 @@ from agop.gradients.weight_names import Name, WeightNames, is_matrix
 FUSED = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 """Recurrent kernels, which multiply by several weights at every step."""
 
-_OPENED = frozenset({"multi_head_attention_forward"})
+_ATTENTION = "multi_head_attention_forward"
+_OPENED = frozenset({_ATTENTION, "grad", "backward"})
+"""Functions of torch that are made of several operations, or run a checkpoint's layers again."""
+
 _PACKED = frozenset({"qkv", "c_attn", "Wqkv"})
 """Layers whose outputs are queries, keys and values, a third each."""
 
@@ -89,8 +92,7 @@ class Interception(TorchFunctionMode):
         self._images = Images(self.origins)
         self._running: list[tuple[nn.Module, Tensor | None]] = []
         self._padded: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Tensor]]] = {}
-        self._paused = False
-        self._attention = False
+        self._paused = self._active = self._attention = False
         self._n_samples = 0
 
     @contextmanager
@@ -102,6 +104,19 @@ class Interception(TorchFunctionMode):
             attach.append(partial(module.register_forward_hook, self._leave, prepend=True))
         with hooked(attach):
             yield
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """See operations during this block, once even where such blocks are nested."""
+        if self._active:
+            yield
+            return
+        self._active = True
+        try:
+            with self:
+                yield
+        finally:
+            self._active = False
 
     def start(self, n_samples: int) -> None:
         """Begin a forward pass of so many samples."""
@@ -197,7 +212,7 @@ class Interception(TorchFunctionMode):
 
     def _opened(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function of torch that is made of several operations, and see these."""
-        before, self._attention = self._attention, True
+        before, self._attention = self._attention, func.__name__ == _ATTENTION
         try:
             with self:
                 return _opened(func)(*args, **kwargs)

@@ -94,7 +94,7 @@ class Recorder:
         self.unrecorded, self._counts, self._phase = {}, {}, "forward"
         self.maps.start(n_samples)
         try:
-            with self.maps:
+            with self.maps.active():
                 yield
         finally:
             # from here on only a checkpoint calls the layers
@@ -109,7 +109,7 @@ class Recorder:
         """The block in which gradients are pulled back; they go to `sink`."""
         self._sink = sink
         try:
-            with self.maps:
+            with self.maps.active():
                 yield
         finally:
             self._sink = None

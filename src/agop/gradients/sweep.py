@@ -118,7 +118,9 @@ class Sweep:
                     self._batch(calling.on_device(batch, device))
 
     def _probe(self, batch: Any, check: bool) -> Probe:
-        seen = probe(self.model, batch, self._forward_for_probe, check=check)
+        # its backward passes may run a checkpoint's layers again
+        with self.recorder.maps.active():
+            seen = probe(self.model, batch, self._forward_for_probe, check=check)
         # a layer that ran without recording was inside a checkpoint, even where no graph leads there
         self.reentrant = seen.reentrant or bool(self.recorder.unrecorded)
         self.recorder.release()

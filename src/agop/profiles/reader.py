@@ -139,7 +139,7 @@ class Reader:
         self.maps.start(len(labels))
         try:
             # the innermost sees the operations first, and the follower those that it makes of them
-            with self._follower, self.maps:
+            with self._follower, self.maps.active():
                 yield
             with self.maps.paused():
                 self._follower.finish()
