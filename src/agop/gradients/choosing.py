@@ -38,10 +38,14 @@ class Choice:
         self._excluded = [choice[1:] for choice in choices if isinstance(choice, str) and choice.startswith("!")]
         self._wanted = [choice for choice in choices if isinstance(choice, str) and not choice.startswith("!")]
         self.everything = layers is None or (not self._wanted and len(self._excluded) == len(choices))
+        # one call of a layer is not the layer
+        numbered = {choice.partition("#")[0] for choice in self._wanted if "#" in choice} - set(self._wanted)
+        self.modules = {name: module for name, module in self.modules.items() if name not in numbered}
         for name, module in list(self.modules.items()):
             if isinstance(module, nn.MultiheadAttention) and not self.everything:
                 # it multiplies by the weight of this part without calling it
                 self.modules.setdefault(f"{name}.out_proj", module.out_proj)
+        self._counts: dict[tuple[str, bool], int] = {}
         self._by_id = {id(module): name for name, module in self.modules.items()}
         attention = {id(part.out_proj) for part in model.modules() if isinstance(part, nn.MultiheadAttention)}
         self.whole = {
@@ -50,24 +54,34 @@ class Choice:
             if not is_one_linear_map(module) and id(module) not in attention
         }
 
-    def among(self, uses: Sequence[Use], calls: dict[str, int]) -> list[tuple[str, Use]]:
-        """The uses of one operation that are layers, with their names; `calls` counts the calls of each name so far."""
-        visible = self._named([use for use in uses if not use.hidden], calls)
-        return visible or self._named([use for use in uses if use.hidden], calls)
+    def start(self) -> None:
+        """Begin a forward pass: calls are counted anew."""
+        self._counts.clear()
 
-    def _named(self, uses: list[Use], calls: dict[str, int]) -> list[tuple[str, Use]]:
-        named = ((self._name(use, calls), use) for use in uses)
+    def among(self, uses: Sequence[Use]) -> list[tuple[str, Use]]:
+        """The uses of one operation that are layers, with their names."""
+        visible = self._named([use for use in uses if not use.hidden])
+        hidden = self._named([use for use in uses if use.hidden])
+        for use in uses:
+            key = use.layer, use.effective
+            self._counts[key] = self._counts.get(key, 0) + 1
+        return visible or hidden
+
+    def _named(self, uses: list[Use]) -> list[tuple[str, Use]]:
+        named = ((self._name(use), use) for use in uses)
         return [(name, use) for name, use in named if name is not None]
 
-    def _name(self, use: Use, calls: dict[str, int]) -> str | None:
+    def _name(self, use: Use) -> str | None:
+        index = self._counts.get((use.layer, use.effective), 0)
         for alias, path in zip(use.name.aliases, use.name.paths):
             if any(fnmatchcase(name, pattern) for name in (alias, path) for pattern in self._excluded):
                 continue
             if self.everything and not use.hidden:
                 return alias
-            numbered = f"{alias}#{calls.get(alias, 0)}"
-            if any(matches_name(name, choice) for name in (alias, numbered) for choice in self._wanted):
+            if any(matches_name(alias, choice) for choice in self._wanted):
                 return alias
+            if any(matches_name(f"{alias}#{index}", choice) for choice in self._wanted if "#" in choice):
+                return f"{alias}#{index}"
             if not use.hidden and self._by_id.get(id(use.name.module)) == path:
                 return alias
         return None

@@ -8,6 +8,11 @@ from torch import nn
 
 from agop.gradients.interception import FUSED, Interception
 
+_NO_LINEAR_MAP = frozenset(
+    {"addr", "bilinear", "cdist", "chain_matmul", "conv_tbc", "dot", "ger", "kron", "linalg_multi_dot", "outer", "pdist", "vdot"}
+)
+"""Operations that multiply by a weight in a way that is not read."""
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -41,6 +46,9 @@ def coverage(maps: Interception) -> Coverage:
             read += 1
         elif name in maps.unread:
             unread.setdefault(maps.unread[name], []).append(name)
+        elif not _NO_LINEAR_MAP.isdisjoint(uses):
+            name_of = next(use for use in uses if use in _NO_LINEAR_MAP)
+            unread.setdefault(f"{name_of} is no linear map of one tensor", []).append(name)
         elif not uses and not _of_uncalled_layer(maps, parameter):
             unread.setdefault("no operation that can be seen uses it", []).append(name)
         elif not uses:

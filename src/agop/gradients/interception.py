@@ -260,8 +260,8 @@ class Interception(TorchFunctionMode):
             if name == "linear" and of_b.kind == DATA == of_a.kind:
                 self._refuse_running("its weight depends on the samples")
             return None
-        if not x.is_floating_point() or "out" in kwargs:
-            self._refuse(origin, "it reads integers" if "out" not in kwargs else "it writes into a given tensor")
+        if not x.is_floating_point() or kwargs.get("out") is not None:
+            self._refuse(origin, "it reads integers" if not x.is_floating_point() else "it writes into a given tensor")
             return None
         bias, projects = self._bias(product, labels, weight)
         used = contraction(*labels, weight, bias, projects)

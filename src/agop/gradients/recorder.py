@@ -93,6 +93,7 @@ class Recorder:
         self.leaves, self.views, self.fired = [], {}, set()
         self.unrecorded, self._counts, self._phase = {}, {}, "forward"
         self.maps.start(n_samples)
+        self.choice.start()
         try:
             with self.maps.active():
                 yield
@@ -120,17 +121,16 @@ class Recorder:
 
     def reads(self, uses: Sequence[Use], x: Tensor) -> Tensor:
         """Tap what an operation reads whose gradient is taken there."""
-        chosen = self._chosen([use for use in uses if use.map.at_input])
+        chosen = self._chosen(uses) if uses[0].map.at_input else []
         return self._emit(chosen, x) if chosen else x
 
     def gives(self, uses: Sequence[Use], x: Tensor, y: Tensor) -> Tensor:
         """Tap what an operation gives."""
-        chosen = self._chosen([use for use in uses if not use.map.at_input])
+        chosen = [] if uses[0].map.at_input else self._chosen(uses)
         return self._emit(chosen, y) if chosen else y
 
     def _chosen(self, uses: Sequence[Use]) -> list[tuple[str, bool, LinearMap]]:
-        counts = {name: count for (name, effective), count in self._counts.items() if not effective}
-        chosen = self.choice.among(uses, counts)
+        chosen = self.choice.among(uses)
         self._own.update(id(use.name.module) for _, use in chosen)
         return [(name, use.effective, use.map) for name, use in chosen]
 

@@ -137,6 +137,7 @@ class Reader:
         """The block in which the model runs on the samples with these labels; rows of those that are `picked` are kept."""
         self._batch = _Batch(labels, n_classes, picked)
         self.maps.start(len(labels))
+        self.choice.start()
         try:
             # the innermost sees the operations first, and the follower those that it makes of them
             with self._follower, self.maps.active():
@@ -183,8 +184,7 @@ class Reader:
         if self._batch is None:
             return x
         with self._paused():
-            counts = {name: count for (name, how), count in self._counts.items() if how == "use"}
-            for name, use in self.choice.among(uses, counts):
+            for name, use in self.choice.among(uses):
                 how = "effective" if use.effective else "use"
                 key, call = self._call(name, how, use.name.module, use.map)
                 self._open.append((key, call))
