@@ -31,6 +31,8 @@ def check(model, batch, *, output=logits, missing=0, **options):
     whole = [batch] if isinstance(batch, dict) else batch
     result = agop.layer_agops(model, whole, output=output, **options)
     expected = slow.module_agops(model, batch, output=output)
+    # a small network of Swin V2 that makes position biases: it reads nothing of the samples
+    expected = {name: value for name, value in expected.items() if "cpb_mlp" not in name}
     assert set(expected) <= set(result)
     for name, value in expected.items():
         assert relative_error(result[name], value) < DEEP, name

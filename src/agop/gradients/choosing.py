@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -86,20 +86,20 @@ class Choice:
                 return alias
         return None
 
-    def require(self, called: set[str]) -> list[str]:
-        """What was never called of what was chosen: refused if it was chosen by its plain name, else told."""
+    def require(self, called: set[str], unread: Mapping[str, str]) -> list[str]:
+        """What was not read of what was chosen: refused if it was chosen by its plain name, else told.
+
+        `called` are the names of what was read, `unread` those of what was seen and could not be, with the reasons.
+        """
         notes = []
-        missing = {
-            name: f"layer {name!r} ({type(module).__name__}), which was never called"
-            for name, module in self.modules.items()
-        } | {name: f"layer {name!r}, which was never called" for name in self.exact - set(self.modules)}
-        for name, told in missing.items():
-            if any(layer == name or layer.startswith(name + ".") for layer in called):
+        kinds = {name: f" ({type(module).__name__})" for name, module in self.modules.items()}
+        for name in [*kinds, *(name for name in sorted(self.exact) if name not in kinds)]:
+            if name in called or any(layer.startswith(name + ".") for layer in called):
                 continue
-            if name.partition("#")[0] in called:
-                continue
+            why = unread.get(name, "which was never called")
+            told = f"layer {name!r}{kinds.get(name, '')}, {why}"
             if name in self.exact or not called:
-                remedy = "leave it out, or call the module instead of using its weight"
-                raise _checks.bad_value("layers", "layers that the forward pass calls", told, remedy)
-            notes.append(f"left out: {told}")
+                raise _checks.bad_value("layers", "layers that the forward pass calls", told, "leave it out")
+            if name not in unread or not self.everything:
+                notes.append(f"left out: {told}")
         return notes

@@ -259,6 +259,8 @@ class Interception(TorchFunctionMode):
         else:
             if name == "linear" and of_b.kind == DATA == of_a.kind:
                 self._refuse_running("its weight depends on the samples")
+            elif name == "linear" and of_b.kind == WEIGHT >= of_a.kind and of_b.sources:
+                self._refuse(of_b, "what it reads is the same for all samples")
             return None
         if not x.is_floating_point() or kwargs.get("out") is not None:
             self._refuse(origin, "it reads integers" if not x.is_floating_point() else "it writes into a given tensor")

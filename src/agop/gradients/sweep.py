@@ -171,7 +171,8 @@ class Sweep:
 
     def _told(self, recorder: Recorder) -> None:
         """Refuse what was chosen by its name and not called; note what else is missing."""
-        self.notes |= dict.fromkeys(recorder.choice.require({view.layer for view in recorder.views}))
+        called = {view.layer for view in recorder.views}
+        self.notes |= dict.fromkeys(recorder.choice.require(called, recorder.maps.unread))
 
 
 def _independent(view: View) -> ValueError:

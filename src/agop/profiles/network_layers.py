@@ -66,11 +66,15 @@ class NetworkLayers:
     def _calls(self, notes: list[str]) -> dict[str, ReadCall]:
         """The calls that have numbers; the others are noted, or refused if they were asked for by name."""
         calls = self._reader.named_calls()
+        unread, choice = self._reader.maps.unread, self._reader.choice
+        names = {call.name for call in calls.values()}
         reasons = {
-            name: "the forward pass never calls it"
-            for name in (*self._reader.choice.modules, *sorted(self._exact))
-            if not any(call.name == name or call.name.startswith(f"{name}.") for call in calls.values())
+            name: unread.get(name, "the forward pass never calls it")
+            for name in (*choice.modules, *sorted(self._exact))
+            if name not in names
             and name not in calls
+            and not any(called.startswith(f"{name}.") for called in names)
+            and not (choice.everything and name in unread)  # told with all that could not be read
         }
         reasons |= {call.name: call.left_out for call in calls.values() if call.left_out}
         for name, why in reasons.items():
