@@ -102,7 +102,7 @@ SMALL = {
     "eva02_tiny_patch14_224": {"img_size": 28, "depth": 2},
     "swin_tiny_patch4_window7_224": {"img_size": 32, "window_size": 4, "depths": (1, 1), "embed_dim": 12, "num_heads": (2, 2)},
     "beit_base_patch16_224": {"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2},
-    "mixer_s16_224": {"img_size": 32, "num_blocks": 2, "embed_dim": 24},
+    "mixer_s16_224": {"img_size": 32},
     "cait_xxs24_224": {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2},
 }
 

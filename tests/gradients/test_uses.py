@@ -253,6 +253,23 @@ def test_wrapped_models_are_the_model(wrap):
     assert all(relative_error(result[name], value) < IDENTITY for name, value in expected.items())
 
 
+def test_samples_are_found_among_merged_positions():
+    def windows(m, x):
+        two = x.unflatten(1, (2, 2)).reshape(-1, 2, 6)  # two windows of two tokens each
+        return F.relu(two @ m.w + m.b).reshape(len(x), 4, 5)
+
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), Run(windows, w=torch.randn(6, 5), b=torch.randn(5)), nn.Flatten(), nn.Linear(20, 2)))
+    x, y = random(6, 4, 4), torch.arange(6) % 2
+    p = agop.profile(model, x, y, measures=["nc1"])
+    h = model[:2](x).detach()
+    out = torch.relu(h @ model[2].w + model[2].b).detach()
+    rows = p.table[p.table["name"] == "2.w"].set_index("stage")["nc1"]
+    for stage, features in (("input", h.mean(1)), ("output", out.mean(1))):
+        expected = float(agop.nc1(agop.ClassMoments.of(features, y)))
+        assert rows[stage] == pytest.approx(expected, rel=1e-9)
+    assert p.layers.set_index("name")["follows"]["2.w"] == "relu"
+
+
 def test_what_cannot_be_read_is_listed_and_the_header_counts():
     class Hidden(nn.Module):
         def __init__(self):

@@ -266,9 +266,12 @@ def test_a_transformer_has_tokens_pooled_and_the_projections_of_attention(genera
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        net = Custom(lambda m, x: m.head(m.encoder(x).mean(1)), encoder=encoder, head=nn.Linear(8, 3))
+        net = Custom(lambda m, x: m.head(m.encoder(x).mean(1)), encoder=encoder, head=nn.Linear(8, 3)).eval()
     x = torch.randn(12, 5, 8, generator=generator)
     y = torch.arange(12) % 3
+    # as many tokens as samples: inside attention the time comes first
+    square = agop.profile(net, x[:, :4].repeat(1, 3, 1), y, measures=["nc1"])
+    assert value(square, 1, "input", "nc1") == pytest.approx(slow.nc1(x[:, :4].mean(1), y), rel=1e-4)
     p = agop.profile(net, x, y)
     attention = [f"encoder.self_attn.in_proj.{part}" for part in "qkv"] + ["encoder.self_attn.out_proj"]
     assert p.layers["name"].tolist() == [*attention, "encoder.linear1", "encoder.linear2", "head"]

@@ -31,6 +31,7 @@ class Image:
     bias: Callable[[], Tensor | None]
     geometry: Geometry | None
     width: int
+    factors: frozenset[object]
     adapted: bool = False
 
 
@@ -79,7 +80,8 @@ class Images:
             return
         axis = 1 if used.geometry is not None else -1
         if before is None:
-            self._note(y, Image(weakref.ref(self.root_of(x)), matrix, lambda: bias, used.geometry, y.shape[axis]))
+            root = weakref.ref(self.root_of(x))
+            self._note(y, Image(root, matrix, lambda: bias, used.geometry, y.shape[axis], frozenset((used,))))
             return
 
         def composed_bias() -> Tensor | None:
@@ -89,7 +91,14 @@ class Images:
 
         self._note(
             y,
-            replace(before, matrix=lambda: matrix() @ before.matrix(), bias=composed_bias, width=y.shape[axis]),
+            replace(
+                before,
+                matrix=lambda: matrix() @ before.matrix(),
+                bias=composed_bias,
+                width=y.shape[axis],
+                factors=before.factors | {used},
+                adapted=False,
+            ),
         )
 
     def follow(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
@@ -125,13 +134,22 @@ class Images:
             same = first.root() is second.root() is not None and first.geometry == second.geometry
             if not same or first.width != second.width or tuple(a.shape) != tuple(b.shape):
                 return
+            if first.factors & second.factors:
+                # a layer and a skip connection around it, which are no adapter of one another
+                return
             one, two = first, second
 
             def bias() -> Tensor | None:
                 other = two.bias()
                 return _sum(one.bias(), None if other is None else sign * other)
 
-            image = replace(one, matrix=lambda: one.matrix() + sign * two.matrix(), bias=bias, adapted=True)
+            image = replace(
+                one,
+                matrix=lambda: one.matrix() + sign * two.matrix(),
+                bias=bias,
+                factors=one.factors | two.factors,
+                adapted=True,
+            )
             self._note(result, image)
             return
         image_, other = (first, b) if first is not None else (second, a)

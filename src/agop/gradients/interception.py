@@ -43,13 +43,15 @@ class Use:
     """One use of a weight in a linear map.
 
     `hidden` uses are another cut of the same operation (q, k and v of a packed one, or the whole): they are layers only if somebody
-    asks for them. An `effective` use is that of a module which computes one map from several.
+    asks for them. An `effective` use is that of a module which computes one map from several. Where the time is known to be the first
+    axis and samples the second, maybe merged, as inside attention, it says `time_first`.
     """
 
     name: Name
     map: LinearMap
     hidden: bool = False
     effective: bool = False
+    time_first: bool = False
 
     @property
     def layer(self) -> str:
@@ -59,7 +61,7 @@ class Use:
     def renamed(self, suffix: str, used: LinearMap, hidden: bool) -> Use:
         """The same use under a longer name, as another map."""
         name = Name(tuple(alias + suffix for alias in self.name.aliases), self.name.paths, self.name.module)
-        return Use(name, used, hidden)
+        return replace(self, name=name, map=used, hidden=hidden)
 
 
 @runtime_checkable
@@ -232,7 +234,7 @@ class Interception(TorchFunctionMode):
         if found is None:
             return None
         origin, used, x, weight = found
-        use = Use(self._name(origin), used)
+        use = Use(self._name(origin), used, time_first=self._attention)
         self.read |= origin.sources
         return self._cuts(use, weight, origin), x
 
@@ -340,7 +342,7 @@ class Interception(TorchFunctionMode):
                 if first <= start < first + weight.shape[0]
             ]
             packed = len(parts) == 3
-            return [*parts, *([Use(use.name, used, hidden=True)] if packed else [])]
+            return [*parts, *([replace(use, hidden=True)] if packed else [])]
         n_given = 0 if used.matrix is None or weight.ndim != 2 else max(weight.shape)
         if whole.rpartition(".")[2] in _PACKED and n_given == 3 * min(weight.shape if weight.ndim == 2 else (0,)):
             third = n_given // 3

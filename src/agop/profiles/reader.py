@@ -55,6 +55,7 @@ class ReadCall:
     stages: dict[str, StageSums] = field(default_factory=dict)
     follows: str = ""
     left_out: str = ""
+    time_first: bool = False
     ndim: int = -1
 
     @property
@@ -187,6 +188,7 @@ class Reader:
             for name, use in self.choice.among(uses):
                 how = "effective" if use.effective else "use"
                 key, call = self._call(name, how, use.name.module, use.map)
+                call.time_first = use.time_first
                 self._open.append((key, call))
                 self._read_input(call, use.map, x)
         return x
@@ -301,6 +303,10 @@ class Reader:
         if call.left_out or self._batch is None:
             return None
         n_samples = len(self._batch.labels)
+        if call.time_first and tensor is not None and tensor.ndim == 2 and tensor.shape[0] % n_samples == 0:
+            tensor = tensor.reshape(-1, n_samples, tensor.shape[1])
+        if call.time_first and tensor is not None and tensor.ndim == 3 and tensor.shape[1] == n_samples:
+            tensor = tensor.transpose(0, 1)
         found = None if tensor is None else pooling.samples_first(tensor, n_samples)
         if found is None and tensor is not None and tensor.is_floating_point():
             if self._positions.are_merged(tensor if source is None else source):
