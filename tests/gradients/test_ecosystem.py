@@ -42,12 +42,22 @@ def check(model, batch, *, output=logits, missing=0, **options):
 
 def transformer(name):
     hf = pytest.importorskip("transformers")
-    small = {"vocab_size": 31, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+    small = {
+        "vocab_size": 31,
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 12,
+    }
     builds = {
         "bert": lambda: hf.BertForSequenceClassification(hf.BertConfig(**small, max_position_embeddings=8)),
-        "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(vocab_size=31, n_embd=8, n_layer=2, n_head=2, n_positions=8)),
+        "gpt2": lambda: hf.GPT2LMHeadModel(
+            hf.GPT2Config(vocab_size=31, n_embd=8, n_layer=2, n_head=2, n_positions=8)
+        ),
         "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**small, num_key_value_heads=1)),
-        "t5": lambda: hf.T5EncoderModel(hf.T5Config(vocab_size=31, d_model=8, d_kv=4, d_ff=12, num_layers=2, num_heads=2)),
+        "t5": lambda: hf.T5EncoderModel(
+            hf.T5Config(vocab_size=31, d_model=8, d_kv=4, d_ff=12, num_layers=2, num_heads=2)
+        ),
         "vit": lambda: hf.ViTForImageClassification(
             hf.ViTConfig(**{k: v for k, v in small.items() if k != "vocab_size"}, image_size=8, patch_size=4)
         ),
@@ -68,14 +78,20 @@ def test_transformers(name):
         y = torch.arange(2)
         p = agop.profile(agop.Network(model, output=logits), batch, y, measures=["nc1"])
         assert "transformer.h.0.mlp.c_fc" in p.layers["name"].tolist()
-        assert set(p.table[p.table["name"] == "transformer.h.0.mlp.c_fc"]["stage"]) == {"input", "projected", "output"}
+        assert set(p.table[p.table["name"] == "transformer.h.0.mlp.c_fc"]["stage"]) == {
+            "input",
+            "projected",
+            "output",
+        }
 
 
 @pytest.mark.slow
 def test_a_low_rank_adapter_of_peft():
     peft = pytest.importorskip("peft")
     for name, targets in (("llama", ["q_proj", "v_proj"]), ("gpt2", ["c_attn"])):
-        config = peft.LoraConfig(r=2, target_modules=targets, lora_alpha=3, fan_in_fan_out=name == "gpt2", init_lora_weights=False)
+        config = peft.LoraConfig(
+            r=2, target_modules=targets, lora_alpha=3, fan_in_fan_out=name == "gpt2", init_lora_weights=False
+        )
         with torch.random.fork_rng():
             torch.manual_seed(1)
             model = peft.get_peft_model(transformer(name), config).double().eval()
@@ -100,7 +116,13 @@ TIMM = [
 SMALL = {
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 2},
     "eva02_tiny_patch14_224": {"img_size": 28, "depth": 2},
-    "swin_tiny_patch4_window7_224": {"img_size": 32, "window_size": 4, "depths": (1, 1), "embed_dim": 12, "num_heads": (2, 2)},
+    "swin_tiny_patch4_window7_224": {
+        "img_size": 32,
+        "window_size": 4,
+        "depths": (1, 1),
+        "embed_dim": 12,
+        "num_heads": (2, 2),
+    },
     "beit_base_patch16_224": {"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2},
     "mixer_s16_224": {"img_size": 32},
     "cait_xxs24_224": {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2},
@@ -132,7 +154,9 @@ TORCHVISION = {
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision(name):
     torchvision = pytest.importorskip("torchvision")
-    options = {"vit_b_16": {"image_size": 32}, "googlenet": {"aux_logits": False, "init_weights": False}}.get(name, {})
+    options = {"vit_b_16": {"image_size": 32}, "googlenet": {"aux_logits": False, "init_weights": False}}.get(
+        name, {}
+    )
     if name == "inception_v3":
         options = {"init_weights": False, "aux_logits": False}
     model = seeded(lambda: torchvision.models.get_model(name, weights=None, num_classes=2, **options))

@@ -93,7 +93,11 @@ def test_vision_transformer():
     Z = random(3, 3, 32, 32)
     result = agop.layer_agops(model, Z)
     attention = "encoder.layers.encoder_layer_0.self_attention"
-    assert list(result)[:5] == ["conv_proj", *(f"{attention}.in_proj.{part}" for part in "qkv"), f"{attention}.out_proj"]
+    assert list(result)[:5] == [
+        "conv_proj",
+        *(f"{attention}.in_proj.{part}" for part in "qkv"),
+        f"{attention}.out_proj",
+    ]
     result |= agop.layer_agops(model, Z, [f"{attention}.in_proj"])
     result.rows[f"{attention}.in_proj"] = 51
     modules = dict(model.named_modules())
@@ -172,7 +176,9 @@ def test_attention_called_with_keywords(batch_first):
     result |= agop.layer_agops(model, Z, "mix.in_proj")
 
     def through(h, tapped):
-        return model.head((h[:, 0] + model.mix(*(h[:, 1 if part in tapped else 0] for part in "qkv"))[0]).mean(1))
+        return model.head(
+            (h[:, 0] + model.mix(*(h[:, 1 if part in tapped else 0] for part in "qkv"))[0]).mean(1)
+        )
 
     for name in [*parts, "mix.in_proj"]:
         tapped = name.removeprefix("mix.in_proj").removeprefix(".") or "qkv"
@@ -195,7 +201,10 @@ def test_cross_attention_reads_each_side():
     for part in "kv":
         J = oracle.jacobians(
             lambda all, k=part == "k": model.head(
-                (all[:, :3] + model.mix(all[:, :3], all[:, 3 + 4 * k : 7 + 4 * k], all[:, 7 - 4 * k : 11 - 4 * k])[0]).mean(1)
+                (
+                    all[:, :3]
+                    + model.mix(all[:, :3], all[:, 3 + 4 * k : 7 + 4 * k], all[:, 7 - 4 * k : 11 - 4 * k])[0]
+                ).mean(1)
             ),
             torch.cat([Z, memory, memory], 1),
         )

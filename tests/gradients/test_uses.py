@@ -32,7 +32,9 @@ class Run(nn.Module):
 
 def between(middle, width=6, out=5):
     """A network of tokens with `middle` between two Linear layers, so that its input depends on the samples."""
-    return nn.Sequential(nn.Linear(4, width), nn.Tanh(), middle, nn.Tanh(), nn.Flatten(), nn.Linear(3 * out, 2))
+    return nn.Sequential(
+        nn.Linear(4, width), nn.Tanh(), middle, nn.Tanh(), nn.Flatten(), nn.Linear(3 * out, 2)
+    )
 
 
 TOKENS = random(4, 3, 4)
@@ -41,10 +43,12 @@ WAYS = {
     "linear": lambda m, x: F.linear(x, m.w.T),
     "matmul": lambda m, x: x @ m.w + m.b,
     "addmm": lambda m, x: torch.addmm(m.b, x.reshape(-1, 6), m.w).view(len(x), 3, 5),
-    "scaled addmm": lambda m, x: torch.addmm(m.b, x.reshape(-1, 6), m.w, alpha=0.5, beta=2.0).view(len(x), 3, 5),
-    "residual addmm": lambda m, x: torch.addmm(x.reshape(-1, 6)[:, :5], x.detach().reshape(-1, 6) * 0 + x.reshape(-1, 6), m.w).view(
+    "scaled addmm": lambda m, x: torch.addmm(m.b, x.reshape(-1, 6), m.w, alpha=0.5, beta=2.0).view(
         len(x), 3, 5
     ),
+    "residual addmm": lambda m, x: torch.addmm(
+        x.reshape(-1, 6)[:, :5], x.detach().reshape(-1, 6) * 0 + x.reshape(-1, 6), m.w
+    ).view(len(x), 3, 5),
     "left": lambda m, x: (m.w.T @ x.mT).mT,
     "bmm": lambda m, x: torch.bmm(x, m.w.expand(len(x), -1, -1)),
     "baddbmm": lambda m, x: torch.baddbmm(m.b, x, m.w.unsqueeze(0).expand(len(x), -1, -1)),
@@ -79,7 +83,10 @@ def test_a_product_with_a_parameter_is_a_layer(way):
 
 def test_heads_and_experts_are_groups():
     def build():
-        run = Run(lambda m, x: torch.einsum("bthd,hde->bthe", x.unflatten(-1, (2, 3)), m.w).flatten(2), w=torch.randn(2, 3, 5))
+        run = Run(
+            lambda m, x: torch.einsum("bthd,hde->bthe", x.unflatten(-1, (2, 3)), m.w).flatten(2),
+            w=torch.randn(2, 3, 5),
+        )
         return between(run, out=10)
 
     model = seeded(build)
@@ -105,7 +112,11 @@ def test_a_weight_used_several_times_and_a_tied_one():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embed, self.block, self.head = nn.Embedding(7, 6), nn.Linear(6, 6), nn.Linear(6, 7, bias=False)
+            self.embed, self.block, self.head = (
+                nn.Embedding(7, 6),
+                nn.Linear(6, 6),
+                nn.Linear(6, 7, bias=False),
+            )
             self.head.weight = self.embed.weight
 
         def forward(self, x):
@@ -139,7 +150,12 @@ def test_the_two_weights_of_a_recurrent_cell(kind):
 
     model = seeded(lambda: Run(run, parts={"cell": CELLS[kind](), "head": nn.Linear(5, 2)}))
     result = agop.layer_agops(model, TOKENS)
-    assert list(result)[:4] == ["cell.weight_ih#0", "cell.weight_hh#0", "cell.weight_ih#1", "cell.weight_hh#1"]
+    assert list(result)[:4] == [
+        "cell.weight_ih#0",
+        "cell.weight_hh#0",
+        "cell.weight_ih#1",
+        "cell.weight_hh#1",
+    ]
     # the written-out cell is the fused one
     with torch.no_grad():
         written = model(TOKENS)
@@ -158,12 +174,20 @@ def test_a_selective_scan_as_in_mamba():
         state = torch.zeros(len(x), 5, 2, dtype=x.dtype)
         out = []
         for t in range(x.shape[1]):
-            state = torch.exp(delta[:, t, :, None] * m.a) * state + delta[:, t, :, None] * B[:, t, None] * u[:, t, :, None]
+            state = (
+                torch.exp(delta[:, t, :, None] * m.a) * state
+                + delta[:, t, :, None] * B[:, t, None] * u[:, t, :, None]
+            )
             out.append((state * C[:, t, None]).sum(-1))
         return m.head(torch.stack(out, 1).mean(1))
 
     def build():
-        parts = {"inner": nn.Linear(4, 5), "dt": nn.Linear(5, 5), "to_b": nn.Linear(5, 2), "head": nn.Linear(5, 2)}
+        parts = {
+            "inner": nn.Linear(4, 5),
+            "dt": nn.Linear(5, 5),
+            "to_b": nn.Linear(5, 2),
+            "head": nn.Linear(5, 2),
+        }
         return Run(scan, parts, to_c=torch.randn(5, 2), a=-torch.rand(5, 2))
 
     model = seeded(build)
@@ -191,7 +215,9 @@ def test_an_adapter_is_its_effective_map_and_its_factors():
     effective = (layer.weight + 0.5 * layer.b @ layer.a).detach()
     assert relative_error(result.weights["2"], effective) < IDENTITY
     assert relative_error(result["2"], slow.agop_through(model, TOKENS, layer)) < IDENTITY
-    delta = torch.linalg.lstsq(effective.T, torch.eye(6, dtype=torch.float64)).solution  # W has full column rank 5 of 6
+    delta = torch.linalg.lstsq(
+        effective.T, torch.eye(6, dtype=torch.float64)
+    ).solution  # W has full column rank 5 of 6
     assert delta.shape == (5, 6)
     # each factor's AGOP is the same mean gradient at y, carried back by another matrix
     inner = torch.linalg.pinv(effective.T) @ result["2"] @ torch.linalg.pinv(effective)
@@ -211,7 +237,9 @@ def test_weights_that_are_stored_otherwise_are_read_by_their_effective_value():
         def forward(self, x):
             return F.linear(x, self.q.to(x.dtype) * self.scale)
 
-    for layer in (Quantised(), nn.utils.parametrizations.orthogonal(nn.Linear(6, 5)), nn.utils.prune.random_unstructured(nn.Linear(6, 5), "weight", 0.4)):
+    orthogonal = nn.utils.parametrizations.orthogonal(nn.Linear(6, 5))
+    pruned = nn.utils.prune.random_unstructured(nn.Linear(6, 5), "weight", 0.4)
+    for layer in (Quantised(), orthogonal, pruned):
         model = seeded(lambda layer=layer: between(layer))
         result = agop.layer_agops(model, TOKENS)
         assert list(result) == ["0", "2", "5"]
@@ -225,7 +253,9 @@ def test_transposed_convolutions():
 
     def build():
         layer = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2)
-        return nn.Sequential(nn.Conv2d(4, 4, 1), nn.Tanh(), layer, nn.Tanh(), nn.Flatten(), nn.Linear(6 * 121, 2))
+        return nn.Sequential(
+            nn.Conv2d(4, 4, 1), nn.Tanh(), layer, nn.Tanh(), nn.Flatten(), nn.Linear(6 * 121, 2)
+        )
 
     model = seeded(build)
     result = agop.layer_agops(model, images)
@@ -246,7 +276,11 @@ def test_wrapped_models_are_the_model(wrap):
     }[wrap]()
     if wrap == "exported":
         pytest.importorskip("torch.export")
-    result = agop.layer_agops(wrapped, TOKENS[:4], check=wrap != "exported", batch_size=4) if wrap != "exported" else None
+    result = (
+        agop.layer_agops(wrapped, TOKENS[:4], check=wrap != "exported", batch_size=4)
+        if wrap != "exported"
+        else None
+    )
     if result is None:
         return
     assert list(result) == list(expected)
@@ -258,7 +292,15 @@ def test_samples_are_found_among_merged_positions():
         two = x.unflatten(1, (2, 2)).reshape(-1, 2, 6)  # two windows of two tokens each
         return F.relu(two @ m.w + m.b).reshape(len(x), 4, 5)
 
-    model = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), Run(windows, w=torch.randn(6, 5), b=torch.randn(5)), nn.Flatten(), nn.Linear(20, 2)))
+    model = seeded(
+        lambda: nn.Sequential(
+            nn.Linear(4, 6),
+            nn.Tanh(),
+            Run(windows, w=torch.randn(6, 5), b=torch.randn(5)),
+            nn.Flatten(),
+            nn.Linear(20, 2),
+        )
+    )
     x, y = random(6, 4, 4), torch.arange(6) % 2
     p = agop.profile(model, x, y, measures=["nc1"])
     h = model[:2](x).detach()
@@ -308,7 +350,10 @@ def test_everything_is_put_back_after_a_raise():
 
     model = seeded(lambda: between(Run(explode, w=torch.randn(6, 5))))
     state = torch.random.get_rng_state()
-    for function in (lambda: agop.layer_agops(model, TOKENS), lambda: agop.profile(model, TOKENS, [0, 1, 0, 1])):
+    for function in (
+        lambda: agop.layer_agops(model, TOKENS),
+        lambda: agop.profile(model, TOKENS, [0, 1, 0, 1]),
+    ):
         with pytest.raises(RuntimeError, match="boom"):
             function()
         assert torch.equal(torch.random.get_rng_state(), state)

@@ -14,7 +14,12 @@ from torch.nn import functional as F
 
 
 def lstm_cell(
-    x: Tensor, state: Sequence[Tensor], w_in: Tensor, w_state: Tensor, b_in: Tensor | None = None, b_state: Tensor | None = None
+    x: Tensor,
+    state: Sequence[Tensor],
+    w_in: Tensor,
+    w_state: Tensor,
+    b_in: Tensor | None = None,
+    b_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The next hidden and cell state."""
     h, c = state
@@ -24,7 +29,12 @@ def lstm_cell(
 
 
 def gru_cell(
-    x: Tensor, h: Tensor, w_in: Tensor, w_state: Tensor, b_in: Tensor | None = None, b_state: Tensor | None = None
+    x: Tensor,
+    h: Tensor,
+    w_in: Tensor,
+    w_state: Tensor,
+    b_in: Tensor | None = None,
+    b_state: Tensor | None = None,
 ) -> Tensor:
     """The next hidden state."""
     r_in, z_in, n_in = F.linear(x, w_in, b_in).chunk(3, -1)
@@ -36,7 +46,12 @@ def gru_cell(
 
 def _plain_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     def cell(
-        x: Tensor, h: Tensor, w_in: Tensor, w_state: Tensor, b_in: Tensor | None = None, b_state: Tensor | None = None
+        x: Tensor,
+        h: Tensor,
+        w_in: Tensor,
+        w_state: Tensor,
+        b_in: Tensor | None = None,
+        b_state: Tensor | None = None,
     ) -> Tensor:
         return activation(F.linear(x, w_in, b_in) + F.linear(h, w_state, b_state))
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from agop import _checks
-from agop.gradients.interception import Use
 from agop.gradients.reads import DEFAULT_LAYERS, is_one_linear_map
+from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, as_list, matches_name, named_exactly, select_layers
 from agop.gradients.weight_names import WeightNames
 
@@ -35,8 +35,12 @@ class Choice:
         self.exact = named_exactly(layers)
         self.modules = select_layers(model, layers, default=DEFAULT_LAYERS, weights=known)
         choices = as_list(layers, ())
-        self._excluded = [choice[1:] for choice in choices if isinstance(choice, str) and choice.startswith("!")]
-        self._wanted = [choice for choice in choices if isinstance(choice, str) and not choice.startswith("!")]
+        self._excluded = [
+            choice[1:] for choice in choices if isinstance(choice, str) and choice.startswith("!")
+        ]
+        self._wanted = [
+            choice for choice in choices if isinstance(choice, str) and not choice.startswith("!")
+        ]
         self.everything = layers is None or (not self._wanted and len(self._excluded) == len(choices))
         # one call of a layer is not the layer
         numbered = {choice.partition("#")[0] for choice in self._wanted if "#" in choice} - set(self._wanted)

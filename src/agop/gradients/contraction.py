@@ -93,7 +93,11 @@ def _inner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product:
 
 
 def _tensordot(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
-    a, b, dims = _argument(args, kwargs, 0, "a"), _argument(args, kwargs, 1, "b"), _argument(args, kwargs, 2, "dims")
+    a, b, dims = (
+        _argument(args, kwargs, 0, "a"),
+        _argument(args, kwargs, 1, "b"),
+        _argument(args, kwargs, 2, "dims"),
+    )
     dims = 2 if dims is None else dims
     if isinstance(dims, Tensor):
         dims = dims.tolist()
@@ -103,7 +107,7 @@ def _tensordot(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
     first, second = [f"a{i}" for i in range(a.ndim)], [f"b{i}" for i in range(b.ndim)]
     for number, (i, j) in enumerate(zip(left, right)):
         first[i % a.ndim] = second[j % b.ndim] = f"d{number}"
-    kept = (*(l for l in first if l[0] == "a"), *(l for l in second if l[0] == "b"))
+    kept = tuple(label for label in (*first, *second) if label[0] in "ab")
     return Product(a, b, (tuple(first), tuple(second), kept))
 
 
@@ -122,7 +126,9 @@ def _einsum(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
         spread.append(
             tuple(
                 f"{label}{'uv'[side]}"
-                if label[0] == "." and label in labels[1 - side] and size == 1 != other.shape[labels[1 - side].index(label)]
+                if label[0] == "."
+                and label in labels[1 - side]
+                and size == 1 != other.shape[labels[1 - side].index(label)]
                 else label
                 for label, size in zip(labels[side], tensor.shape)
             )

@@ -21,7 +21,12 @@ def convolution_of(name: str, args: Any, kwargs: Any) -> tuple[Tensor, Tensor, C
     forward = name in _FORWARD
     axes = _FORWARD[name] if forward else _TRANSPOSED[name]
     order = ("input", "weight", "bias", "stride", "padding")
-    given = dict(zip((*order, "dilation", "groups") if forward else (*order, "output_padding", "groups", "dilation"), args))
+    given = dict(
+        zip(
+            (*order, "dilation", "groups") if forward else (*order, "output_padding", "groups", "dilation"),
+            args,
+        )
+    )
     given |= kwargs
     groups = int(given.get("groups", 1))
 

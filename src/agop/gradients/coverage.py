@@ -6,10 +6,24 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from agop.gradients.interception import FUSED, Interception
+from agop.gradients.interception import Interception
+from agop.gradients.recognising import FUSED
 
 _NO_LINEAR_MAP = frozenset(
-    {"addr", "bilinear", "cdist", "chain_matmul", "conv_tbc", "dot", "ger", "kron", "linalg_multi_dot", "outer", "pdist", "vdot"}
+    {
+        "addr",
+        "bilinear",
+        "cdist",
+        "chain_matmul",
+        "conv_tbc",
+        "dot",
+        "ger",
+        "kron",
+        "linalg_multi_dot",
+        "outer",
+        "pdist",
+        "vdot",
+    }
 )
 """Operations that multiply by a weight in a way that is not read."""
 
@@ -37,15 +51,15 @@ def coverage(maps: Interception) -> Coverage:
     A matrix is a parameter with two axes or more that multiplies something: tables that are only looked up and what is only added are none.
     """
     read, unread = 0, dict[str, list[str]]()
-    for source, (name, parameter) in maps.matrices().items():
-        uses = maps.origins.uses.get(source, {})
+    for source, (name, parameter) in maps.seen.matrices().items():
+        uses = maps.seen.origins.uses.get(source, {})
         inside = [use for use in uses if use in FUSED]
         if inside:
             unread.setdefault(f"inside the fused {inside[0]}, whose input is read", []).append(name)
-        elif source in maps.read:
+        elif source in maps.seen.read:
             read += 1
-        elif name in maps.unread:
-            unread.setdefault(maps.unread[name], []).append(name)
+        elif name in maps.seen.unread:
+            unread.setdefault(maps.seen.unread[name], []).append(name)
         elif not _NO_LINEAR_MAP.isdisjoint(uses):
             name_of = next(use for use in uses if use in _NO_LINEAR_MAP)
             unread.setdefault(f"{name_of} is no linear map of one tensor", []).append(name)
@@ -56,7 +70,7 @@ def coverage(maps: Interception) -> Coverage:
     total = read + sum(map(len, unread.values()))
     notes = [f"left out: {_listed(names)}, {why}" for why, names in unread.items() if why]
     named = {name for names in unread.values() for name in names}
-    notes += [f"left out: {name}, {why}" for name, why in maps.unread.items() if name not in named]
+    notes += [f"left out: {name}, {why}" for name, why in maps.seen.unread.items() if name not in named]
     return Coverage(read, total, tuple(notes))
 
 
@@ -64,7 +78,7 @@ def _of_uncalled_layer(maps: Interception, parameter: nn.Parameter) -> bool:
     """Whether a parameter is that of a layer that is told by its own name."""
     from agop.gradients.reads import DEFAULT_LAYERS
 
-    return any(isinstance(holder.module, DEFAULT_LAYERS) for holder in maps.names.holders(parameter))
+    return any(isinstance(holder.module, DEFAULT_LAYERS) for holder in maps.seen.names.holders(parameter))
 
 
 def _listed(names: list[str], limit: int = 6) -> str:

@@ -18,7 +18,16 @@ from agop.gradients.provenance import WEIGHT, Provenance
 
 _SAME = frozenset({"to", "contiguous", "clone", "dropout", "float", "double", "half", "bfloat16", "type"})
 _SHAPED = frozenset({"view", "reshape", "flatten", "unflatten", "view_as"})
-_ADDED = {"add": 1.0, "__add__": 1.0, "__radd__": 1.0, "add_": 1.0, "__iadd__": 1.0, "sub": -1.0, "__sub__": -1.0, "sub_": -1.0}
+_ADDED = {
+    "add": 1.0,
+    "__add__": 1.0,
+    "__radd__": 1.0,
+    "add_": 1.0,
+    "__iadd__": 1.0,
+    "sub": -1.0,
+    "__sub__": -1.0,
+    "sub_": -1.0,
+}
 _SCALED = frozenset({"mul", "__mul__", "__rmul__", "mul_", "multiply"})
 
 
@@ -76,7 +85,11 @@ class Images:
         if used.geometry is not None:
             if used.geometry.groups > 1 or (before is not None and not _pointwise(used.geometry)):
                 return
-        elif used.inputs(x) is not x or used.outputs(y) is not y or (before is not None and before.geometry is not None):
+        elif (
+            used.inputs(x) is not x
+            or used.outputs(y) is not y
+            or (before is not None and before.geometry is not None)
+        ):
             return
         axis = 1 if used.geometry is not None else -1
         if before is None:
@@ -163,7 +176,9 @@ class Images:
     def _scaled(self, args: Any, result: Tensor) -> None:
         if len(args) < 2:
             return
-        image, other = (self.of(args[0]), args[1]) if self.of(args[0]) is not None else (self.of(args[1]), args[0])
+        image, other = (
+            (self.of(args[0]), args[1]) if self.of(args[0]) is not None else (self.of(args[1]), args[0])
+        )
         if image is None:
             return
         scale: Any
@@ -188,7 +203,11 @@ class Images:
 
     def _is_vector(self, other: Any, image: Image) -> bool:
         """Whether a tensor is one number per output, made of weights only."""
-        if not isinstance(other, Tensor) or other.numel() != image.width or self._origins.of(other).kind != WEIGHT:
+        if (
+            not isinstance(other, Tensor)
+            or other.numel() != image.width
+            or self._origins.of(other).kind != WEIGHT
+        ):
             return False
         axis = -1 if image.geometry is None else -len(image.geometry.kernel_size) - 1
         return other.ndim >= -axis and other.shape[axis] == image.width
@@ -196,12 +215,14 @@ class Images:
 
 def _pointwise(geometry: Geometry) -> bool:
     ones = (*geometry.kernel_size, *geometry.stride)
-    return all(size == 1 for size in ones) and not isinstance(geometry.padding, str) and not any(geometry.padding)
+    return (
+        all(size == 1 for size in ones)
+        and not isinstance(geometry.padding, str)
+        and not any(geometry.padding)
+    )
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if a is None or b is None:
         return b if a is None else a
     return a + b
-
-

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import check_finite
-from agop.gradients.coverage import Coverage, coverage
 from agop.gradients.cotangents import Cotangents
+from agop.gradients.coverage import Coverage, coverage
 from agop.gradients.inputs import Batches
 from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import refuse_training_mode

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -93,7 +92,9 @@ def channels(gradient: Tensor) -> Float[Tensor, "1 m k"]:
 
 def plain(weight: Any) -> Tensor:
     """The value of a weight: floating, without a graph; a quantised one as what it stands for."""
-    if isinstance(weight, Tensor) and (weight.is_quantized or (type(weight) is not Tensor and hasattr(weight, "dequantize"))):
+    if isinstance(weight, Tensor) and (
+        weight.is_quantized or (type(weight) is not Tensor and hasattr(weight, "dequantize"))
+    ):
         kind = type(weight).__module__.partition(".")[0]
         if weight.is_quantized or kind != "torch":
             weight = weight.dequantize()
@@ -147,7 +148,12 @@ def recurrence() -> LinearMap:
 
 
 def contraction(
-    x: tuple[str, ...], w: tuple[str, ...], y: tuple[str, ...], weight: Tensor, bias: Tensor | None, projects: bool
+    x: tuple[str, ...],
+    w: tuple[str, ...],
+    y: tuple[str, ...],
+    weight: Tensor,
+    bias: Tensor | None,
+    projects: bool,
 ) -> LinearMap | str:
     """The map of `y = Σ x w`, each tensor told by the labels of its axes; a reason where there is none.
 
@@ -189,15 +195,29 @@ def _arranged(
     tensor: Tensor, labels: tuple[str, ...], first: list[str], second: list[str], third: list[str]
 ) -> Float[Tensor, "g a b"]:
     order = [labels.index(label) for label in (*first, *second, *third)]
-    sizes = [math.prod(tensor.shape[labels.index(label)] for label in part) for part in (first, second, third)]
+    sizes = [
+        math.prod(tensor.shape[labels.index(label)] for label in part) for part in (first, second, third)
+    ]
     return tensor.permute(order).reshape(sizes)
 
 
-def _features_last(tensor: Tensor, labels: tuple[str, ...], order: tuple[str, ...], n_positions: int) -> Tensor:
+def _features_last(
+    tensor: Tensor, labels: tuple[str, ...], order: tuple[str, ...], n_positions: int
+) -> Tensor:
     if labels == order and len(order) == n_positions + 1:
         return tensor
     moved = tensor.permute([labels.index(label) for label in order])
     return moved.reshape(*moved.shape[:n_positions], -1)
 
 
-__all__ = ["Geometry", "LinearMap", "Rows", "affine", "contraction", "convolution", "recurrence", "tokens", "transposed_convolution"]
+__all__ = [
+    "Geometry",
+    "LinearMap",
+    "Rows",
+    "affine",
+    "contraction",
+    "convolution",
+    "recurrence",
+    "tokens",
+    "transposed_convolution",
+]

@@ -38,7 +38,13 @@ class Positions:
     def follow(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """An operation has been run."""
         n = self._n_samples
-        if not isinstance(result, Tensor) or result.ndim < 2 or n < 1 or result.shape[0] <= n or result.shape[0] % n:
+        if (
+            not isinstance(result, Tensor)
+            or result.ndim < 2
+            or n < 1
+            or result.shape[0] <= n
+            or result.shape[0] % n
+        ):
             return
         for tensor in tensors_in((args, kwargs)):
             merged = self.are_merged(tensor)

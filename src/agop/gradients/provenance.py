@@ -22,7 +22,9 @@ from torch import Tensor, nn
 CONSTANT, WEIGHT, SPREAD, DATA = range(4)
 
 _SPREADING = frozenset({"expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile"})
-_ASKING = frozenset({"size", "dim", "is_floating_point", "numel", "stride", "is_contiguous", "storage_offset", "data_ptr"})
+_ASKING = frozenset(
+    {"size", "dim", "is_floating_point", "numel", "stride", "is_contiguous", "storage_offset", "data_ptr"}
+)
 
 
 @dataclass(frozen=True)

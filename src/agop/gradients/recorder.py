@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients.choosing import Choice
-from agop.gradients.interception import Interception, Use
+from agop.gradients.interception import Interception
 from agop.gradients.linear_map import LinearMap
 from agop.gradients.reads import at_input, map_of_input
+from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, hooked
 
 
@@ -45,7 +46,7 @@ class Recorder:
 
     def __init__(self, model: nn.Module, layers: Layers, *, exact: bool = True) -> None:
         self.maps = Interception(model, self)
-        self.choice = Choice(model, layers, self.maps.names)
+        self.choice = Choice(model, layers, self.maps.seen.names)
         if not exact:
             self.choice.exact = set()
         self.leaves: list[Tensor] = []

@@ -172,7 +172,7 @@ class Sweep:
     def _told(self, recorder: Recorder) -> None:
         """Refuse what was chosen by its name and not called; note what else is missing."""
         called = {view.layer for view in recorder.views}
-        self.notes |= dict.fromkeys(recorder.choice.require(called, recorder.maps.unread))
+        self.notes |= dict.fromkeys(recorder.choice.require(called, recorder.maps.seen.unread))
 
 
 def _independent(view: View) -> ValueError:

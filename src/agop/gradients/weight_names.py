@@ -53,7 +53,9 @@ class WeightNames:
         self._paths: dict[int, list[str]] = {}
         self._kept: list[Tensor] = []
         self._ranks: dict[int, int] = {}
-        self._modules = {plain_name(path): module for path, module in model.named_modules(remove_duplicate=False)}
+        self._modules = {
+            plain_name(path): module for path, module in model.named_modules(remove_duplicate=False)
+        }
         for path, module in model.named_modules(remove_duplicate=False):
             self._paths.setdefault(id(module), []).append(plain_name(path))
         for module in model.modules():
@@ -145,4 +147,8 @@ class WeightNames:
 
 def is_matrix(tensor: Tensor) -> bool:
     """Whether a parameter could be the matrix of a linear map."""
-    return isinstance(tensor, torch.nn.Parameter) and tensor.ndim >= 2 and not isinstance(tensor, nn.UninitializedParameter)
+    return (
+        isinstance(tensor, torch.nn.Parameter)
+        and tensor.ndim >= 2
+        and not isinstance(tensor, nn.UninitializedParameter)
+    )

@@ -25,7 +25,8 @@ from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
 from agop.profiles.network_layers import NetworkLayers
 from agop.profiles.network_pass import NetworkPass
-from agop.profiles.reader import Nonlinearity, Reader
+from agop.profiles.read_call import Nonlinearity
+from agop.profiles.reader import Reader
 from agop.profiles.stage import Wanted
 from agop.view import LayerView
 
@@ -212,9 +213,7 @@ class Network:
             inputs=self.inputs,
         )
 
-    def _agops(
-        self, run: NetworkPass, reader: Reader, data: Data, notes: list[str]
-    ) -> LayerAGOPs | None:
+    def _agops(self, run: NetworkPass, reader: Reader, data: Data, notes: list[str]) -> LayerAGOPs | None:
         """The AGOPs of all linear maps; while a loader is read for them, the stages are read too."""
         first = next(run.inputs())
         linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
@@ -231,7 +230,14 @@ class Network:
             stream, size, inputs = run.whole, data.batch_size, self.inputs
         try:
             agops = swept(
-                self.model, stream, linear, outputs=outputs, output=pick, batch_size=size, inputs=inputs, exact=False
+                self.model,
+                stream,
+                linear,
+                outputs=outputs,
+                output=pick,
+                batch_size=size,
+                inputs=inputs,
+                exact=False,
             )
         except (ValueError, TypeError) as error:
             if run.failed or data.strict:

@@ -17,7 +17,8 @@ from agop.gradients.layers import LayerAGOPs
 from agop.profiles import pooling
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.projection import split
-from agop.profiles.reader import ReadCall, Reader
+from agop.profiles.read_call import ReadCall
+from agop.profiles.reader import Reader
 from agop.profiles.stage import finite_rows
 from agop.view import STAGES
 
@@ -66,7 +67,7 @@ class NetworkLayers:
     def _calls(self, notes: list[str]) -> dict[str, ReadCall]:
         """The calls that have numbers; the others are noted, or refused if they were asked for by name."""
         calls = self._reader.named_calls()
-        unread, choice = self._reader.maps.unread, self._reader.choice
+        unread, choice = self._reader.maps.seen.unread, self._reader.choice
         names = {call.name for call in calls.values()}
         reasons = {
             name: unread.get(name, "the forward pass never calls it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,22 +14,21 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients.choosing import Choice
-from agop.gradients.interception import Interception, Use
-from agop.gradients.linear_map import Geometry, LinearMap
+from agop.gradients.interception import Interception
+from agop.gradients.linear_map import LinearMap
 from agop.gradients.positions import Positions
 from agop.gradients.provenance import WEIGHT
 from agop.gradients.reads import is_one_linear_map
+from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, call_name, hooked, tensor_in
 from agop.profiles import pooling
 from agop.profiles.follow import Follower
+from agop.profiles.read_call import Key, Nonlinearity, ReadCall, applied, resolved
 from agop.profiles.sample import Picked
 from agop.profiles.stage import StageSums, Wanted
 
 _ADDING = frozenset({"add", "__add__", "__radd__", "add_", "__iadd__"})
 _RESHAPING = frozenset({"view", "reshape"})
-
-Nonlinearity = str | Callable[[Tensor], Tensor] | None
-"""What follows a layer: the name of the module whose output it is, a function of the layer's output, or nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,38 +38,6 @@ class _Batch:
     labels: Tensor
     n_classes: int
     picked: Picked | None
-
-
-@dataclass(eq=False)
-class ReadCall:
-    """One call of one layer in the forward pass, and what was summed there.
-
-    `map` is the linear map that the layer is, None for a module that is read as a whole.
-    """
-
-    name: str
-    index: int
-    module: nn.Module
-    map: LinearMap | None
-    stages: dict[str, StageSums] = field(default_factory=dict)
-    follows: str = ""
-    left_out: str = ""
-    time_first: bool = False
-    ndim: int = -1
-
-    @property
-    def linear(self) -> bool:
-        """Whether the layer has a projected stage."""
-        return self.map is not None and self.map.projects and self.map.matrix is not None
-
-    @property
-    def patches(self) -> Geometry | None:
-        """Where the patches of a convolution lie; None for another layer."""
-        return None if self.map is None else self.map.geometry
-
-
-Key = tuple[str, int, str]
-"""A call: the name of the layer, which of its calls it is, and how it was found: as a "use", an "effective" map, a "whole" module."""
 
 
 class Reader:
@@ -101,15 +68,15 @@ class Reader:
     ) -> None:
         self._positions = Positions()
         self.maps = Interception(model, self, self._positions)
-        self.choice = Choice(model, layers, self.maps.names)
+        self.choice = Choice(model, layers, self.maps.seen.names)
         self._wanted = wanted
         self.pool = pool
         self.calls: dict[Key, ReadCall] = {}
         self.n_samples = 0
-        self._given = {name: _resolved(model, name, value) for name, value in nonlinearity.items()}
+        self._given = {name: resolved(model, name, value) for name, value in nonlinearity.items()}
         for name in self._given:
             if name not in self.choice.modules:
-                _checks.one_of("nonlinearity", name, sorted(self.maps.names.layers()))
+                _checks.one_of("nonlinearity", name, sorted(self.maps.seen.names.layers()))
         self._follower = Follower(self._reached, self._is_looked_through)
         self._counts: dict[tuple[str, str], int] = {}
         self._waiting: dict[nn.Module, list[tuple[Key, ReadCall]]] = {}
@@ -155,7 +122,9 @@ class Reader:
         """The calls in their order, by name (`name#0`, `name#1` for a layer that is called twice)."""
         own = {id(call.module) for (_, _, how), call in self.calls.items() if how != "whole"}
         apart = {name for name, _, how in self.calls if how == "effective"}
-        kept = {key: call for key, call in self.calls.items() if key[2] != "whole" or id(call.module) not in own}
+        kept = {
+            key: call for key, call in self.calls.items() if key[2] != "whole" or id(call.module) not in own
+        }
 
         def named(key: Key) -> str:
             # where a module has an effective map, its own weight is told by its full name
@@ -202,7 +171,7 @@ class Reader:
             for key, call in taken:
                 used = call.map
                 assert used is not None
-                call.ndim = y.ndim
+                call.ndim, call.merged = y.ndim, self._positions.are_merged(y)
                 value = self._samples(call, used.outputs(y), "gives", y)
                 if value is not None:
                     self._give(key, call, value, y)
@@ -233,7 +202,7 @@ class Reader:
         if isinstance(given, nn.Module):
             self._waiting.setdefault(given, []).append((key, call))
         elif given is not Ellipsis:
-            self._add_plain(call, "output", value if given is None else _applied(given, value, call.name))
+            self._add_plain(call, "output", value if given is None else applied(given, value, call.name))
         elif not call.linear:
             self._add_plain(call, "output", value)
         else:
@@ -276,7 +245,9 @@ class Reader:
         call = self.calls[key]
         with self.maps.paused():
             shaped = call.map is not None and output.ndim == call.ndim
-            value = self._samples(call, call.map.outputs(output) if shaped and call.map else output, "is followed by", output)
+            value = self._samples(
+                call, call.map.outputs(output) if shaped and call.map else output, "is followed by", output
+            )
             if value is not None:
                 call.follows = " → ".join(path)
                 self._add_plain(call, "output", value)
@@ -288,9 +259,13 @@ class Reader:
             return False
         if name in _RESHAPING:
             return _keeps_last(args, kwargs)
-        if name not in _ADDING or len(args) < 2 or any(call.map is None or call.map.bias is not None for call in calls):
+        if (
+            name not in _ADDING
+            or len(args) < 2
+            or any(call.map is None or call.map.bias is not None for call in calls)
+        ):
             return False
-        origins = [self.maps.origins.of(value) for value in args[:2] if isinstance(value, Tensor)]
+        origins = [self.maps.seen.origins.of(value) for value in args[:2] if isinstance(value, Tensor)]
         return any(origin.kind == WEIGHT for origin in origins)
 
     def _samples(
@@ -309,7 +284,9 @@ class Reader:
             tensor = tensor.transpose(0, 1)
         found = None if tensor is None else pooling.samples_first(tensor, n_samples)
         if found is None and tensor is not None and tensor.is_floating_point():
-            if self._positions.are_merged(tensor if source is None else source):
+            merged = self._positions.are_merged(tensor if source is None else source)
+            # what follows a layer is seen before its positions are
+            if merged or (doing == "is followed by" and call.merged and len(tensor) % n_samples == 0):
                 found = tensor.reshape(n_samples, -1, *tensor.shape[1:])
         if found is None:
             what = (
@@ -322,10 +299,7 @@ class Reader:
         return found
 
     def _add_plain(self, call: ReadCall, stage: str, tensor: Tensor) -> None:
-        if call.map is None:
-            axis = pooling.channel_axis(call.module, tensor)
-        else:
-            axis = call.map.channels
+        axis = pooling.channel_axis(call.module, tensor) if call.map is None else call.map.channels
         flat = tensor.ndim <= 2 or self.pool == "flatten"
         reading = ("flat",) if flat else (self.pool, axis % tensor.ndim)
         self._add(call, stage, tensor, reading, lambda: pooling.pooled(tensor, axis, self.pool))
@@ -360,35 +334,7 @@ class Reader:
         self._seen[place] = (weakref.ref(tensor), mine)
 
 
-def _applied(function: Callable[[Tensor], Tensor], y: Tensor, layer: str) -> Tensor:
-    """What a function of the user's makes of a layer's output: as many samples."""
-    result = function(y)
-    if not isinstance(result, Tensor) or result.ndim < 2 or len(result) != len(y):
-        got = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
-        expected = f"for layer {layer!r} a function that gives {len(y)} rows"
-        raise _checks.bad_value("nonlinearity", expected, got)
-    return result
-
-
 def _keeps_last(args: Any, kwargs: Any) -> bool:
     """Whether a change of shape leaves the features of each row together."""
     sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
     return bool(sizes) and isinstance(args[0], Tensor) and sizes[-1] == args[0].shape[-1]
-
-
-def _resolved(model: nn.Module, layer: str, value: Any) -> tuple[Any, str]:
-    """A module or function (None: nothing follows), and what to call it."""
-    if value is None:
-        return None, ""
-    if isinstance(value, str):
-        try:
-            return model.get_submodule(value), value
-        except AttributeError:
-            raise _checks.bad_value(
-                "nonlinearity", f"for layer {layer!r} the name of a module of the model", repr(value)
-            ) from None
-    if callable(value):
-        return value, getattr(value, "__name__", type(value).__name__)
-    raise _checks.bad_type(
-        "nonlinearity", "module names, functions or None, by layer", f"{value!r} for layer {layer!r}"
-    )

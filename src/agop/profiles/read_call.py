@@ -1,0 +1,77 @@
+"""One call of a layer while the data pass, and what the user said follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from agop import _checks
+from agop.gradients.linear_map import Geometry, LinearMap
+from agop.profiles.stage import StageSums
+
+Nonlinearity = str | Callable[[Tensor], Tensor] | None
+"""What follows a layer: the name of the module whose output it is, a function of the layer's output, or nothing."""
+
+
+@dataclass(eq=False)
+class ReadCall:
+    """One call of one layer in the forward pass, and what was summed there.
+
+    `map` is the linear map that the layer is, None for a module that is read as a whole.
+    """
+
+    name: str
+    index: int
+    module: nn.Module
+    map: LinearMap | None
+    stages: dict[str, StageSums] = field(default_factory=dict)
+    follows: str = ""
+    left_out: str = ""
+    time_first: bool = False
+    merged: bool = False
+    ndim: int = -1
+
+    @property
+    def linear(self) -> bool:
+        """Whether the layer has a projected stage."""
+        return self.map is not None and self.map.projects and self.map.matrix is not None
+
+    @property
+    def patches(self) -> Geometry | None:
+        """Where the patches of a convolution lie; None for another layer."""
+        return None if self.map is None else self.map.geometry
+
+
+Key = tuple[str, int, str]
+"""A call: the name of the layer, which of its calls it is, and how it was found: as a "use", an "effective" map, a "whole" module."""
+
+
+def applied(function: Callable[[Tensor], Tensor], y: Tensor, layer: str) -> Tensor:
+    """What a function of the user's makes of a layer's output: as many samples."""
+    result = function(y)
+    if not isinstance(result, Tensor) or result.ndim < 2 or len(result) != len(y):
+        got = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+        expected = f"for layer {layer!r} a function that gives {len(y)} rows"
+        raise _checks.bad_value("nonlinearity", expected, got)
+    return result
+
+
+def resolved(model: nn.Module, layer: str, value: Any) -> tuple[Any, str]:
+    """A module or function (None: nothing follows), and what to call it."""
+    if value is None:
+        return None, ""
+    if isinstance(value, str):
+        try:
+            return model.get_submodule(value), value
+        except AttributeError:
+            raise _checks.bad_value(
+                "nonlinearity", f"for layer {layer!r} the name of a module of the model", repr(value)
+            ) from None
+    if callable(value):
+        return value, getattr(value, "__name__", type(value).__name__)
+    raise _checks.bad_type(
+        "nonlinearity", "module names, functions or None, by layer", f"{value!r} for layer {layer!r}"
+    )
