@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor
 
 from agop.gradients.interception import Interception
 from agop.gradients.recognising import FUSED
@@ -74,7 +74,7 @@ def coverage(maps: Interception) -> Coverage:
     return Coverage(read, total, tuple(notes))
 
 
-def _of_uncalled_layer(maps: Interception, parameter: nn.Parameter) -> bool:
+def _of_uncalled_layer(maps: Interception, parameter: Tensor) -> bool:
     """Whether a parameter is that of a layer that is told by its own name."""
     from agop.gradients.reads import DEFAULT_LAYERS
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -96,7 +97,9 @@ class Interception(TorchFunctionMode):
         """What happens inside is not the model's doing."""
         before, self._paused = self._paused, True
         try:
-            yield
+            # no mode is asked at all, this one or another
+            with torch._C.DisableTorchFunction():
+                yield
         finally:
             self._paused = before
 

@@ -211,7 +211,7 @@ class Recogniser:
         )
         first = (weight.storage_offset() - stored[0].storage_offset()) // stored[0].stride(0) if inside else 0
         parts = [
-            use.part(f".{part}", i * third - first, third)
+            use.part(f".{part}", int(i * third - first), third)
             for i, part in enumerate("qkv")
             if first <= i * third < first + weight.shape[0]
         ]

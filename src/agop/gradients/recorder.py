@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -57,6 +57,7 @@ class Recorder:
         self._own: set[int] = set()
         self._counts: dict[tuple[str, bool], int] = {}
         self._phase = "forward"
+        self._checkpointed = False
         self._sink: Sink | None = None
 
     @contextmanager
@@ -93,6 +94,7 @@ class Recorder:
         """The block in which the model runs forward; forgets the views of the batch before."""
         self.leaves, self.views, self.fired = [], {}, set()
         self.unrecorded, self._counts, self._phase = {}, {}, "forward"
+        self._checkpointed = False
         self.maps.start(n_samples)
         self.choice.start()
         try:
@@ -111,7 +113,8 @@ class Recorder:
         """The block in which gradients are pulled back; they go to `sink`."""
         self._sink = sink
         try:
-            with self.maps.active():
+            # only a checkpoint runs layers here
+            with self.maps.active() if self.unrecorded or self._checkpointed else nullcontext():
                 yield
         finally:
             self._sink = None
@@ -170,6 +173,7 @@ class Recorder:
             # compares what the two runs save, so that they have to be alike
         if not recording:
             return tensor
+        self._checkpointed = self._checkpointed or _are_saved_otherwise()
         tensor = self._separate(chosen[0][2], tensor)
         for view, used in views:
             tensor.register_hook(partial(self._receive, view, used))
@@ -193,3 +197,9 @@ class Recorder:
             self.fired.add(view)
             with self.maps.paused():
                 self._sink(view, used, gradient.detach())
+
+
+def _are_saved_otherwise() -> bool:
+    """Whether what is saved for backward passes goes through hooks, as those of a checkpoint that is not reentrant."""
+    top: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is None or top(True) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class WeightNames:
 
     def see(self, module: nn.Module, *, everything: bool = False) -> None:
         """Take in the tensors that a module holds now."""
-        held = {**module._parameters}
+        held: dict[str, Any] = {**module._parameters}
         if everything:
             held |= {**module._buffers, **vars(module)}
         for attribute, tensor in held.items():
