@@ -1,7 +1,7 @@
 r"""The AGOP of a model with respect to what each of its layers reads: one forward, c backward passes, all
 layers.
 
-A hook at every chosen layer receives the gradient of the current output (or combination of outputs) there and
+A hook where every chosen layer writes receives the gradient of the current output (or combination of outputs) there and
 adds its outer product to a small sum, so that nothing of size (n, c, d), and not even the gradients of all
 layers of one pass, exists at once.
 """
@@ -172,9 +172,9 @@ def layer_agops(
         Samples along the first axis, or a loader; of a batch that is a tuple or list the first item is the
         input.
     layers
-        None: every Linear, Conv1d/2d/3d, MultiheadAttention and RNN that is called. Or names, globs
-        (`"head.*"`, `"!aux*"` leaves out), types, modules. A layer called several times gives one entry per
-        call: `name#0`, `name#1`, …
+        None: every use of a weight in a linear map, whatever module computes it. Or names, globs
+        (`"head.*"`, `"!aux*"` leaves out), types, modules. A weight used several times gives one entry per
+        use: `name#0`, `name#1`, …
     outputs
         None: exact. Indices: these outputs only. An int s: s random sign combinations per sample, unbiased,
         error in `.standard_error`.

@@ -74,9 +74,10 @@ class Reader:
         self.calls: dict[Key, ReadCall] = {}
         self.n_samples = 0
         self._given = {name: resolved(model, name, value) for name, value in nonlinearity.items()}
+        matrices = (name for name, _ in self.maps.seen.matrices().values())
+        known = list(dict.fromkeys([*self.choice.modules, *matrices]))
         for name in self._given:
-            if name not in self.choice.modules:
-                _checks.one_of("nonlinearity", name, sorted(self.maps.seen.names.layers()))
+            _checks.one_of("nonlinearity", name, known)
         self._follower = Follower(self._reached, self._is_looked_through)
         self._counts: dict[tuple[str, str], int] = {}
         self._waiting: dict[nn.Module, list[tuple[Key, ReadCall]]] = {}
