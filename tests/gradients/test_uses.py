@@ -248,6 +248,13 @@ def test_weights_that_are_stored_otherwise_are_read_by_their_effective_value():
         assert relative_error(result["2"], slow.agop_through(model, TOKENS, model[2])) < IDENTITY
 
 
+def test_a_weight_made_of_several_parameters_is_called_by_its_module():
+    model = seeded(lambda: nn.Sequential(agop.RankR((3, 4), 5, rank=2), nn.Tanh(), nn.Linear(5, 3)))
+    result = agop.layer_agops(model, TOKENS)
+    assert list(result) == ["0.linear", "2"]
+    assert relative_error(result.weights["0.linear"], model[0].linear.weight.detach()) < IDENTITY
+
+
 def test_transposed_convolutions():
     images = random(3, 4, 5, 5)
 

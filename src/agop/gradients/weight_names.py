@@ -125,17 +125,24 @@ class WeightNames:
             inside = max((active.get(id(holder.module), -1) for holder in holders), default=-1)
             chosen.append([h for h in holders if inside < 0 or active.get(id(h.module)) == inside])
         firsts = {(id(holders[0].module), holders[0].attribute): holders for holders in chosen}
-        if len(firsts) == 1:
+        if len(firsts) == 1 and not self._is_inside_one_layer(chosen, running):
             (holders,) = firsts.values()
             return Name(tuple(h.layer for h in holders), tuple(h.path for h in holders), holders[0].module)
         modules = {id(holders[0].module): holders for holders in chosen}
-        if len(modules) == 1:
+        if len(modules) == 1 and id(chosen[0][0].module) in active:
             (holders,) = modules.values()
             paths = tuple(dict.fromkeys(holder.path for holder in holders))
             return Name(paths, paths, holders[0].module)
         module = self._common(chosen, running)
         paths = self.paths(module)
         return Name(paths, paths, module)
+
+    def _is_inside_one_layer(self, chosen: list[list[Holder]], running: Sequence[nn.Module]) -> bool:
+        """Whether a layer with one weight runs that it makes of parameters which a part of it holds."""
+        if not running or not isinstance(running[-1], nn.Linear | nn.modules.conv._ConvNd):
+            return False
+        inside = tuple(f"{path}." for path in self.paths(running[-1]))
+        return all(holders[0].path.startswith(inside) for holders in chosen)
 
     def _common(self, chosen: list[list[Holder]], running: Sequence[nn.Module]) -> nn.Module:
         """The innermost running module that has all of these weights inside; else the innermost that runs."""

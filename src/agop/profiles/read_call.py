@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients.linear_map import Geometry, LinearMap
+from agop.gradients.provenance import WEIGHT, Provenance
+from agop.gradients.reads import is_one_linear_map
+from agop.gradients.taps import call_name
 from agop.profiles.stage import StageSums
+
+_ADDING = frozenset({"add", "__add__", "__radd__", "add_", "__iadd__"})
+_RESHAPING = frozenset({"view", "reshape"})
 
 Nonlinearity = str | Callable[[Tensor], Tensor] | None
 """What follows a layer: the name of the module whose output it is, a function of the layer's output, or nothing."""
@@ -75,3 +81,40 @@ def resolved(model: nn.Module, layer: str, value: Any) -> tuple[Any, str]:
     raise _checks.bad_type(
         "nonlinearity", "module names, functions or None, by layer", f"{value!r} for layer {layer!r}"
     )
+
+
+def named_calls(calls: Mapping[Key, ReadCall]) -> dict[str, ReadCall]:
+    """Calls by the names of their layers; modules that multiply by weights of their own are not read as a whole."""
+    own = {id(call.module) for (_, _, how), call in calls.items() if how != "whole"}
+    apart = {name for name, _, how in calls if how == "effective"}
+    kept = {key: call for key, call in calls.items() if key[2] != "whole" or id(call.module) not in own}
+
+    def named(key: Key) -> str:
+        # where a module has an effective map, its own weight is told by its full name
+        return f"{key[0]}.weight" if key[0] in apart and key[2] == "use" else key[0]
+
+    counts: dict[str, int] = {}
+    for key in kept:
+        counts[named(key)] = max(counts.get(named(key), 0), key[1] + 1)
+    return {call_name(named(key), key[1], counts[named(key)]): call for key, call in kept.items()}
+
+
+def belongs_to_layer(name: str, args: Any, calls: Sequence[ReadCall], origins: Provenance) -> bool:
+    """Whether an operation is part of a layer that is written out: its bias, or another shape of its rows."""
+    if any(is_one_linear_map(call.module) for call in calls):
+        return False
+    if name in _RESHAPING:
+        return _keeps_last(args)
+    if (
+        name not in _ADDING
+        or len(args) < 2
+        or any(call.map is None or call.map.bias is not None for call in calls)
+    ):
+        return False
+    return any(origins.of(value).kind == WEIGHT for value in args[:2] if isinstance(value, Tensor))
+
+
+def _keeps_last(args: Any) -> bool:
+    """Whether a change of shape leaves the features of each row together."""
+    sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+    return bool(sizes) and isinstance(args[0], Tensor) and sizes[-1] == args[0].shape[-1]

@@ -17,18 +17,21 @@ from agop.gradients.choosing import Choice
 from agop.gradients.interception import Interception
 from agop.gradients.linear_map import LinearMap
 from agop.gradients.positions import Positions
-from agop.gradients.provenance import WEIGHT
-from agop.gradients.reads import is_one_linear_map
 from agop.gradients.recognising import Use
-from agop.gradients.taps import Layers, call_name, hooked, tensor_in
+from agop.gradients.taps import Layers, hooked, tensor_in
 from agop.profiles import pooling
 from agop.profiles.follow import Follower
-from agop.profiles.read_call import Key, Nonlinearity, ReadCall, applied, resolved
+from agop.profiles.read_call import (
+    Key,
+    Nonlinearity,
+    ReadCall,
+    applied,
+    belongs_to_layer,
+    named_calls,
+    resolved,
+)
 from agop.profiles.sample import Picked
 from agop.profiles.stage import StageSums, Wanted
-
-_ADDING = frozenset({"add", "__add__", "__radd__", "add_", "__iadd__"})
-_RESHAPING = frozenset({"view", "reshape"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,20 +124,7 @@ class Reader:
 
     def named_calls(self) -> dict[str, ReadCall]:
         """The calls in their order, by name (`name#0`, `name#1` for a layer that is called twice)."""
-        own = {id(call.module) for (_, _, how), call in self.calls.items() if how != "whole"}
-        apart = {name for name, _, how in self.calls if how == "effective"}
-        kept = {
-            key: call for key, call in self.calls.items() if key[2] != "whole" or id(call.module) not in own
-        }
-
-        def named(key: Key) -> str:
-            # where a module has an effective map, its own weight is told by its full name
-            return f"{key[0]}.weight" if key[0] in apart and key[2] == "use" else key[0]
-
-        counts: dict[str, int] = {}
-        for key in kept:
-            counts[named(key)] = max(counts.get(named(key), 0), key[1] + 1)
-        return {call_name(named(key), key[1], counts[named(key)]): call for key, call in kept.items()}
+        return named_calls(self.calls)
 
     def bytes_per_sample(self) -> int:
         """What the kept rows of one sample take, all stages of all layers together."""
@@ -254,20 +244,7 @@ class Reader:
                 self._add_plain(call, "output", value)
 
     def _is_looked_through(self, name: str, args: Any, kwargs: Any, keys: Sequence[Any]) -> bool:
-        """Whether an operation is part of a layer that is written out: its bias, or another shape of its rows."""
-        calls = [self.calls[key] for key in keys]
-        if any(is_one_linear_map(call.module) for call in calls):
-            return False
-        if name in _RESHAPING:
-            return _keeps_last(args, kwargs)
-        if (
-            name not in _ADDING
-            or len(args) < 2
-            or any(call.map is None or call.map.bias is not None for call in calls)
-        ):
-            return False
-        origins = [self.maps.seen.origins.of(value) for value in args[:2] if isinstance(value, Tensor)]
-        return any(origin.kind == WEIGHT for origin in origins)
+        return belongs_to_layer(name, args, [self.calls[key] for key in keys], self.maps.seen.origins)
 
     def _samples(
         self, call: ReadCall, tensor: Tensor | None, doing: str, source: Tensor | None = None
@@ -333,9 +310,3 @@ class Reader:
         mine.add(values, labels, self._batch.n_classes, self._batch.picked)
         self._added.add(id(mine))
         self._seen[place] = (weakref.ref(tensor), mine)
-
-
-def _keeps_last(args: Any, kwargs: Any) -> bool:
-    """Whether a change of shape leaves the features of each row together."""
-    sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
-    return bool(sizes) and isinstance(args[0], Tensor) and sizes[-1] == args[0].shape[-1]
