@@ -118,15 +118,16 @@ def lines(rows: list[dict[str, float | str]]) -> list[str]:
     text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [f"10^{len(str(row['n'])) - 1}", str(row["d"]), str(row["gpus"]), str(row["distances"])]
-        cells += [_seconds(row["iteration_s"]), _seconds(row["messages_s"]), _seconds(row["setup_s"])]
-        cells += [_seconds(row["agop_s"]), _seconds(row["fit_s"])]
+        cells += [duration(row["iteration_s"]), duration(row["messages_s"]), duration(row["setup_s"])]
+        cells += [duration(row["agop_s"]), duration(row["fit_s"])]
         held = f"{float(row['memory_bytes']) / 1e9:.0f} GB"
         cells.append(held if row["fits"] == "True" else f"**{held}**")
         text.append("| " + " | ".join(cells) + " |")
     return text
 
 
-def _seconds(value: float | str) -> str:
+def duration(value: float | str) -> str:
+    """Seconds in the unit that suits them."""
     seconds = float(value)
     units = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}
     unit = next((unit for unit, size in units.items() if seconds >= 2 * size), "ms")

@@ -1,8 +1,9 @@
-"""RFM, 5,000 images, 10 classes, 3 iterations, against xrfm in the same process; accuracy at the best bandwidth of a small grid."""
+"""RFM on 5,000 images of 10 classes, 3 iterations, beside xrfm in the same process: time and accuracy, 3 bandwidths, 3 draws."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from agop.kernels.agop import operations
 from benchmarks._data import images
 from benchmarks._harness import matmul_rate, record
 
-BANDWIDTHS = (5.0, 10.0, 20.0)
+BANDWIDTHS, DRAWS = (1.0, 3.0, 10.0), 3
 N, N_TEST, ITERATIONS, RIDGE = 5000, 2000, 3, 1e-3
 OURS = {"ridge": RIDGE, "n_iter": ITERATIONS, "scaling": "none"}
 """Both take the pixels as they are."""
@@ -29,7 +30,7 @@ def _peer(x: torch.Tensor, Y: torch.Tensor, bandwidth: float) -> object:
     return model
 
 
-def _timed(call: object) -> tuple[object, float, float]:
+def _timed(call: Any) -> tuple[Any, float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     result = call()
     return result, time.perf_counter() - wall, time.process_time() - cpu
@@ -48,38 +49,50 @@ def floor_seconds(history: list[dict], n: int, c: int) -> float:
 
 
 def main() -> None:
-    x, y, x_test, y_test, source = images(N, N_TEST)
-    Y = torch.nn.functional.one_hot(torch.as_tensor(y.astype(np.int64)), 10).float()
+    x, y, x_test, y_test, source = images(2 * N, N_TEST)
+    pool, labels = np.concatenate([x, x_test]), np.concatenate([y, y_test]).astype(np.int64)
     rows = []
-    for bandwidth in BANDWIDTHS:
-        ours, wall, cpu = _timed(
-            lambda options={"bandwidth": bandwidth, **OURS}: agop.RFMClassifier(**options).fit(x, y)
-        )
-        peer, peer_wall, peer_cpu = _timed(lambda b=bandwidth: _peer(torch.as_tensor(x), Y, b))
-        peer_labels = peer.predict(torch.as_tensor(x_test)).argmax(1).numpy()
-        rows.append(
-            {
-                "bandwidth": bandwidth,
-                "agop_s": wall,
-                "agop_cpu_s": cpu,
-                "agop_accuracy": float(ours.score(x_test, y_test)),
-                "xrfm_s": peer_wall,
-                "xrfm_cpu_s": peer_cpu,
-                "xrfm_accuracy": float((peer_labels == y_test).mean()),
-                "ratio": peer_wall / wall,
-                "cpu_ratio": peer_cpu / cpu,
-                "floor_s": floor_seconds(ours.history_, N, 10),
-                "dimensions": [entry["dimensions"] for entry in ours.history_],
-            }
-        )
-        print(
-            {key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()},
-            flush=True,
-        )
-    best = {name: max(row[f"{name}_accuracy"] for row in rows) for name in ("agop", "xrfm")}
+    for draw in range(DRAWS):
+        order = np.random.default_rng(draw).permutation(len(pool))
+        fit, held = order[:N], order[N : N + N_TEST]
+        for bandwidth in BANDWIDTHS:
+            rows.append(
+                {"draw": draw, **compared(pool[fit], labels[fit], pool[held], labels[held], bandwidth)}
+            )
+            print(
+                {key: round(v, 4) if isinstance(v, float) else v for key, v in rows[-1].items()}, flush=True
+            )
+    gains = {
+        b: float(np.mean([r["agop_accuracy"] - r["xrfm_accuracy"] for r in rows if r["bandwidth"] == b]))
+        for b in BANDWIDTHS
+    }
     ratios = sorted(row["ratio"] for row in rows)
-    print(f"median ratio {ratios[len(ratios) // 2]:.2f}, best accuracy {best}")
-    record("rfm", {"data": source, "n": N, "rows": rows, "best_accuracy": best})
+    mean = float(np.mean(list(gains.values())))
+    print(f"median ratio {ratios[len(ratios) // 2]:.2f}, accuracy less that of xrfm {gains}, mean {mean:.4f}")
+    record("rfm", {"data": source, "n": N, "rows": rows, "accuracy_gain": gains, "mean_gain": mean})
+
+
+def compared(
+    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, bandwidth: float
+) -> dict[str, Any]:
+    """Both on the same samples."""
+    Y = torch.nn.functional.one_hot(torch.as_tensor(y), 10).float()
+    ours, wall, cpu = _timed(lambda: agop.RFMClassifier(bandwidth=bandwidth, **OURS).fit(x, y))
+    peer, peer_wall, peer_cpu = _timed(lambda: _peer(torch.as_tensor(x), Y, bandwidth))
+    peer_labels = peer.predict(torch.as_tensor(x_test)).argmax(1).numpy()
+    return {
+        "bandwidth": bandwidth,
+        "agop_s": wall,
+        "agop_cpu_s": cpu,
+        "agop_accuracy": float(ours.score(x_test, y_test)),
+        "xrfm_s": peer_wall,
+        "xrfm_cpu_s": peer_cpu,
+        "xrfm_accuracy": float((peer_labels == y_test).mean()),
+        "ratio": peer_wall / wall,
+        "cpu_ratio": peer_cpu / cpu,
+        "floor_s": floor_seconds(ours.history_, len(x), 10),
+        "dimensions": [entry["dimensions"] for entry in ours.history_],
+    }
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ ROOMS = {
     "tables": "frames, kinds of columns",
     "datasets": "named data, .npz",
     "theory": "closed forms",
+    "concepts": "directions, steering",
     "profiles": "one loop, one table",
     "probes": "what is measured",
     "integrations": "torchmetrics, Lightning",
@@ -26,6 +27,7 @@ ROOMS = {
     "machines": "RFM, Deep RFM",
     "gradients": "AGOP of any module",
     "linalg": "PSD powers, ridge",
+    "blocks": "rows nobody holds",
     "kernels": "κ(r), closed-form AGOP",
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 54, 22, 44, 12

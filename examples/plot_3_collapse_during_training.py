@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from agop import collapse_report
+from agop import MeasureOptions, collapse_report
 from agop.integrations.lightning import CollapseCallback
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -65,11 +65,14 @@ class Classifier(LightningModule):
 
 
 # %%
-# The callback takes layers by name or glob. Keys such as ``collapse/head.input/nc1`` go to the module's logger and to
-# ``callback_metrics``, where `ModelCheckpoint` and `EarlyStopping` find them.
+# The callback takes layers by name or glob. Keys such as ``collapse/head/input/nc1`` go to the module's logger and to
+# ``callback_metrics``, where `ModelCheckpoint` and `EarlyStopping` find them; each is the number of `agop.profile`.
 
 callback = CollapseCallback(
-    "body.layer?", classifier="head", every_n_epochs=5, measures=["nc1", "nc2", "cdnv", "equinorm"]
+    ["body.layer?", "head"],
+    every_n_epochs=5,
+    measures=["nc1", "nc2", "nc3", "nc4"],
+    options=MeasureOptions(rows=len(labels)),  # NC4 of all samples
 )
 trainer = Trainer(
     max_epochs=EPOCHS,
@@ -89,9 +92,9 @@ with torch.random.fork_rng():
 # %%
 # The terminal phase, from the first epoch without a training error on, is shaded.
 
-table = callback.to_frame().pivot(index="epoch", columns=["layer", "measure"], values="value")
-head = table["head.input"]
-terminal = head.index[(head["error"] == 0).to_numpy()].min()
+table = callback.to_frame().pivot(index="epoch", columns=["name", "stage", "measure"], values="value")
+head, error = table["head", "input"], 1 - table["", "", "accuracy"]
+terminal = head.index[(error == 0).to_numpy()].min()
 fall = head["nc1"].loc[terminal] / head["nc1"].iloc[-1]
 
 figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex=True, layout="constrained")
@@ -101,13 +104,13 @@ for key, title, ax in (
     ("nc2", "NC2: distance to the simplex ETF", axes[0, 1]),
 ):
     for layer, name in names.items():
-        ax.plot(table.index, table[layer, key], label=name)
+        ax.plot(table.index, table[layer, "output", key], label=name)
     ax.set(title=title, yscale="log")
 axes[0, 0].legend(frameon=False)
 axes[1, 0].plot(head.index, head["nc3"], color="C2")
 axes[1, 0].set(title="NC3: classifier against class means", yscale="log", xlabel="epoch")
 axes[1, 1].plot(head.index, 1 - head["nc4"], color="C2", label="NC4: 1 − agreement with nearest centre")
-axes[1, 1].plot(head.index, head["error"], color="0.4", linestyle="--", label="training error")
+axes[1, 1].plot(head.index, error, color="0.4", linestyle="--", label="training error")
 axes[1, 1].set(title="NC4 and training error", xlabel="epoch")
 axes[1, 1].set_yscale("symlog", linthresh=1 / len(labels))
 axes[1, 1].legend(frameon=False)

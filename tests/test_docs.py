@@ -30,6 +30,31 @@ def test_the_picture_of_the_house_is_drawn_from_the_imports_as_they_are():
     assert (DOCS / "house.svg").read_text(encoding="utf-8") == house().draw(), "run `python docs/house.py`"
 
 
+@pytest.mark.slow
+def test_the_pictures_of_the_primer_are_drawn_from_what_the_package_computes(tmp_path):
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            "import primer_pictures as p, pathlib; p.main(pathlib.Path('.'))",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(DOCS)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    drawn = {path.name for path in tmp_path.glob("*.svg")}
+    assert drawn == {path.name for path in (DOCS / "_static" / "primer").iterdir()}
+    text = (DOCS / "primer.md").read_text(encoding="utf-8")
+    assert all(f"_static/primer/{name}" in text for name in drawn)
+    titles = re.findall(r"fit \d: R² (0\.\d\d)", (tmp_path / "recursion.svg").read_text(encoding="utf-8"))
+    assert len(titles) == 4
+    assert f"from {titles[0][1:]} to {titles[-1][1:]}" in text
+
+
 def test_the_picture_shows_every_room_and_nothing_else():
     drawn = house()
     folders = {path.parent.name for path in (ROOT / "src" / "agop").glob("*/__init__.py")}

@@ -30,9 +30,13 @@ def test_docstring_examples(name):
     "page",
     [
         "README.md",
+        "docs/index.md",
+        "docs/primer.md",
         "docs/start.md",
         "docs/layer_agops.md",
+        "docs/measures.md",
         "docs/network_profiles.md",
+        "docs/trajectories.md",
         "docs/probes.md",
         "docs/estimators.md",
         "docs/tables.md",
@@ -45,6 +49,8 @@ def test_docstring_examples(name):
         "docs/papers/mingard2023.md",
         "docs/papers/ingrosso2022.md",
         "docs/papers/beaglehole2023.md",
+        "docs/papers/mallinar2024.md",
+        "docs/papers/boix2025.md",
     ],
 )
 def test_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):

@@ -33,17 +33,22 @@ if TYPE_CHECKING:
 
     # collapse
     from agop.collapse import (
+        CentreAgreement,
         ClassMoments,
         Measurement,
         SpanScatter,
         diffusion_mutual_information,
         diffusion_spectral_entropy,
+        duality_cosines,
         frame_distance,
+        gnc2,
         nc1,
         nc2,
         nc3,
         nc4,
         nc5,
+        unc3,
+        weight_norm_spread,
     )
 
     # more probes
@@ -70,6 +75,7 @@ if TYPE_CHECKING:
         RFMRegressorCV,
         SearchDisplay,
         estimate_memory,
+        leave_one_out,
     )
 
     # networks on tensors
@@ -77,8 +83,14 @@ if TYPE_CHECKING:
     from agop.networks.rank_r_classifier import RankRClassifier
     from agop.networks.unbounded_depth import UnboundedDepthNet
 
+    # concepts in a model
+    from agop.concepts import ConceptDirections, ConceptSearch, concept_directions, steer
+
     # tables
     from agop.tables import TableEncoder, TableModel, fit_table, load, read_table
+
+    # rows in blocks
+    from agop.blocks import Block, Blocks, open_blocks
 
     # several processes
     from agop.launch import launched
@@ -86,11 +98,23 @@ if TYPE_CHECKING:
     # theory
     from agop.theory import DeepLinearCollapse, deep_linear_collapse
 
+    # in training
+    from agop.integrations.torchmetrics import NeuralCollapse
+
     # both worlds
     from agop.evidence import Evidence, Need
     from agop.probe import Curve, Probe
     from agop.probes import PROBES
-    from agop.profiles import CollapseReport, MeasureOptions, Network, Profile, collapse_report, network_views
+    from agop.profiles.fact import LayerFACTs, fact
+    from agop.profiles import (
+        CollapseReport,
+        MeasureOptions,
+        Network,
+        Profile,
+        Trajectory,
+        collapse_report,
+        network_views,
+    )
     from agop.profiles.profile import profile  # the function: mypy takes the module from agop.profiles
     from agop.view import LayerView
 
@@ -102,8 +126,8 @@ _NAMES = {
         "nfa_best_power nfm patch_agop patch_energy patch_filters"
     ),
     "collapse": (
-        "ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
-        "frame_distance nc1 nc2 nc3 nc4 nc5"
+        "CentreAgreement ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "
+        "duality_cosines frame_distance gnc2 nc1 nc2 nc3 nc4 nc5 unc3 weight_norm_spread"
     ),
     "probes.complexity": "lz_complexity",
     "probes.dropout": "dropout_penalty",
@@ -113,19 +137,24 @@ _NAMES = {
     "kernels": "Gaussian HierarchicalNNGP HierarchicalNTK L1 Laplace Lpq ReLUNNGP ReLUNTK",
     "machines": (
         "AgopDisplay ConvRFMClassifier ConvRFMRegressor DeepConvRFMClassifier DeepRFMClassifier DeepRFMRegressor "
-        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay estimate_memory"
+        "PolynomialClassifier PolynomialRegressor RFMClassifier RFMClassifierCV RFMRegressor RFMRegressorCV SearchDisplay "
+        "estimate_memory leave_one_out"
     ),
     "networks.rank_r": "RankR",
     "networks.rank_r_classifier": "RankRClassifier",
     "networks.unbounded_depth": "UnboundedDepthNet",
+    "concepts": "ConceptDirections ConceptSearch concept_directions steer",
     "tables": "TableEncoder TableModel fit_table load read_table",
+    "blocks": "Block Blocks open_blocks",
     "launch": "launched",
     "evidence": "Evidence Need",
     "probe": "Curve Probe",
     "probes": "PROBES",
-    "profiles": "CollapseReport MeasureOptions Network Profile collapse_report network_views profile",
+    "profiles": "CollapseReport MeasureOptions Network Profile Trajectory collapse_report network_views profile",
+    "profiles.fact": "LayerFACTs fact",
     "theory": "DeepLinearCollapse deep_linear_collapse",
     "view": "LayerView",
+    "integrations.torchmetrics": "NeuralCollapse",
 }
 _HOMES = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOMS = frozenset(home.partition(".")[0] for home in _NAMES) | {

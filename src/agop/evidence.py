@@ -28,6 +28,9 @@ NEEDS: dict[str, str] = {
     "ood": "the mean (d,) of rows from none of the classes",
     "feature_matrix": "of a layer: its feature matrix (d, d); of a network WᵀW",
     "agop": "of a layer: the AGOP (d, d) of the subject with respect to what this layer reads",
+    "initial_weight": "of a layer: its weight (k, d) when training began",
+    "output_gram": "of a layer: the mean outer product (k, k) of the gradients of the outputs at what its linear map gives",
+    "critical_weight": "of a layer: −1/λ times the gradient (k, d) of the training loss with respect to its weight, λ its decay",
     "function": "of a subject: what it makes of samples, a callable that returns (n, c)",
     "inputs": "of a subject: the samples of the rows, (m, …)",
 }

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from agop.cli import main
 
@@ -70,6 +71,20 @@ def test_the_command_shows_the_table_and_does_nothing_twice(file, finished, caps
         assert word in told
 
 
+def test_a_run_leaves_its_trajectory(finished):
+    import pandas as pd
+
+    import agop
+
+    trajectory = agop.Trajectory.load(finished / "trajectory.safetensors")
+    assert trajectory.steps == [0, 2, 4]
+    through = pd.read_csv(finished / "through.csv")
+    nc1 = trajectory.to_frame("nc1")
+    assert nc1["value"].tolist() == pytest.approx(through["nc1"].tolist(), rel=1e-12)
+    assert len(trajectory.to_frame("accuracy")) == len(trajectory.to_frame("test_accuracy")) == 3
+    assert trajectory.look("nc1").scale == "log"
+
+
 def test_the_live_table_has_a_row_per_measurement(file, tmp_path, capsys):
     assert code(network(file, tmp_path / "run", "--no-untrained")) == 0
     told = capsys.readouterr().out
@@ -100,9 +115,10 @@ def test_a_model_of_ones_own(file, tmp_path, monkeypatch, capsys):
     assert code(["profile", "--model", f"{name}:make", "--data", file, "--out", "run"]) == 0
     told = capsys.readouterr().out
     assert "untrained:" in told
+    assert "accuracy 0." in told.split("NC1")[0]  # above the table
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 2
-    (tmp_path / "w.pt").write_bytes(b"anything")
+    torch.save(torch.nn.Linear(6, 5), tmp_path / "w.pt")
     assert (
         code(["profile", "--model", f"{name}:make", "--weights", "w.pt", "--data", file, "--out", "other"])
         == 2

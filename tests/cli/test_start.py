@@ -39,6 +39,10 @@ def fresh(code, **environment):
     [
         ["--help"],
         ["--version"],
+        ["-h"],
+        ["report", "--help"],
+        ["datasets", "--help"],
+        ["trajectory", "--help"],
         *([verb, "--help"] for verb in ("rfm", "predict", "deep-rfm", "network", "reproduce", "profile")),
     ],
     ids=" ".join,
@@ -48,6 +52,15 @@ def test_help_and_version_import_nothing_heavy(words):
     text, heavy = fresh(code)
     assert text.strip()
     assert not heavy
+
+
+@pytest.mark.parametrize("words", [["datasets"], ["reproduce", "--list"]], ids=" ".join)
+def test_lists_come_without_torch(words):
+    text, heavy = fresh(
+        f"from agop.cli import main\ntry:\n    main({words!r})\nexcept SystemExit as end:\n    assert not end.code"
+    )
+    assert text.strip()
+    assert set(heavy) <= {"numpy"}
 
 
 def test_the_package_imports_its_rooms_on_first_use():
@@ -105,6 +118,7 @@ def test_completion_offers_verbs_options_and_values(tmp_path, monkeypatch):
         "network",
         "profile",
         "predict",
+        "trajectory",
         "reproduce",
         "report",
         "datasets",
@@ -145,7 +159,8 @@ def shown_commands():
     """Every `agop` command that a help text or a code block of a page shows."""
     texts = {"agop": app_module.HELP} | {verb: kind.help for verb, kind in SUBJECTS.items()}
     texts |= {
-        verb: sys.modules[f"agop.cli.{verb}"].HELP for verb in ("predict", "reproduce", "report", "datasets")
+        verb: sys.modules[f"agop.cli.{verb}"].HELP
+        for verb in ("predict", "trajectory", "reproduce", "report", "datasets")
     }
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")

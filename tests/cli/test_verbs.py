@@ -142,7 +142,9 @@ def test_report_of_nothing_is_one_sentence(tmp_path, capsys):
     one_sentence(capsys)
 
 
-@pytest.mark.parametrize("verb", ["deep-rfm", "network", "profile", "reproduce", "report", "datasets"])
+@pytest.mark.parametrize(
+    "verb", ["deep-rfm", "network", "profile", "trajectory", "reproduce", "report", "datasets"]
+)
 def test_help_begins_with_examples(verb, capsys):
     assert code([verb, "--help"]) == 0
     out = capsys.readouterr().out

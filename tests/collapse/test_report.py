@@ -131,3 +131,15 @@ def test_measurement_is_a_float_that_travels():
 def test_the_paper_names_are_public():
     for name in ("ClassMoments", "nc1", "nc2", "nc3", "nc4", "nc5", "collapse_report", "CollapseReport"):
         assert hasattr(agop, name)
+
+
+def test_a_model_in_the_place_of_features_is_told_what_to_call():
+    model, x, y = torch.nn.Linear(3, 2), torch.rand(6, 3), torch.arange(6) % 2
+    for call in (lambda: collapse_report(model, x, y), lambda: collapse_report(features=model, labels=y)):
+        with pytest.raises(
+            TypeError,
+            match=r"features: expected .* got a model \(Linear\); write agop.profile\(model, X, y\)",
+        ):
+            call()
+    with pytest.raises(TypeError, match="features: expected features and labels, all else by name"):
+        collapse_report(x, y, model.weight)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agop.datasets import load
-from agop.datasets.tree_fields import gaussian_fields, sphere_patches
+from agop.datasets.fields import gaussian_fields, sphere_patches
 from agop.kernels import HierarchicalNTK
 from agop.networks.streams import stream
 

@@ -88,7 +88,10 @@ def test_every_line_of_the_registry_is_a_kind_of_that_name():
 STORED = {
     "deep-rfm": (DeepRFMConfig(n_train=300, layers=2, width=64), "8372b5af7f7fa4be4f824d64"),
     "network": (NetworkConfig(n_train=300, epochs=3), "4758140b6715a03a0be7fa6a"),
-    "profile": (ProfileConfig(n_train=300, model="own_model:make"), "4f31355130e4bbf63d0aa6c6"),
+    "profile": (
+        ProfileConfig(n_train=300, model="own_model:make", standardise=True),
+        "4f31355130e4bbf63d0aa6c6",
+    ),
 }
 DIGITS_300 = "7b277618da6f18a67e25f73f809d1674"
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import agop
 from agop.datasets import Standardiser, load
-from agop.experiments import model_factory
+from agop.experiments import checkpoints, model_factory
 from agop.experiments import run as runs
 from agop.experiments.listener import Listener
 from agop.experiments.subjects.network import CHECKPOINT, MODEL
@@ -214,7 +214,7 @@ def test_a_model_of_ones_own_is_profiled_with_its_weights(file, models, tmp_path
     config = ProfileConfig(model=f"{models}:rows", weights="w.safetensors", data=str(file))
     assert run_profile(config, tmp_path / "run")
     data = load(file)
-    x = torch.from_numpy(Standardiser.of(data.x_train)(data.x_train))
+    x = torch.from_numpy(data.x_train.astype(np.float32))
     expected = agop.profile(net, x, data.y_train)
     profile = pd.read_csv(tmp_path / "run" / "profile.csv")
     assert profile["nc1"].tolist() == pytest.approx(expected.table["nc1"].tolist(), rel=1e-5)
@@ -248,10 +248,10 @@ def test_nothing_is_unpickled_unless_that_is_allowed(models, tmp_path, capsys):
     for name in ("w.pt", "w.bin", "w.safetensors"):
         (tmp_path / name).write_bytes((tmp_path / "w.pt").read_bytes())
         with pytest.raises(ValueError, match="weights: expected"):
-            model_factory.fill(net, str(tmp_path / name), trust_pickle=False)
+            checkpoints.fill(net, str(tmp_path / name), trust_pickle=False)
     assert "unpickled" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="weights: expected a state dict"):
-        model_factory.fill(net, str(tmp_path / "w.pt"), trust_pickle=True)
+        checkpoints.fill(net, str(tmp_path / "w.pt"), trust_pickle=True)
     assert "unpickled" in capsys.readouterr().out
 
 
@@ -260,14 +260,14 @@ def test_trusted_pickles_are_read(models, tmp_path):
     nn.init.ones_(net[0].weight)
     for stored in (net.state_dict(), {"state_dict": net.state_dict()}, net):
         torch.save(stored, tmp_path / "w.pt")
-        model_factory.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
+        checkpoints.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
         assert model_factory.same_parameters(net, other)
         nn.init.zeros_(other[0].weight)
     (tmp_path / "w.pt").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="weights: expected a file that torch.load reads"):
-        model_factory.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
+        checkpoints.fill(other, str(tmp_path / "w.pt"), trust_pickle=True)
     with pytest.raises(ValueError, match="weights: expected a file, got"):
-        model_factory.fill(other, str(tmp_path / "missing.pt"), trust_pickle=True)
+        checkpoints.fill(other, str(tmp_path / "missing.pt"), trust_pickle=True)
 
 
 @pytest.mark.parametrize(

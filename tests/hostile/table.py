@@ -39,6 +39,7 @@ FAMILIES = (
     "collapse",
     "probes",
     "profiles",
+    "concepts",
     "datasets",
     "tables",
     "values",
@@ -174,6 +175,7 @@ def told(error: Exception) -> str:
     assert ours or theirs, f"no sentence of ours: {type(error).__name__}: {text}"
     # torch's own words in a parenthesis change with its releases, amounts of memory with the machine
     text = re.sub(r" \((addmm|mm|mat1)[^;]*\);", " (torch's reason);", " ".join(text.split()))
+    text = re.sub(r" \(torch: [^\n]*\)\.", " (torch's reason).", text)
     text = re.sub(r"[\d.]+ [KMGT]?i?B\b", "# bytes", text)
     # scikit-learn lists a set of words in any order
     text = re.sub(r"\{('[^{}]*')\}", lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", text)

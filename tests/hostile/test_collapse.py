@@ -6,7 +6,7 @@ import torch
 
 import agop
 from agop import ClassMoments, SpanScatter, collapse
-from tests.hostile.table import MATRIX_CASES, Subject, table_tests
+from tests.hostile.table import MATRIX_CASES, Subject, options, table_tests
 
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = torch.arange(12) % 3
@@ -40,8 +40,8 @@ LABEL_CASES = {
 MEASURES = {
     "nc1": agop.nc1, "nc2": agop.nc2, "cdnv": collapse.cdnv, "cdnv_pairs": collapse.cdnv_pairs,
     "effective_rank": collapse.effective_rank, "equiangularity": collapse.equiangularity, "equinorm": collapse.equinorm,
-    "means_effective_rank": collapse.means_effective_rank, "simplex_angle": collapse.simplex_angle,
-    "trace_between_share": collapse.trace_between_share, "trace_within_share": collapse.trace_within_share,
+    "means_effective_rank": collapse.means_effective_rank, "means_rank": collapse.means_rank, "simplex_angle": collapse.simplex_angle,
+    "gnc2": agop.gnc2, "trace_between_share": collapse.trace_between_share, "trace_within_share": collapse.trace_within_share,
 }  # fmt: skip
 MOMENT_CASES = {
     "None": lambda good: None,
@@ -70,6 +70,12 @@ VECTOR_CASES |= {
     "empty": lambda good: good[:0],
     "an entry less": lambda good: good[:-1],
 }
+
+
+def agree(moments, features, decisions, labels):
+    return agop.CentreAgreement.of(moments, features, decisions, labels).measurement("class")
+
+
 SUBJECTS = [
     Subject("ClassMoments.of", "features", lambda v: ClassMoments.of(v, LABELS), X),
     Subject(
@@ -102,6 +108,35 @@ SUBJECTS = [
         lambda v: agop.diffusion_mutual_information(X, v),
         LABELS,
         LABEL_CASES,
+    ),
+    Subject("gnc2", "kernel", lambda v: agop.gnc2(M, v), "log", options("rbf", None, 3)),
+    Subject("gnc2", "statistic", lambda v: agop.gnc2(M, statistic=v), "mean", options("median", None)),
+    Subject(
+        "gnc2", "s", lambda v: agop.gnc2(M, "riesz", s=v), 1.0, options(0, "x", None, float("nan"), 1e300, -2)
+    ),
+    Subject(
+        "cdnv",
+        "exponent",
+        lambda v: collapse.cdnv(M, exponent=v),
+        2.0,
+        options(0, -1, "x", None, float("inf"), 1.5),
+    ),
+    Subject("unc3", "weight", lambda v: agop.unc3(M, v), W),
+    Subject("unc3", "m", lambda v: agop.unc3(v, W), M, MOMENT_CASES),
+    Subject("duality_cosines", "weight", lambda v: agop.duality_cosines(M, v), W, nan=True),
+    Subject("duality_cosines", "m", lambda v: agop.duality_cosines(v, W), M, MOMENT_CASES, nan=True),
+    Subject("weight_norm_spread", "weight", lambda v: agop.weight_norm_spread(M, v), W),
+    Subject("weight_norm_spread", "m", lambda v: agop.weight_norm_spread(v, W), M, MOMENT_CASES),
+    Subject("CentreAgreement.of", "features", lambda v: agree(M, v, LABELS, LABELS), X),
+    Subject("CentreAgreement.of", "decisions", lambda v: agree(M, X, v, LABELS), LABELS, LABEL_CASES),
+    Subject("CentreAgreement.of", "labels", lambda v: agree(M, X, LABELS, v), LABELS, LABEL_CASES),
+    Subject("CentreAgreement.of", "moments", lambda v: agree(v, X, LABELS, LABELS), M, MOMENT_CASES),
+    Subject(
+        "ClassMoments.with_counts",
+        "at_least",
+        lambda v: M.with_counts(v),
+        1,
+        options(-1, "x", None, 1.5, 3, 99),
     ),
     *(
         Subject(name, "m", function, M, MOMENT_CASES, nan=name == "cdnv_pairs")

@@ -170,6 +170,9 @@ PARAMETERS = {
     "solver": ("magic", None, 3),
     "tolerance": (0, -1, "x", float("nan")),
     "precision": ("double", None, 3),
+    "n_centers": (0, -1, 1.5, "x", None, True, 10**30),
+    "centers": ("magic", None, 3),
+    "feature_points": (0, -1, 1.5, "x", None, True, "all"),
     "max_memory": ("lots", -1, 0, 1.5, "1KB", True, [], "1GB"),
     "validation": (0, 1, -0.5, "x", True, 0.99, 0.01),
     "scoring": ("magic", 3, "r2"),
@@ -178,6 +181,7 @@ PARAMETERS = {
     "bandwidth_factor": NUMBER,
     "bandwidth_at": ("magic", None, "each"),
     "center_gradients": ("x", None, True),
+    "update": ("magic", None, 3, "fact", "fact-geometric"),
     "center_targets": ("x", None, False),
     "categorical_features": ("all", [0], [True], [3], ["a"], 2.5, [[0]]),
     "warm_start": ("x", None),
@@ -242,6 +246,31 @@ for name, small in SMALL.items():
         ),
         Subject(f"{name}.predict", "X", model.predict, NEW, ARRAY_CASES),
     ]
+    if name in ("RFMClassifier", "RFMRegressor"):
+        one = cls(**small, random_state=0)
+        SUBJECTS += [
+            Subject(
+                "leave_one_out",
+                f"X, {name}",
+                lambda v, m=one: agop.leave_one_out(m, v, Y, cv=2).values,
+                X,
+                ARRAY_CASES,
+            ),
+            Subject(
+                "leave_one_out",
+                f"y, {name}",
+                lambda v, m=one: agop.leave_one_out(m, X, v, cv=2).values,
+                Y,
+                LABEL_CASES,
+            ),
+            Subject(
+                "leave_one_out",
+                f"cv, {name}",
+                lambda v, m=one: agop.leave_one_out(m, X, Y, cv=v).values,
+                2,
+                options(1, 0, -3, 1.5, "x", None, True),
+            ),
+        ]
     if name.startswith("Deep"):
         SUBJECTS.append(Subject(f"{name}.transform", "X", model.transform, NEW, ARRAY_CASES))
         SUBJECTS.append(

@@ -89,6 +89,52 @@ MODULES = {
 }
 LAYER = options("", "nowhere", "*", [], ["0"], 3, None, nn.Conv2d, "2")
 
+
+def fact(model=NET, x=X, y=None, loss="cross_entropy", weight_decay=0.1, **more):
+    """The matrices of FACT, and where there is none the measurements that say why."""
+    found = agop.fact(model, x, Y if y is None else y, loss=loss, weight_decay=weight_decay, **more)
+    return [list(found.values()), list(found.residuals.values())]
+
+
+Y = torch.arange(8) % 3
+Y_CASES = {
+    "text": lambda good: list("abcabcab"),
+    "a list": lambda good: good.tolist(),
+    "an array": lambda good: good.numpy(),
+    "shares": lambda good: torch.nn.functional.one_hot(good).double(),
+    "fractions": lambda good: good / 3,
+    "a class too many": lambda good: good + 1,
+    "negative": lambda good: good - 1,
+    "too few": lambda good: good[:3],
+    "a column": lambda good: good[:, None],
+    "objects": lambda good: [None] * 8,
+    "a number": lambda good: 3,
+    "NaN": lambda good: torch.full((8, 3), float("nan"), dtype=torch.float64),
+}
+LOSSES = options("hinge", "mse", None, 3, nn.CrossEntropyLoss) | {
+    "a sum": lambda good: nn.CrossEntropyLoss(reduction="sum"),
+    "neither mean nor sum": lambda good: lambda out, y: out.square().sum().sqrt(),
+    "None out": lambda good: lambda out, y: None,
+    "a number out": lambda good: lambda out, y: 1.0,
+    "without a gradient": lambda good: lambda out, y: out.detach().square().sum(1),
+    "NaN out": lambda good: lambda out, y: out.sum(1) * float("nan"),
+    "a matrix out": lambda good: lambda out, y: out.square(),
+}
+OPTIMIZERS = {"sgd": torch.optim.SGD(NET.parameters(), 0.1, weight_decay=0.1)}
+OPTIMIZER_CASES = options("sgd", 3, None, torch.optim.SGD) | {
+    "AdamW": lambda good: torch.optim.AdamW(NET.parameters()),
+    "without decay": lambda good: torch.optim.SGD(NET.parameters(), 0.1),
+    "of another model": lambda good: torch.optim.SGD(CNN.parameters(), 0.1, weight_decay=0.1),
+    "LBFGS": lambda good: torch.optim.LBFGS(NET.parameters()),
+}
+
+MASKS = options("x") | {
+    "of other samples": lambda good: torch.ones(3, 2),
+    "one axis": lambda good: torch.ones(8),
+    "nothing counts": lambda good: torch.zeros(8, 2),
+    "complex": lambda good: torch.ones(8, 2, dtype=torch.complex64),
+    "a function of nothing": lambda good: lambda item: None,
+}
 SUBJECTS = []
 for name, function in {
     "agop": agop.agop,
@@ -116,10 +162,21 @@ SUBJECTS += [
     Subject("agop_top", "tol", lambda v: agop.agop_top(NET, X, 2, tol=v), None, REAL),
     Subject("agop_top", "max_sweeps", lambda v: agop.agop_top(NET, X, 2, max_sweeps=v), 30, NUMBER),
     Subject("agop_top", "max_memory", lambda v: agop.agop_top(NET, X, 2, max_memory=v), 2**30, NUMBER),
+    Subject("layer_agops", "mask", lambda v: list(agop.layer_agops(NET, X, mask=v).values()), None, MASKS),
+    Subject("agop", "mask", lambda v: agop.agop(NET, X, mask=v), None, MASKS),
+    Subject("layer_agops", "output", lambda v: list(agop.layer_agops(NET, X, output=v).values()), None, options("x", 99, True)),
     Subject("layer_agops", "model", lambda v: list(agop.layer_agops(v, X).values()), NET, MODELS),
     Subject("layer_agops", "layers", lambda v: list(agop.layer_agops(NET, X, v).values()), None, LAYERS),
     Subject("layer_agops", "positions", lambda v: list(agop.layer_agops(NET, X, positions=v).values()), "mean", FLAGS),
     Subject("nfm", "layer", agop.nfm, NET[0], MODULES),
+    Subject("fact", "model", lambda v: fact(model=v), NET, MODELS),
+    Subject("fact", "X", lambda v: fact(x=v), X),
+    Subject("fact", "y", lambda v: fact(y=v), Y, Y_CASES),
+    Subject("fact", "loss", lambda v: fact(loss=v), "cross_entropy", LOSSES),
+    Subject("fact", "weight_decay", lambda v: fact(weight_decay=v), 0.1, REAL),
+    Subject("fact", "optimizer", lambda v: fact(weight_decay=None, optimizer=v), OPTIMIZERS["sgd"], OPTIMIZER_CASES),
+    Subject("fact", "layers", lambda v: fact(layers=v), None, LAYERS),
+    Subject("fact", "batch_size", lambda v: fact(batch_size=v), None, NUMBER),
     Subject("nfa", "nfm_or_view", lambda v: agop.nfa(v, PSD), PSD, nan=True),
     Subject("nfa", "agop", lambda v: agop.nfa(PSD, v), PSD, nan=True),
     Subject("nfa", "power", lambda v: agop.nfa(PSD, PSD, power=v), 0.5, REAL),

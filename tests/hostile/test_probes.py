@@ -6,6 +6,7 @@ import torch
 
 import agop
 from agop.networks.models import mlp
+from agop.probes.tunnel import tunnel
 from agop.theory import dropout, matrix_sensing
 from tests.hostile.table import Subject, options, table_tests
 from tests.hostile.test_collapse import LABEL_CASES, LABELS, VECTOR_CASES, W, X
@@ -30,6 +31,11 @@ def chunks(Z=X, weight=W, bias=BIAS, y=LABELS, widths=(1, 2), draws=3, **others)
 def path(layers, k=3, **others):
     """The Ricci coefficient of a path."""
     return agop.ricci_coefficients(layers, k, **others)
+
+
+def probed(rows, labels=LABELS, **others):
+    """Linear probes behind layers."""
+    return tunnel(rows, labels, **others)
 
 
 LAYER_CASES = {
@@ -96,6 +102,11 @@ SUBJECTS = [
     Subject("ricci_coefficients", "k", lambda v: path([X, X.tanh(), X.sin(), X.cos()], v), 3, COUNT | options(48, 10**9)),
     Subject("ricci_coefficients", "curvature", lambda v: path([X] * 4, curvature=v), "forman", options("magic", None, 3)),
     Subject("ricci_coefficients", "kind", lambda v: path([X] * 4, kind=v), "local", options("magic", None, 3)),
+    Subject("tunnel", "rows", lambda v: probed(v).accuracies, [X, X.tanh(), X.square(), X.sin()], LAYER_CASES, nan=True),
+    Subject("tunnel", "labels", lambda v: probed([X], v).accuracies, LABELS, LABEL_CASES),
+    Subject("tunnel", "share", lambda v: probed([X], share=v).accuracies, 0.95, SHARE),
+    Subject("tunnel", "penalty", lambda v: probed([X], penalty=v).accuracies, 1.0, options(0, -1, "x", None, True, *ENDLESS)),
+    Subject("tunnel", "random_state", lambda v: probed([X], random_state=v).accuracies, 0, SEED),
     Subject("inverse_participation_ratio", "rows", agop.inverse_participation_ratio, W, nan=True),
     Subject("lz_complexity", "f", agop.lz_complexity, (X[:, 0] > 0).long(), BIT_CASES),
     Subject("lz_complexity", "convention", lambda v: agop.lz_complexity("0110", convention=v), "paper", options("magic", None, 3)),

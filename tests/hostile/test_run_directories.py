@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_of_a_network_says_what_to_delete(damage, tmp_path)
     optimiser = torch.optim.SGD(model.parameters(), momentum=0.9)
     model(torch.ones(1, 3)).sum().backward()
     optimiser.step()
-    tables, path = network._Tables().text(), tmp_path / "state.safetensors"
+    tables, path = network.Tables().text(), tmp_path / "state.safetensors"
     save_state(model, optimiser, path, {"nothing": "of ours"} if damage == "names" else tables)
     content = bytearray(path.read_bytes())
     if damage == "a bit":

@@ -382,5 +382,5 @@ def test_no_file_is_ever_unpickled():
         for path in root.rglob("*.py")
         if calls.search(path.read_text())
     }
-    assert found == {"experiments/model_factory.py": ["torch.load("]}
-    assert "if not trust_pickle:" in (root / "experiments" / "model_factory.py").read_text()
+    assert found == {"experiments/checkpoints.py": ["torch.load("]}
+    assert "weights_only=not trust_pickle" in (root / "experiments" / "checkpoints.py").read_text()

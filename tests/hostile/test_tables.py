@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 import pandas as pd
+import torch
 
-from agop import TableEncoder, fit_table, load, read_table
+from agop import TableEncoder, fit_table, load, open_blocks, read_table
 from tests.hostile.table import Subject, options, table_tests
 from tests.hostile.test_datasets import PATHS
 
@@ -29,6 +30,17 @@ def model():
 
 def fitted(**options):
     return fit_table(**{"table": FRAME, "target": "y"} | QUICK | options).predict(FRAME)
+
+
+X = torch.linspace(-1, 2, 3 * N, dtype=torch.float64).sin().reshape(N, 3)
+
+
+def stacked(source):
+    """What all blocks hold, one array after the other."""
+    parts = [
+        part for block in source.read(7) for part in (block.X, block.y, block.weight) if part is not None
+    ]
+    return [np.asarray(part, dtype=np.float64) for part in parts]
 
 
 def with_column(*values, name="a"):
@@ -71,6 +83,19 @@ NAMES = options(None, 3, [], ["z"], "z", ["a"], "a", ("a", "b"), [1], {"a": 1}, 
 TARGETS = options("y", [1.0], 3, ["x"] * N, [None] * N, [np.inf] * N)
 ENCODER = TableEncoder().fit(FRAME.drop(columns="y"))
 
+WEIGHTS = options(
+    None,
+    3,
+    "w",
+    [1.0],
+    [-1.0] * N,
+    [np.nan] * N,
+    [np.inf] * N,
+    [0] * N,
+    ["x"] * N,
+    [1j] * N,
+    [[1.0, 2.0]] * N,
+)
 HERE_NOWHERE = {name: path for name, path in PATHS.items() if "passwd" not in name}
 """Paths that are nowhere, whatever directory this runs in."""
 
@@ -92,6 +117,10 @@ SUBJECTS = [
     Subject("TableModel.score", "table", lambda v: model().score(v), FRAME, FRAMES),
     Subject("TableModel.score", "target", lambda v: model().score(FRAME, v), FRAME["y"], TARGETS),
     Subject("read_table", "path", lambda v: len(read_table(v).frame), "", PATHS),
+    Subject("open_blocks", "source", lambda v: stacked(open_blocks(v)), X, nan=True),
+    Subject("open_blocks", "target", lambda v: stacked(open_blocks(X, target=v)), X),
+    Subject("open_blocks", "weight", lambda v: stacked(open_blocks(X, weight=v)), [1.0] * N, WEIGHTS),
+    Subject("open_blocks", "columns", lambda v: stacked(open_blocks(FRAME[["a", "y"]], columns=v)), ["a"], NAMES),
     Subject("load", "saved", load, "", HERE_NOWHERE),
 ]  # fmt: skip
 

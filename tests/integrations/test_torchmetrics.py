@@ -12,6 +12,7 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+import agop
 from agop import ClassMoments, nc1, nc2
 from agop.integrations.torchmetrics import ONE_PASS, NeuralCollapse
 from tests.tolerances import MERGE
@@ -125,3 +126,70 @@ def test_plot():
     figure, ax = metric.plot(values)
     assert figure is ax.figure
     NeuralCollapse(4).plot([{"nc1": values[0], "nc2": values[1]}])
+
+
+def test_a_refused_batch_leaves_nothing_behind():
+    x, y = data()
+    metrics = MetricCollection(
+        {"a": NeuralCollapse(4, measures="nc1"), "b": NeuralCollapse(4, measures="nc2")},
+        compute_groups=[["a", "b"]],
+    )
+    metrics.update(x, y)
+    with pytest.raises(ValueError, match=r"features: expected 6 columns, got 3; use one metric per layer"):
+        metrics["b"].update(x[:, :3], y)
+    metrics["b"].update(x, y)
+    metrics.update(x, y)
+    metric = NeuralCollapse(4, measures="nc1")
+    metric.update(x, y)
+    before = metric.compute()
+    for features, labels in ((x[:, :3], y), (x, y + 9)):
+        with pytest.raises(ValueError, match="expected"):
+            metric(features, labels)
+        assert metric.compute() == before
+    assert float(metric(x, y)) == pytest.approx(float(before), rel=MERGE)
+
+
+def test_a_reset_forgets_the_number_of_columns():
+    x, y = data()
+    metric = NeuralCollapse(4, measures="nc1")
+    metric.update(x, y)
+    metric.reset()
+    assert metric.num_features is None
+    metric.update(x[:, :3], y)
+    assert metric.num_features == 3
+    given = NeuralCollapse(4, 6, measures="nc1")
+    given.update(x, y)
+    given.reset()
+    with pytest.raises(ValueError, match="6 columns"):
+        given.update(x[:, :3], y)
+
+
+def test_the_dtype_is_that_of_the_state():
+    assert NeuralCollapse(4).dtype == NeuralCollapse(4).half().dtype == torch.float64
+
+
+def test_scripting_is_told_as_unsupported():
+    with pytest.raises(
+        TypeError, match=r"metric: expected a module that torch.jit.script can compile, got NeuralCollapse"
+    ):
+        torch.jit.script(NeuralCollapse(4))
+
+
+def test_probes_with_options_and_classes_by_count():
+    x, y = data()
+    least = int(y.bincount().sort().values[1])
+    kept = y.bincount() >= least
+    metric = agop.NeuralCollapse(
+        4, measures=[agop.PROBES["gnc2"].with_(kernel="riesz"), "nc1"], min_count=least
+    )
+    metric.update(x, y)
+    assert 1 < int(kept.sum()) < 4
+    m = ClassMoments.of(x[kept[y]], y[kept[y]], 4)
+    assert float(metric.compute()["gnc2"]) == pytest.approx(float(agop.gnc2(m, "riesz")), rel=MERGE)
+    assert float(metric.clone().compute()["nc1"]) == pytest.approx(float(nc1(m)), rel=MERGE)
+    with pytest.raises(
+        ValueError, match="measures: expected probes of class moments, got 'nc3', which needs moments, weight"
+    ):
+        NeuralCollapse(4, measures=[agop.PROBES["nc3"]])
+    with pytest.raises(ValueError, match="measures: expected names that differ"):
+        NeuralCollapse(4, measures=["nc1", "nc1"])

@@ -45,16 +45,27 @@ def _callback(**options):
 
     from agop.integrations.lightning import CollapseCallback
 
-    callback = CollapseCallback("body.5", classifier="head", measures=["nc1", "nc2", "cdnv"])
+    callback = CollapseCallback(["body.4", "head"], measures=["nc1", "nc2", "cdnv", "nc3"])
+    rows = CollapseCallback(["head"], measures=["nc4", "nfa"], prefix="rows")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(
-        max_epochs=1, accelerator="cpu", enable_checkpointing=False, callbacks=[callback], **quiet, **options
+        max_epochs=1,
+        accelerator="cpu",
+        enable_checkpointing=False,
+        callbacks=[callback, rows],
+        **quiet,
+        **options,
     )
     model = small()
     model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.0)
     model.body[1].momentum = 0.0  # weights and statistics stay, so that one process can be compared with two
     trainer.fit(model, loader())
-    return {f"{row['layer']}/{row['measure']}": row["value"] for row in callback.history}
+    frames = [each.to_frame().dropna(subset=["value"]) for each in (callback, rows)]
+    return {
+        f"{row['name']}/{row['stage']}/{row['measure']}": row["value"]
+        for frame in frames
+        for _, row in frame.iterrows()
+    }
 
 
 def _work(rank, world, path, port, results):

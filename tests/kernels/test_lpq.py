@@ -9,6 +9,7 @@ import torch
 import agop
 from agop.kernels import L1, Laplace, Lpq
 from agop.kernels.agop import kernel_agop
+from agop.kernels.columns import ColumnSums
 from tests.conformance.kernels import NormConformance, data
 from tests.oracles import kernels as oracle
 from tests.tolerances import IDENTITY, ITERATIVE, relative_error
@@ -104,3 +105,21 @@ def test_a_saved_one_comes_back(tmp_path):
     again = agop.RFMRegressor.load(tmp_path / "m")
     assert torch.equal(again.predict(X), model.predict(X))
     assert again.kernel_ == model.kernel_
+
+
+@pytest.mark.parametrize("p", [0.8, 1.0, 1.5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_columns_with_few_values_are_summed_as_the_others_are(p, dtype):
+    rng = torch.Generator().manual_seed(0)
+    X = torch.randn(90, 6, dtype=torch.float64, generator=rng)
+    X[:, 1], X[:, 3] = (X[:, 1] > 0).double(), (2 * X[:, 3]).round().clamp(-2, 2)
+    X[:, 5] = 7.0
+    A = torch.randn(90, 3, dtype=dtype, generator=rng)
+    W, left = torch.randn(40, 90, dtype=dtype, generator=rng), X[20:60]
+    sums = ColumnSums(X, A, p)
+    assert sums.many == [0, 2, 4]
+    difference = left[:, None] - X
+    slope = torch.where(difference == 0, 0.0, difference.sign() * difference.abs() ** (p - 1))
+    oracle = torch.einsum("bn,bnd,nc->bcd", W.double(), slope, A.double())
+    tight = 1e-12 if dtype == torch.float64 else 1e-5
+    assert torch.allclose(sums(W, left).double(), oracle, rtol=tight, atol=tight * float(oracle.abs().max()))

@@ -15,6 +15,7 @@ from agop import (
     PolynomialClassifier,
     RFMClassifier,
     RFMRegressor,
+    open_blocks,
 )
 from tests.launching import start
 from tests.tolerances import ITERATIVE, relative_error
@@ -33,6 +34,11 @@ for solver in ("cholesky", "auto", "cg"):
     cases["regressor " + solver] = (RFMRegressor(bandwidth=3.0, n_iter=2, solver=solver, tolerance=1e-9, random_state=0), (X, y))
 cases["cg, weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-9, random_state=0), (X, y, weight))
 cases["cg, deep"] = (DeepRFMClassifier(n_layers=2, width=32, solver="cg", tolerance=1e-9, random_state=0), (X, labels))
+few = dict(bandwidth=3.0, n_iter=1, solver="nystrom", n_centers=40, random_state=0)
+cases["centres"] = (RFMRegressor(**few), (X, y, weight))
+cases["centres throughout"] = (RFMRegressor(feature_points="all", **few), (X, y, weight))
+source = open_blocks(X, target=labels, weight=weight)
+cases["a source"] = (RFMClassifier(class_weight="balanced", validation=0.2, **few), (source,))
 cases["classifier"] = (RFMClassifier(bandwidth=3.0, n_iter=2), (X, labels))
 cases["weighted"] = (RFMRegressor(bandwidth=3.0, n_iter=2), (X, y, weight))
 cases["validated"] = (RFMRegressor(bandwidth=[2.0, "median"], n_iter=2, validation=0.2, random_state=0), (X, y))
@@ -44,7 +50,7 @@ cases["stages of images"] = (DeepConvRFMClassifier(n_layers=1, width=4, **tiles)
 cases["wide"] = (DeepRFMClassifier(n_layers=2, width=300, random_state=0), (X, labels))
 """
 PROGRAM = (
-    "from agop import ConvRFMClassifier, DeepConvRFMClassifier, DeepRFMClassifier, PolynomialClassifier\n"
+    "from agop import open_blocks\nfrom agop import ConvRFMClassifier, DeepConvRFMClassifier, DeepRFMClassifier, PolynomialClassifier\n"
     + "from agop import RFMClassifier, RFMRegressor\nfrom agop.launch import launched\n"
     + "import json, os, torch\n"
     + DATA
@@ -102,6 +108,7 @@ def expected():
         "RFMClassifier": RFMClassifier,
         "DeepRFMClassifier": DeepRFMClassifier,
         "PolynomialClassifier": PolynomialClassifier,
+        "open_blocks": open_blocks,
     }
     exec(DATA + CASES, names)
     return names["X"], names["cases"]

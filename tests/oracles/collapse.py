@@ -101,3 +101,24 @@ def entropy_rank(features):
     values = torch.linalg.svdvals(features.double() - features.double().mean(0))
     share = values[values > 0] / values.sum()
     return float((-(share * share.log()).sum()).exp())
+
+
+def pair_kernels(means, kernel):
+    """The kernel of every pair of unit centred means, one after the other."""
+    unit = [row / row.norm() for row in means - means.mean(0)]
+    found = []
+    for a in range(len(unit)):
+        for b in range(a):
+            r = float((unit[a] - unit[b]).norm())
+            found.append(kernel(r))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def agreement_by_class(features, decisions, labels, means):
+    """By class: on how many of its samples the decision is the nearest centre, and how many there are."""
+    agree, counts = {}, {}
+    for row, decided, label in zip(features, decisions.tolist(), labels.tolist()):
+        nearest = min(range(len(means)), key=lambda c: float((row.double() - means[c]).norm()))
+        agree[label] = agree.get(label, 0) + (nearest == decided)
+        counts[label] = counts.get(label, 0) + 1
+    return agree, counts

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from agop.cli import datasets, predict, report, reproduce
+from agop.cli import datasets, predict, report, reproduce, trajectory
 from agop.cli.exits import guarded
 from agop.cli.subjects import Verbs
+from agop.cli.terminal import show_what_can_be_shown
 from agop.experiments.subjects import SUBJECTS, kind_of
 
 HELP = """See what a model learned to look at, and how far each layer has collapsed.
@@ -24,6 +25,7 @@ HELP = """See what a model learned to look at, and how far each layer has collap
   agop deep-rfm --data mine.npz --layers 12 --out runs/mine
   agop network --out runs/mlp
   agop profile --model my_package.models:make --weights model.safetensors --data mine.npz
+  agop trajectory ckpts/*.pt --model my_package.models:make --data mine.npz
   agop reproduce all --preset smoke
   agop report runs/digits runs/mine
   agop datasets
@@ -78,11 +80,12 @@ def _shared(verb: str) -> bool:
     return kind is not None and kind.shared
 
 
-for verb in (predict, reproduce, report, datasets):
+for verb in (predict, trajectory, reproduce, report, datasets):
     verb.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments` (those of the process by default) and exit with its code."""
+    show_what_can_be_shown()
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     sys.exit(guarded(lambda: app(args=given, prog_name="agop", standalone_mode=False)))

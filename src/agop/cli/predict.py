@@ -25,6 +25,8 @@ HELP = """Predict new rows with the model of a run of `agop rfm`.
 Columns are matched by name; how the table differs from the one that was learned from is told. A row of the output is a row of the table, in
 order: the prediction, and for classes the probability of each. Where the target is in the table, the score is told.
 """
+ROWS = 16_384
+"""Of a block of a large table."""
 FORMATS = (".csv", ".parquet", ".feather")
 
 
@@ -40,7 +42,7 @@ def predict(
     data: Annotated[
         Path,
         typer.Option(
-            help="A .csv, .parquet, .feather or .npz file.",
+            help="A .csv, .parquet, .feather or .npz file, or a folder of .parquet files.",
             show_default=False,
             autocompletion=complete(files="*.csv"),
         ),
@@ -58,6 +60,7 @@ def predict(
     from agop._checks import bad_value
     from agop.tables import TableModel, load, read_table
     from agop.tables.kinds import no_such_column
+    from agop.tables.large import is_large
 
     if out.suffix.lower() not in FORMATS:
         raise bad_value("out", f"a file {', '.join(FORMATS)}", repr(str(out)), "add the ending")
@@ -68,6 +71,9 @@ def predict(
         raise bad_value(
             "run", "a model of a table, as `agop rfm` writes it", f"{str(run)!r}, a {type(model).__name__}"
         )
+    if is_large(data):
+        _in_blocks(model, data, out, keep or [])
+        return
     table = read_table(data, encoding=encoding)
     for name in keep or ():
         if name not in table.frame:
@@ -83,6 +89,37 @@ def predict(
     _write(made, out)
     _tell_score(model, table.frame, console)
     console.print(f"wrote {out}: {len(made):,} rows", highlight=False, markup=False, soft_wrap=True)
+
+
+def _in_blocks(model: TableModel, data: Path, out: Path, keep: list[str]) -> None:
+    """The same for a table of more rows than are held: blocks are read, predicted and written one after the other."""
+    from agop._files import atomic
+    from agop.blocks import open_blocks
+    from agop.cli.predicting import Score, Writer, check_folder
+    from agop.tables.kinds import no_such_column
+    from agop.tables.large import frame_of
+
+    source, console, score = open_blocks(data), Console(), Score(model)
+    check_folder(out)
+    for name in keep:
+        if name not in (source.feature_names or ()):
+            raise no_such_column("keep", name, source.feature_names or [])
+    console.print(f"{data.name}: {source.n_rows:,} rows, in blocks.", highlight=False, markup=False)
+    with atomic(out) as partial, Writer(partial) as writer, console.status("predicting") as status:
+        for block in source.read(ROWS):
+            frame = frame_of(source, block).reset_index(drop=True)
+            if not block.start:
+                for note in model.differences(frame):
+                    console.print(f"note: {note}", highlight=False, markup=False)
+            made = predictions(model, frame)
+            score.add(frame, made["prediction"])
+            for place, name in enumerate(keep):
+                made.insert(place, name, frame[name], allow_duplicates=True)
+            writer.write(made)
+            status.update(f"predicting: {block.stop:,} of {source.n_rows:,} rows")
+    if score.rows > 1:
+        console.print(score.words, highlight=False, markup=False)
+    console.print(f"wrote {out}: {source.n_rows:,} rows", highlight=False, markup=False, soft_wrap=True)
 
 
 def predictions(model: TableModel, frame: pd.DataFrame) -> pd.DataFrame:
@@ -109,11 +146,10 @@ def _tell_score(model: TableModel, frame: pd.DataFrame, console: Console) -> Non
 
 
 def _write(made: pd.DataFrame, out: Path) -> None:
-    from agop._checks import bad_value
     from agop._files import atomic, write_text
+    from agop.cli.predicting import check_folder
 
-    if not out.parent.is_dir():
-        raise bad_value("out", "a file in an existing folder", repr(str(out)), "create the folder first")
+    check_folder(out)
     if out.suffix.lower() == ".csv":
         write_text(out, made.to_csv(index=False))
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from agop.cli.outcome import number
 from agop.experiments.subject import imported
@@ -39,7 +40,21 @@ def by_drop(record: RunRecord) -> RenderableType:
     if "nc1" not in record.profile:
         own = [name for name in record.measures if name in _OF_DROPS]
         return _joined([*_stages_of(record, own), *further])
-    return _joined([_drops(record), *further])
+    return _joined([*_answers(record), _drops(record), *further])
+
+
+def _answers(record: RunRecord) -> Iterator[Text]:
+    """Above the measures, how well the model answers on the very points that were measured."""
+    import pandas as pd
+
+    file = record.path / "scores.csv"
+    if file.exists():
+        for row in pd.read_csv(file).to_dict("records"):
+            who = "" if row["of"] == "model" else f"{row['of']}: "
+            numbers = (
+                f"accuracy {row['accuracy']:.3f}, cross-entropy {row['loss']:.3g}, chance {row['chance']:.3f}"
+            )
+            yield Text(f"{who}{numbers}")
 
 
 def _joined(parts: Iterable[RenderableType]) -> RenderableType:

@@ -6,18 +6,22 @@ import warnings
 from importlib import import_module
 from typing import Any
 
+from agop.collapse.agreement import CentreAgreement
 from agop.collapse.classifier import nc3, nc4
 from agop.collapse.diffusion import diffusion_mutual_information, diffusion_spectral_entropy
+from agop.collapse.duality import duality_cosines, unc3, weight_norm_spread
 from agop.collapse.frames import frame_distance
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.moments import ClassMoments
 from agop.collapse.novelty import nc5
-from agop.collapse.rank import effective_rank, means_effective_rank
+from agop.collapse.rank import effective_rank, means_effective_rank, means_rank
 from agop.collapse.span import SpanScatter
+from agop.collapse.uniformity import gnc2
 from agop.collapse.variability import cdnv, cdnv_pairs, nc1, trace_between_share, trace_within_share
 from agop.measurement import Measurement
 
 __all__ = [
+    "CentreAgreement",
     "ClassMoments",
     "Measurement",
     "SpanScatter",
@@ -25,11 +29,14 @@ __all__ = [
     "cdnv_pairs",
     "diffusion_mutual_information",
     "diffusion_spectral_entropy",
+    "duality_cosines",
     "effective_rank",
     "equiangularity",
     "equinorm",
     "frame_distance",
+    "gnc2",
     "means_effective_rank",
+    "means_rank",
     "nc1",
     "nc2",
     "nc3",
@@ -38,6 +45,8 @@ __all__ = [
     "simplex_angle",
     "trace_between_share",
     "trace_within_share",
+    "unc3",
+    "weight_norm_spread",
 ]
 
 _MOVED = {

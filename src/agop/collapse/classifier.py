@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
@@ -13,6 +13,7 @@ from agop._checks import bad_value, floating, one_of, same_length
 from agop.collapse._accumulate import deviation_blocks
 from agop.collapse._undefined import class_details, no_spread_of_means
 from agop.collapse.moments import ClassMoments, Weighting
+from agop.collapse.pairs import product_distance
 from agop.collapse.variability import check_moments
 from agop.measurement import Measurement
 
@@ -52,7 +53,7 @@ def nc3(
     check_moments("m", m)
     one_of("definition", definition, ("frobenius", "cosine", "product"))
     one_of("weighting", weighting, ("class", "sample"))
-    rows = _weight_rows(weight, m)
+    rows = weight_rows(weight, m)
     rows = (
         rows / rows.abs().max().clamp_min(torch.finfo(rows.dtype).smallest_normal) if rows.numel() else rows
     )
@@ -67,24 +68,23 @@ def nc3(
         still = m.coincident(weighting) | (rows == 0).all(1)
         if bool(still.any()):
             reason = f"{int(still.sum())} classes have a zero weight row or a mean at the global mean"
-    product = rows @ means.T if reason is None and definition == "product" else None
-    if product is not None and not bool(product.any()):
+    product = product_distance(rows, means, "etf") if reason is None and definition == "product" else None
+    if reason is None and definition == "product" and product is None:
         reason = "the classifier is orthogonal to all class means"
     if reason is not None:
         return Measurement.undefined("nc3", definition, reason, details)
     if definition == "cosine":
         value = 1 - float(torch.nn.functional.cosine_similarity(rows, means, dim=1, eps=0.0).mean())
     elif product is not None:
-        k = len(means)
-        wanted = (torch.eye(k, dtype=product.dtype, device=product.device) - 1 / k) / (k - 1) ** 0.5
-        value = float(torch.linalg.matrix_norm(product / torch.linalg.matrix_norm(product) - wanted))
+        value = product
     else:
         difference = rows / torch.linalg.matrix_norm(rows) - means / torch.linalg.matrix_norm(means)
         value = float(difference.square().sum())
     return Measurement(value, "nc3", definition, details=details)
 
 
-def _weight_rows(weight: Float[Tensor, "c d"], m: ClassMoments) -> Float[Tensor, "k d"]:
+def weight_rows(weight: Float[Tensor, "c d"], m: ClassMoments) -> Float[Tensor, "k d"]:
+    """The classifier's rows of the present classes in float64, after a check of their shape."""
     floating("weight", weight, ndim=2)
     if tuple(weight.shape) != (m.n_classes, m.d):
         raise bad_value(
@@ -103,7 +103,7 @@ def nc4(features: Float[Tensor, "n d"], logits: Float[Tensor, "n c"], m: ClassMo
     `1/n Σ_i [argmax_c logits_ic = argmin_c ‖h_i − μ_c‖]` (Papyan, Han and Donoho 2020, arXiv 2008.08186,
     Figure 7, show 1 − this). Pass the logits as the model computes them, **with** the bias. The nearest
     centre is sought among the classes that have samples; a decision for an absent class is a disagreement.
-    ``details`` holds the counts.
+    ``details`` holds the counts. `CentreAgreement` has the share of each class, their mean, and takes batches.
 
     Raises
     ------
@@ -143,6 +143,14 @@ def nearest_centre_agreement(
 
     The distances are formed about the global mean in float64: O(n d C) operations, blocks of rows.
     """
+    return int(agreements(features, decisions, m).sum())
+
+
+@torch.no_grad()
+def agreements(
+    features: Float[Tensor, "n d"], decisions: Int[Tensor, " n"], m: ClassMoments
+) -> Bool[Tensor, " n"]:
+    """On which samples a decision equals the nearest class centre, on the device of the moments."""
     floating("features", features, ndim=2, finite=False)
     same_length("features", features.shape[0], "decisions", decisions.shape[0])
     if features.shape[1] != m.d:
@@ -152,13 +160,34 @@ def nearest_centre_agreement(
     centre, centred, present = m.global_mean().unsqueeze(0), m.centred_means(), m.present
     half = torch.linalg.vector_norm(centred, dim=1).square_().div_(-2)
     chosen = decisions.to(m.means.device)
-    agree = 0
+    agree = torch.zeros(len(features), dtype=torch.bool, device=chosen.device)
+    if len(present) == 0:
+        return agree
     for rows, deviation in deviation_blocks(features, centre, None, centre.device):
-        best, nearest = torch.addmm(half, deviation, centred.T).max(1)
+        best, nearest = _nearest(deviation, centred, half)
         if not bool(torch.isfinite(best).all()):
             floating("features", features, ndim=2)
-        agree += int((present[nearest] == chosen[rows]).sum())
+        agree[rows] = present[nearest] == chosen[rows]
     return agree
+
+
+def _nearest(
+    rows: Float[Tensor, "b d"], centred: Float[Tensor, "k d"], half: Float[Tensor, " k"]
+) -> tuple[Float[Tensor, " b"], Int[Tensor, " b"]]:
+    """The largest ⟨h, μ_c⟩ − ‖μ_c‖²/2 of each row and its class, a tile of classes after the other."""
+    best = nearest = None
+    for part in row_blocks(len(centred), rows_per_block(len(centred), 8 * len(rows), 32 * 2**20)):
+        value, place = torch.addmm(half[part], rows, centred[part].T).max(1)
+        place = place + part.start
+        if best is None or nearest is None:
+            best, nearest = value, place
+            continue
+        # as in one piece: the first of equal ones, and NaN wherever it is
+        better = (value > best) | value.isnan()
+        best, nearest = torch.where(better, value, best), torch.where(better, place, nearest)
+    assert best is not None
+    assert nearest is not None
+    return best, nearest
 
 
 @torch.no_grad()

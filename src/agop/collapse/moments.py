@@ -189,6 +189,23 @@ class ClassMoments:
             padded(self.counts), padded(self.means), padded(self.within), padded(self.residual), self.scatter
         )
 
+    def with_counts(self, at_least: int = 1, at_most: int | None = None) -> ClassMoments:
+        """The same moments, of the classes that have so many samples; the others count as absent: measures leave them out and say so.
+
+        Not for moments with the scatter matrix, which is one of all classes.
+        """
+        integer("at_least", at_least, at_least=0)
+        kept = self.counts >= at_least
+        if at_most is not None:
+            kept &= self.counts <= integer("at_most", at_most, at_least=at_least)
+        if self.scatter is not None and bool((self.counts[~kept] > 0).any()):
+            remedy = 'take the moments of these classes, or scatter="trace"'
+            raise bad_value("moments", "ones without the scatter of all classes", 'scatter="full"', remedy)
+        rows = kept.unsqueeze(1)
+        return ClassMoments(
+            self.counts * kept, self.means * rows, self.within * kept, self.residual * rows, self.scatter
+        )
+
     def _sums(self) -> Sums:
         return Sums(self.counts, self.means, self.residual, self.within)
 

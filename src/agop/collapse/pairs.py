@@ -35,3 +35,33 @@ def squared_distances(points: Float[Tensor, "k d"], rows: slice, columns: slice)
         i, j = close[part].unbind(1)
         distances[i, j] = torch.linalg.vector_norm(a[i] - b[j], dim=1).square()
     return distances
+
+
+def product_distance(
+    left: Float[Tensor, "k d"], right: Float[Tensor, "k d"], target: str, tile: int = TILE
+) -> float | None:
+    r"""``‖P/‖P‖_F − T/‖T‖_F‖_F`` of ``P = left rightᵀ`` (k, k) and the Gram matrix T of a simplex ("etf") or of an orthogonal frame, in
+    tiles; None if P is zero.
+
+    The norm comes first: differences of nearly equal unit matrices are formed entry by entry.
+    """
+    k, tiny = len(left), torch.finfo(left.dtype).tiny
+    left = left / left.abs().max().clamp_min(tiny) if left.numel() else left
+    right = right / right.abs().max().clamp_min(tiny) if right.numel() else right
+    parts = list(row_blocks(k, tile))
+    squares = sum(
+        float(torch.linalg.matrix_norm(left[rows] @ right[columns].T)) ** 2
+        for rows in parts
+        for columns in parts
+    )
+    if squares == 0:
+        return None
+    shift, norm = (1 / k, (k - 1) ** 0.5) if target == "etf" else (0.0, k**0.5)
+    total = 0.0
+    for rows in parts:
+        for columns in parts:
+            difference = (left[rows] @ right[columns].T).div_(squares**0.5).add_(shift / norm)
+            if rows == columns:
+                difference.diagonal().sub_(1 / norm)
+            total += float(torch.linalg.matrix_norm(difference)) ** 2
+    return total**0.5

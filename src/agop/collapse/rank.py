@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agop._checks import one_of
+from agop._checks import one_of, real
 from agop.collapse._undefined import class_details, no_spread_of_means
 from agop.collapse.moments import ClassMoments
 from agop.collapse.spectrum import numeric_spectrum
@@ -60,6 +60,26 @@ def means_effective_rank(m: ClassMoments, definition: RankDefinition = "entropy"
     spectrum = m.between().eigenvalues
     details["rank"] = len(spectrum)
     return Measurement(_effective(spectrum, definition), "means_effective_rank", definition, details=details)
+
+
+def means_rank(m: ClassMoments, share: float | int = 0.1) -> Measurement:
+    """How many singular values of the centred class means (weight 1/C) are above `share` of the first: in [1, C−1].
+
+    C−1 at collapse, where all are equal; fewer where a network keeps the classes in a space of lower rank, as deep networks with weight
+    decay do where that costs less (Súkeník, Mondelli, Lampert 2024, arXiv 2405.14468). ``details``: `full` = min(C−1, d) and the
+    `singular_values` over the first.
+    """
+    check_moments("m", m)
+    share = real("share", share, above=0, at_most=1)
+    definition, details = f"above {share:g} of the first", class_details(m)
+    reason = no_spread_of_means(m)
+    if reason is not None:
+        return Measurement.undefined("means_rank", definition, reason, details)
+    values = m.between().eigenvalues.clamp_min(0).sqrt()
+    values = values / values.max()
+    details |= {"full": min(len(m.present) - 1, m.d), "singular_values": values.tolist()}
+    # equal singular values must all count, also where the share is 1
+    return Measurement(int((values >= share * (1 - 1e-9)).sum()), "means_rank", definition, details=details)
 
 
 def _effective(eigenvalues: Float[Tensor, " r"], definition: RankDefinition) -> float:

@@ -9,6 +9,7 @@ columns that stay in the cache is all there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,8 @@ WIDE = 16_384
 
 _PIECE_BYTES = 4 * 2**20
 _FEW_CLASSES = 64
+_MANY_CLASSES = 1024
+"""Beyond so many classes only those are touched that occur in a batch."""
 
 
 class StreamingMoments:
@@ -37,6 +40,7 @@ class StreamingMoments:
 
     def __init__(self) -> None:
         self._sums: _Sums | None = None
+        self._n_classes = 0
 
     def add(self, rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], n_classes: int) -> None:
         """Add rows with labels below `n_classes`, which may grow from batch to batch."""
@@ -61,15 +65,19 @@ class StreamingMoments:
                 f"a batch with {rows.shape[1]}",
                 "resize the samples, or use pool='mean'",
             )
+        self._n_classes = max(self._n_classes, n_classes)
         if n_classes > len(sums.counts):
-            self._sums = sums = sums.with_classes(n_classes)
+            # a vocabulary grows with every batch: room for more is made now and then, not each time
+            room = n_classes if n_classes <= _MANY_CLASSES else max(n_classes, 3 * len(sums.counts) // 2)
+            self._sums = sums = sums.with_classes(room)
         return sums
 
     def result(self, order: Int[Tensor, " c"] | None = None) -> ClassMoments:
         """The moments of all that was added, with the classes in this order."""
         if self._sums is None:
             raise _checks.bad_value("X", "at least one batch", "none")
-        total = self._sums if order is None else self._sums.rows(order)
+        order = torch.arange(self._n_classes) if order is None else order
+        total = self._sums.rows(order)
         reference, sums, counts, squares = total.reference, total.sums, total.counts, total.squares
         if not bool(torch.isfinite(squares).all()):
             raise _checks.bad_value(
@@ -117,11 +125,17 @@ class _Sums:
     def add_columns(self, rows: Tensor, labels: Tensor, columns: slice, counts: Tensor, new: Tensor) -> None:
         """Add some columns of a batch; classes that are `new` get their reference first."""
         piece = rows[:, columns].to(self.reference.dtype)
+        present: Any = slice(None)
+        inverse, n_present, first = labels, len(counts), new
+        if len(counts) > _MANY_CLASSES:
+            found, inverse = labels.unique(return_inverse=True)
+            present, n_present, counts, new = found, len(found), counts[found], new[found]
+            first = found[new]
         if bool(new.any()):
-            means = _class_sums(piece, labels, len(counts)) / counts.clamp_min(1).unsqueeze(1)
-            self.reference[new, columns] = means[new].to(self.reference.dtype)
+            means = _class_sums(piece, inverse, n_present) / counts.clamp_min(1).unsqueeze(1)
+            self.reference[first, columns] = means[new].to(self.reference.dtype)
         deviations = piece - self.reference[:, columns].index_select(0, labels)
-        self.sums[:, columns] += _class_sums(deviations, labels, len(counts))
+        self.sums[present, columns] += _class_sums(deviations, inverse, n_present)
         squares = torch.linalg.vector_norm(deviations, dim=1).double().square_()
         self.squares.index_add_(0, labels, squares)
 

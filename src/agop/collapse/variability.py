@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agop._checks import bad_type, bad_value, one_of
+from agop._checks import bad_type, bad_value, one_of, real
 from agop.collapse._undefined import class_details, no_spread_of_means, too_few_classes
 from agop.collapse.moments import ClassMoments, Weighting
 from agop.collapse.pairs import squared_distances, tiles
@@ -102,18 +102,21 @@ def _pseudo_inverse(
     return Measurement(total / m.n / len(m.present), "nc1", "pinv", details=details)
 
 
-def cdnv(m: ClassMoments) -> Measurement:
-    r"""Class-distance normalised variance, the mean over pairs c ≠ c' of `(V_c + V_c') / (2 ‖μ_c − μ_c'‖²)`.
+def cdnv(m: ClassMoments, *, exponent: float = 2.0) -> Measurement:
+    r"""Class-distance normalised variance, the mean over pairs c ≠ c' of `(V_c + V_c') / (2 ‖μ_c − μ_c'‖^p)`.
 
+    p = `exponent`, 2 in the paper; a larger one counts pairs that are far apart less, and with another than 2 the value has a unit.
     `V_c = 1/n_c Σ_{i in c} ‖h_i − μ_c‖²`. In [0, ∞); 0 is collapse; undefined when two class means are equal.
     ``details`` holds the largest pair. O(C² d) operations in tiles: no (C, C) matrix.
     Galanti, György and Hutter 2021 (arXiv 2112.15121), Section 3.
     """
     check_moments("m", m)
+    exponent = real("exponent", exponent, above=0.0)
+    label = "cdnv" if exponent == 2 else f"cdnv, exponent {exponent:g}"
     details = class_details(m)
     reason = too_few_classes(m)
     if reason is not None:
-        return Measurement.undefined("cdnv", "cdnv", reason, details)
+        return Measurement.undefined("cdnv", label, reason, details)
     variance, centred = _variances(m), m.centred_means()
     k = len(variance)
     equal = _equal_distance(m)
@@ -124,7 +127,7 @@ def cdnv(m: ClassMoments) -> Measurement:
         if rows == columns:
             distances.diagonal().fill_(torch.inf)
         coincide += int((distances <= equal).sum()) // (2 if rows == columns else 1)
-        inverse = distances.reciprocal_()
+        inverse = distances.reciprocal_() if exponent == 2 else distances.pow_(-exponent / 2)
         # Σ_ab (V_a + V_b) / (2 D_ab) over unordered pairs needs only row and column sums
         share = 0.5 if rows == columns else 1.0
         total += share * float(variance[rows] @ inverse.sum(1) + variance[columns] @ inverse.sum(0)) / 2
@@ -139,10 +142,10 @@ def cdnv(m: ClassMoments) -> Measurement:
             if coincide > 1
             else "one pair of classes has equal means"
         )
-        return Measurement.undefined("cdnv", "cdnv", because, details)
+        return Measurement.undefined("cdnv", label, because, details)
     worst = m.present[pair.to(m.present.device)]
     details |= {"largest": largest, "largest_pair": (int(worst[0]), int(worst[1]))}
-    return Measurement(total / (k * (k - 1) / 2), "cdnv", "cdnv", details=details)
+    return Measurement(total / (k * (k - 1) / 2), "cdnv", label, details=details)
 
 
 def cdnv_pairs(m: ClassMoments) -> Float[Tensor, "c c"]:

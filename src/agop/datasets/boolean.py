@@ -6,14 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 
 from agop._checks import bad_value, integer, real
 from agop.datasets.dataset import Raw
 from agop.datasets.source import Source
-from agop.probes.complexity import lz_complexities
-from agop.theory.function_prior import boolean_inputs
 
 _DRAWS = 40
 """Functions that are tried for each number of ones."""
@@ -25,6 +22,8 @@ def boolean(root: Path, download: bool, seed: int, bits: int, complexity: float,
     The labels are the values of a function whose Lempel-Ziv complexity (`agop.lz_complexity`) is as near to `complexity` as
     `nearest_function` gets; the function is the same for every seed, the split is not.
     """
+    from agop.theory.function_prior import boolean_inputs
+
     inputs = boolean_inputs(bits).numpy()
     train = integer("train", train, at_least=1)
     if train >= len(inputs):
@@ -42,6 +41,11 @@ def nearest_function(complexity: float, bits: int = 7) -> Bool[np.ndarray, " N"]
 
     The nearest among 40 random placings of each number of ones, up to half of all; of equally near ones that with the fewest.
     """
+    import torch
+
+    from agop.probes.complexity import lz_complexities
+    from agop.theory.function_prior import boolean_inputs
+
     complexity = real("complexity", complexity, above=0)
     size = len(boolean_inputs(bits))
     rng = np.random.default_rng(0)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from agop._checks import bad_value
 from agop.datasets.dataset import Raw
@@ -19,6 +17,9 @@ DIGITS_TRAIN = 1400
 
 def digits(root: Path, download: bool, seed: int) -> Raw:
     """The 1,797 8×8 digits of scikit-learn: a fixed stratified split, the same on every machine."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     x, y = load_digits(return_X_y=True)
     images = x.reshape(-1, 8, 8).astype(np.float32)  # grey values 0..16: exact in float32
     x_train, x_test, y_train, y_test = train_test_split(

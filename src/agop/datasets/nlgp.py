@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import erf
 
 from agop._checks import bad_value, integer, one_of, real
 from agop.datasets.dataset import Raw
@@ -87,6 +86,8 @@ def draw_fields(
     kind: str = "nonlinear",
 ) -> Float[np.ndarray, "n D"]:
     """N points of one length, of unit variance: nonlinear, or Gaussian with the same covariance."""
+    from scipy.special import erf
+
     root = mixing(kind, side=side, axes=axes, gain=gain, length=length)
     z = rng.normal(size=(integer("n", n, at_least=1), len(root))) @ root
     return z if kind == "gaussian" else erf(float(gain) * z / math.sqrt(2)) / deviation(gain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -84,6 +85,10 @@ class Standardiser:
         for rows in row_blocks(len(x), rows_per_block(len(x), 16 * x.shape[1])):
             result[rows] = (x[rows].astype(np.float64) - self.mean) / self.scale
         return result
+
+    def fingerprint(self) -> str:
+        """A hash of both arrays."""
+        return hashlib.blake2b(self.mean.tobytes() + self.scale.tobytes(), digest_size=16).hexdigest()
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays to save; `Standardiser(**arrays)` is the same object again."""

@@ -49,6 +49,8 @@ class Option:
         stay what they are.
     above, at_least, at_most
         Bounds of a number.
+    negatable
+        A switch that is off and has its --no- all the same: it was on in an earlier release, whose commands stay right.
 
     """
 
@@ -63,6 +65,7 @@ class Option:
     above: float | None = None
     at_least: int | None = None
     at_most: float | None = None
+    negatable: bool = False
 
     @property
     def text(self) -> str:
@@ -184,7 +187,10 @@ def options(configuration: type[Configuration]) -> list[tuple[Field[Any], Option
 def spelling(entry: Field[Any]) -> tuple[str, str]:
     """The option as it is typed, and how a switch that is on is turned off ("" if only by leaving it out)."""
     word = entry.name.replace("_", "-")
-    return f"--{word}", f"--no-{word}" if entry.default is True else ""
+    about = entry.metadata.get("option")
+    return f"--{word}", f"--no-{word}" if entry.default is True or (
+        about is not None and about.negatable
+    ) else ""
 
 
 def _spelled(entry: Field[Any], value: Any) -> str:

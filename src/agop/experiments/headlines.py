@@ -36,28 +36,58 @@ def projected_falls(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
     return f"NC1 of the projected stage falls {fall} over {len(values)} layers, {way}, {ends}{accuracy}."
 
 
-def drops(layers: pd.DataFrame) -> str:
+def drops(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
     """One sentence with the paper's claim as this network shows it, or does not.
 
-    >>> p = pd.DataFrame({"layer": [1, 2], "drop_projection": [0.5, 0.9], "drop_nonlinearity": [0.1, -0.02]})
-    >>> drops(p.assign(nfa=[0.9, 0.8]))
-    'NC1 falls 30× over all layers, 95 % of that (in log) at the projections; median NFA correlation 0.85.'
+    Two falls are told apart: that of the whole table, from what the first layer reads to what the last one gives, which counts what happens
+    between layers (pooling, skip connections) too, and the sum of the falls inside the layers, of which the projections have a share.
+
+    >>> p = pd.DataFrame({"layer": [1, 1, 2, 2], "stage": ["input", "output"] * 2, "nc1": [6.0, 1.5, 1.0, 0.2]})
+    >>> rows = pd.DataFrame({"layer": [1, 2], "drop_projection": [0.5, 0.6], "drop_nonlinearity": [0.1, 0.1]})
+    >>> drops(p, rows.assign(nfa=[0.9, 0.8])).partition("; ")[0]
+    'NC1 falls 30× from the input of the first layer (6) to the output of the last (0.2)'
+    >>> drops(p, rows).partition("; ")[2]
+    'inside the layers 20×, 85 % of that (in log) at the projections.'
     """
     nfa = ""
     if "nfa" in layers and layers["nfa"].notna().any():
         nfa = f"; median NFA correlation {layers['nfa'].median():.2f}"
     if "drop_projection" not in layers:
         return f"{len(layers)} layers were measured{nfa}."
+    whole = _whole_fall(profile) or "NC1 is not defined at both ends; "
+    return f"{whole}{_inside(layers)}{nfa}."
+
+
+def _whole_fall(profile: pd.DataFrame) -> str:
+    """From the first number of the table to its last, as far as both are defined."""
+    if "nc1" not in profile:
+        return ""
+    first = profile[(profile["layer"] == profile["layer"].min()) & (profile["stage"] == "input")]["nc1"]
+    last = profile[(profile["layer"] == profile["layer"].max()) & (profile["stage"] == "output")]["nc1"]
+    begin, end = (float(rows.iloc[0]) if len(rows) else float("nan") for rows in (first, last))
+    if not np.isfinite([begin, end]).all():
+        return ""
+    where = f"from the input of the first layer ({begin:.3g}) to the output of the last ({end:.3g}); "
+    if end >= begin:
+        return f"NC1 does not fall {where}"
+    return f"NC1 falls {_factor(begin / end) + '×' if end > 0 else 'to zero'} {where}"
+
+
+def _inside(layers: pd.DataFrame) -> str:
+    """The falls inside the layers together, and the projections' share of them."""
+    from agop.probes.drops import share_of_fall
+
     rows = layers.dropna(subset=["drop_projection", "drop_nonlinearity"])
     projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
     total = projection + rest
     if not total > 0:
-        return f"NC1 does not fall through the layers{nfa}."
-    fall = _factor(10**total)
+        return "inside the layers it does not fall"
+    if not share_of_fall(float(projection), float(rest)).defined:
+        return f"inside the layers it hardly falls ({_factor(10**total)}×)"
     where = f"{100 * projection / total:.0f} % of that (in log) at the projections"
     if rest < 0:
         where = f"all of it at the projections, {-100 * rest / projection:.0f} % of whose work (in log) the nonlinearities undo"
-    return f"NC1 falls {fall}× over all layers, {where}{nfa}."
+    return f"inside the layers {_factor(10**total)}×, {where}"
 
 
 def _factor(ratio: float) -> str:

@@ -1,37 +1,41 @@
-"""A model of the user's: found by its import path, with weights that are never unpickled unless that is allowed."""
+"""A model of the user's: found by its import path, its name in timm, or its folder."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import importlib
-import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from agop._checks import bad_value
-from agop.networks.state import load_weights
-
-_UNREADABLE = (
-    AttributeError, EOFError, ImportError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError,
-    pickle.UnpicklingError,
-)  # fmt: skip
-"""What a damaged or foreign pickle raises."""
+from agop.experiments import model_names
 
 
-def make(reference: str) -> nn.Module:
+def make(reference: str, *, trained: bool = True) -> nn.Module:
     """The module that `package.module:factory` names: a function or class without arguments, or a module.
+
+    A folder that `save_pretrained` of transformers wrote is the model in it (`trained`: with its weights), `timm:NAME` one of timm.
 
     Raises
     ------
     ValueError
         One sentence, if it can't be imported, can't be called without arguments, or is no torch module.
     """
+    if model_names.is_folder(reference) or reference.startswith(model_names.TIMM):
+        with _seeded():
+            name = reference.removeprefix(model_names.TIMM)
+            return (
+                model_names.of_timm(name)
+                if name != reference
+                else model_names.of_folder(reference, trained=trained)
+            )
     target = _resolve(reference)
     if isinstance(target, nn.Module):
         return target
@@ -39,11 +43,9 @@ def make(reference: str) -> nn.Module:
         raise bad_value(
             "model", "a function, class or torch module", f"{reference!r}, a {type(target).__name__}"
         )
-    state = torch.random.get_rng_state()
     try:
-        # what the factory draws must not depend on what was drawn before it
-        torch.random.default_generator.manual_seed(0)
-        model = target()
+        with _seeded():
+            model = target()
     except TypeError as error:
         raise bad_value(
             "model",
@@ -51,18 +53,30 @@ def make(reference: str) -> nn.Module:
             f"{reference!r} ({error})",
             "write a function around it",
         ) from None
-    finally:
-        torch.random.set_rng_state(state)
     if not isinstance(model, nn.Module):
         raise bad_value("model", "a factory of a torch module", f"one that returns a {type(model).__name__}")
     return model
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """What a factory draws must not depend on what was drawn before it."""
+    state = torch.random.get_rng_state()
+    try:
+        torch.random.default_generator.manual_seed(0)
+        yield
+    finally:
+        torch.random.set_rng_state(state)
 
 
 def _resolve(reference: str) -> Any:
     path, colon, name = reference.partition(":")
     if not (path and colon and name):
         raise bad_value(
-            "model", "package.module:factory", repr(reference), "for example torchvision.models:resnet18"
+            "model",
+            "package.module:factory, timm:NAME or a folder of save_pretrained",
+            repr(reference),
+            "for example torchvision.models:resnet18",
         )
     here = str(Path.cwd())
     if here not in sys.path:
@@ -79,51 +93,6 @@ def _resolve(reference: str) -> Any:
             raise bad_value("model", f"a name in {path}", repr(part), "check the part after the colon")
         target = getattr(target, part)
     return target
-
-
-def fill(model: nn.Module, path: str, *, trust_pickle: bool) -> None:
-    """Load weights from a safetensors file, or from a pickled one if that is allowed.
-
-    Raises
-    ------
-    ValueError
-        One sentence, if the file is pickled and not trusted, unreadable, or of another model.
-    """
-    if path.endswith(".safetensors"):
-        load_weights(model, path)
-        return
-    if not trust_pickle:
-        raise bad_value(
-            "weights",
-            "a .safetensors file",
-            repr(path),
-            "reading any other runs code from the file; if you trust it, add --trust-pickle",
-        )
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=False)
-    except FileNotFoundError:
-        raise bad_value("weights", "a file", repr(path)) from None
-    except _UNREADABLE as error:
-        raise bad_value(
-            "weights", "a file that torch.load reads", f"{path!r} ({type(error).__name__}: {error})"
-        ) from None
-    tensors = _state_dict(stored, path)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise bad_value("weights", "the weights of this model", f"{path!r} ({reason[:200]})") from None
-
-
-def _state_dict(stored: Any, path: str) -> Mapping[str, Tensor]:
-    if isinstance(stored, nn.Module):
-        return stored.state_dict()
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
-            stored = stored[key]
-    if isinstance(stored, Mapping) and stored and all(isinstance(value, Tensor) for value in stored.values()):
-        return stored
-    raise bad_value("weights", "a state dict", f"{path!r} with a {type(stored).__name__}")
 
 
 def fingerprint(model: nn.Module) -> str:

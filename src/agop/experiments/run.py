@@ -121,6 +121,7 @@ def _finish(place: RunDirectory, task: Task[Any, Any], findings: Findings, began
             "notes": [*place.notes, *task.data.notes, *findings.notes],
             "seconds": seconds,
             "measures": {column: asdict(look) for column, look in findings.shown.items()},
+            **({"scores": findings.scores} if findings.scores else {}),
         }
     )
     shutil.rmtree(place.path / CHECKPOINTS, ignore_errors=True)

@@ -48,6 +48,8 @@ class Findings:
         What a reader must know, such as fallbacks that were taken.
     shown
         How columns of the tables are shown; it is written down, so that the page can be made without the probes that measured them.
+    scores
+        How well a model answers on the points that were measured, by what it is ("model", "untrained"); None for what is no number.
 
     """
 
@@ -57,6 +59,7 @@ class Findings:
     tables: Mapping[str, pd.DataFrame]
     notes: Sequence[str] = field(default=())
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 class Task(ABC, Generic[C, Found]):

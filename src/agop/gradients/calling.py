@@ -1,44 +1,59 @@
-"""How data become batches, batches become calls of the model, and what it returns becomes a (b, c) matrix."""
+"""How data become batches, and batches become calls of the model; what is fed is in `samples`, what comes back in `outputs`."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
-from agop._blocks import row_blocks
+from agop.gradients.outputs import OutputPick, default_output, rows_of_output
+from agop.gradients.samples import (
+    LABEL_KEYS,
+    MaskPick,
+    Samples,
+    blocks,
+    bytes_per_row,
+    first_tensor,
+    is_whole,
+    mask_in,
+    n_rows,
+    samples_of,
+    some_rows,
+    tensors_in,
+)
 
 _OURS_OR_TORCH = (os.path.dirname(torch.__file__), os.path.dirname(_checks.__file__))
-OutputPick = str | int | Callable[[Any], Any] | None
-"""What picks a tensor from what a model returns: a key, an index, an attribute name, or a function."""
-
-LABEL_KEYS = ("labels", "label", "y", "target", "targets")
-"""Entries of a loader's mapping that are labels, not input."""
+_OF_INTEGERS = "convert it with .float() or .double(); of token ids there is no gradient: take agop.layer_agops, or pass their embeddings"
 
 
 def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:
-    """Model inputs, batch by batch: row blocks of a tensor, or what `input_of` finds in the items of a loader."""
-    return (input_of(item, inputs) for item in items(X, batch_size))
+    """Model inputs, batch by batch: row blocks of samples, or what `input_of` finds in the items of a loader."""
+    return (x for x, _ in masked_batches(X, batch_size, inputs))
+
+
+def masked_batches(
+    X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None, mask: MaskPick = None
+) -> Iterator[tuple[Any, Tensor | None]]:
+    """Model inputs, batch by batch, each with the positions that count (see `mask_in`)."""
+    whole, first = is_whole(X), 0
+    for item in items(X, batch_size):
+        x = input_of(item, inputs, whole=whole)
+        yield x, mask_in(item, x, mask, first)
+        first += n_rows(x)
 
 
 def items(X: Any, batch_size: int | None) -> Iterator[Any]:
-    """Row blocks of a tensor (one of all rows where no size is given), or the items of a loader, of which there must be one."""
-    if isinstance(X, Tensor):
-        if X.ndim == 0 or X.shape[0] == 0:
-            raise _checks.bad_value(
-                "X", "a tensor with samples along its first axis", f"shape {tuple(X.shape)}"
-            )
-        for block in row_blocks(X.shape[0], batch_size or X.shape[0]):
-            yield X[block]
+    """Row blocks of samples (one of all rows where no size is given), or the items of a loader, of which there must be one."""
+    if is_whole(X):
+        yield from blocks(X, batch_size)
         return
-    if isinstance(X, Mapping) or not isinstance(X, Iterable):
+    if isinstance(X, (str, bytes)) or not isinstance(X, Iterable):
         raise _checks.bad_type("X", "a tensor or a loader that yields batches", type(X).__name__)
     empty = True
     for item in X:
@@ -50,21 +65,38 @@ def items(X: Any, batch_size: int | None) -> Iterator[Any]:
         )
 
 
-def input_of(item: Any, inputs: Callable[[Any], Any] | None) -> Any:
+def input_of(item: Any, inputs: Callable[[Any], Any] | None, *, whole: bool = False) -> Any:
     """The model's input in what a loader yields: what `inputs` makes of it, the first of a tuple or list (of the usual
-    (x, y) pairs), a mapping without its labels, or the item.
+    (x, y) pairs), a mapping without its labels, or the item. Rows of `whole` samples are the input as they are.
     """
     if inputs is not None:
         return inputs(item)
+    if whole:
+        return item
     if isinstance(item, (tuple, list)) and item:
-        return item[0]
+        item = item[0]
+        # a collated pair of inputs comes as a list
+        return tuple(item) if isinstance(item, list) and all(isinstance(x, Tensor) for x in item) else item
     if isinstance(item, Mapping):
         return {key: value for key, value in item.items() if key not in LABEL_KEYS}
     return item
 
 
-def floating_batch(batch: Any) -> Tensor:
+def floating_batch(batch: Any) -> Any:
     """The batch, if gradients with respect to it exist, else an error."""
+    if isinstance(batch, (tuple, Mapping)):
+        floating = [value for value in tensors_in(batch) if value.is_floating_point()]
+        if not floating:
+            raise _checks.bad_type("X", "at least one floating-point input", "none", _OF_INTEGERS)
+        for value in floating:
+            _checks.floating("X", value)
+        return batch
+    if (
+        isinstance(batch, Tensor)
+        and batch.dtype not in (torch.bool, torch.complex64, torch.complex128)
+        and not batch.is_floating_point()
+    ):
+        raise _checks.bad_type("X", "a floating-point tensor", f"dtype {batch.dtype}", _OF_INTEGERS)
     return _checks.floating("X", batch)
 
 
@@ -78,84 +110,48 @@ def call(f: Callable[..., Any], batch: Any) -> Any:
 
 
 @contextmanager
-def refusals_named(samples: Tensor | None) -> Iterator[None]:
+def refusals_named(samples: Tensor | None, model: Any = None) -> Iterator[None]:
     """Say in a sentence that a torch layer does not take samples of this shape or dtype; the model's own errors pass."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith(_OURS_OR_TORCH):
+        reason = " ".join(str(error).split())[:200]
+        calls = isinstance(error, TypeError)
+        if not frame.f_code.co_filename.startswith(_OURS_OR_TORCH) or (calls and "argument" not in reason):
             raise
+        if calls:
+            raise _checks.bad_type(
+                "X",
+                "as many inputs as the model takes",
+                reason,
+                "pass (X, Z) for positional inputs, or a dict of tensors by name",
+            ) from error
         described = (
             "others" if samples is None else f"shape {tuple(samples.shape[1:])} each and {samples.dtype}"
         )
-        reason = " ".join(str(error).split())[:200]
         raise _checks.bad_value(
             "X",
             "samples that the model takes",
             f"{described} ({reason})",
-            "pass them as the model was trained, or convert it with .float() or .double()",
+            f"pass them as the model was trained, or {_converted(samples, reason, model)}",
         ) from error
 
 
-def rows_of_output(returned: Any, output: OutputPick) -> Float[Tensor, "b c"]:
-    """The (b, c) outputs in what a model returned; (b,) becomes one column."""
-    y = _picked(returned, output)
-    if not isinstance(y, Tensor):
-        kind = type(y).__name__
-        keys = f" with keys {list(y)}" if isinstance(y, Mapping) else ""
-        raise _checks.bad_type(
-            "output", "a tensor from the model", f"a {kind}{keys}", "pick one with output="
-        )
-    if not y.is_floating_point():
-        raise _checks.bad_type("output", "a floating-point tensor from the model", f"dtype {y.dtype}")
-    if y.ndim == 1:
-        y = y[:, None]
-    if y.ndim == 2 and y.shape[1] == 0:
-        raise _checks.bad_value("output", "at least one output of the model", "none")
-    if y.ndim != 2:
-        raise _checks.bad_value(
-            "output",
-            "one row of outputs per sample, (b, c) or (b,)",
-            f"shape {tuple(y.shape)}",
-            "reduce it, for instance with output=lambda y: y.flatten(1)",
-        )
-    return y
-
-
-def _picked(returned: Any, output: OutputPick) -> Any:
-    if output is None:
-        return returned
-    if isinstance(output, str) and not isinstance(returned, Mapping) and hasattr(returned, output):
-        return getattr(returned, output)
-    if isinstance(output, (str, int)):
-        try:
-            return returned[output]
-        except (KeyError, IndexError, TypeError):
-            keys = list(returned) if isinstance(returned, Mapping) else f"a {type(returned).__name__}"
-            raise _checks.bad_value(
-                "output", f"a key of what the model returned, {keys}", repr(output)
-            ) from None
-    return output(returned)
-
-
-def first_tensor(batch: Any) -> Tensor | None:
-    """The first tensor in a batch, to read a device, a dtype and a number of samples from."""
-    if isinstance(batch, Tensor):
-        return batch
-    if not isinstance(batch, Iterable):
-        return None
-    values: Iterable[Any] = batch.values() if isinstance(batch, Mapping) else batch
-    return next((value for value in values if isinstance(value, Tensor)), None)
-
-
-def some_rows(batch: Any, rows: slice) -> Any:
-    """The same rows of every tensor in a batch."""
-    if isinstance(batch, Tensor):
-        return batch[rows]
-    if isinstance(batch, Mapping):
-        return {key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()}
-    return tuple(value[rows] if isinstance(value, Tensor) else value for value in batch)
+def _converted(samples: Tensor | None, reason: str, model: Any) -> str:
+    """Which dtype to convert samples to: integers for an embedding, else that of the model."""
+    if "indices" in reason or "Long, Int" in reason:
+        return "as integers, such as token ids, with .long()"
+    kinds = (
+        {p.dtype for p in model.parameters() if p.is_floating_point()}
+        if hasattr(model, "parameters")
+        else set()
+    )
+    if len(kinds) != 1 or (samples is not None and samples.dtype in kinds):
+        return "convert it with .float() or .double()"
+    kind = str(kinds.pop())
+    short = {"torch.float32": ".float()", "torch.float64": ".double()"}.get(kind, f".to({kind})")
+    return f"convert it with {short}"
 
 
 def leaf_of(tensor: Tensor) -> Tensor:
@@ -190,3 +186,10 @@ def on_device(batch: Any, device: torch.device | None) -> Any:
     if isinstance(batch, tuple):
         return tuple(on_device(value, device) for value in batch)
     return batch
+
+
+__all__: Sequence[str] = [
+    "LABEL_KEYS", "MaskPick", "OutputPick", "Samples", "batches", "blocks", "bytes_per_row", "call", "copied", "default_output",
+    "first_tensor", "floating_batch", "input_of", "is_whole", "items", "leaf_of", "mask_in", "masked_batches", "n_rows", "on_device",
+    "refusals_named", "rows_of_output", "samples_of", "some_rows", "tensors_in",
+]  # fmt: skip

@@ -58,6 +58,11 @@ class Choice:
             if not is_one_linear_map(module) and id(module) not in attention
         }
 
+    def apart(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The chosen modules without those whose weight another one of them uses: the projection of attention, unless it was named."""
+        hidden = {id(part.out_proj) for part in model.modules() if isinstance(part, nn.MultiheadAttention)}
+        return {n: part for n, part in self.modules.items() if id(part) not in hidden or n in self.exact}
+
     def start(self) -> None:
         """Begin a forward pass: calls are counted anew."""
         self._counts.clear()

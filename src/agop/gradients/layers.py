@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from agop.gradients.cotangents import Cotangents
 from agop.gradients.coverage import Coverage, coverage
 from agop.gradients.inputs import Batches
 from agop.gradients.recorder import Recorder, View
-from agop.gradients.sanity import refuse_training_mode
+from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
 from agop.gradients.taps import Layers, call_name, original
@@ -143,6 +143,7 @@ def layer_agops(
     batch_size: int | None = None,
     output: calling.OutputPick = None,
     inputs: Callable[[Any], Any] | None = None,
+    mask: calling.MaskPick = None,
     positions: str = "mean",
     dtype: torch.dtype | None = None,
     random_state: int | torch.Generator = 0,
@@ -169,8 +170,8 @@ def layer_agops(
     model
         Any module, in eval mode if it has BatchNorm or dropout. It is left exactly as it was.
     X
-        Samples along the first axis, or a loader; of a batch that is a tuple or list the first item is the
-        input.
+        Samples along the first axis: a tensor, an array, a table of numbers, a dict of tensors by argument (such as a tokenizer's), a tuple
+        of them for a model of several inputs. Or a loader; of a batch that is a tuple or list the first item is the input.
     layers
         None: every use of a weight in a linear map, whatever module computes it. Or names, globs
         (`"head.*"`, `"!aux*"` leaves out), types, modules. A weight used several times gives one entry per
@@ -183,9 +184,13 @@ def layer_agops(
         result.
     output
         What to take of a tuple, dict or object that the model returns: index, key, attribute name or
-        function.
+        function. Default: what is called logits, or the only floating tensor there is, a loss aside. Outputs at positions, (b, t, c) or
+        (b, c, h, w), lie side by side in C order.
     inputs
         Makes the model's input of a batch; a tuple it returns becomes positional arguments, a dict keywords.
+    mask
+        Which positions count: a (n, positions) array of zeros and ones, the name of an entry of the batch, or a function of the batch.
+        Default: the entry "attention_mask" of a dict. Outputs at other positions are left out, and so are these rows of the layers.
     positions
         `"mean"` or `"sum"` over the positions at which a layer is applied.
     dtype
@@ -220,7 +225,7 @@ def layer_agops(
 
     """
     return swept(
-        model, X, layers, outputs=outputs, batch_size=batch_size, output=output, inputs=inputs, positions=positions, dtype=dtype,
+        model, X, layers, outputs=outputs, batch_size=batch_size, output=output, inputs=inputs, mask=mask, positions=positions, dtype=dtype,
         random_state=random_state, check=check,
     )  # fmt: skip
 
@@ -234,6 +239,7 @@ def swept(
     batch_size: int | None = None,
     output: calling.OutputPick = None,
     inputs: Callable[[Any], Any] | None = None,
+    mask: calling.MaskPick = None,
     positions: str = "mean",
     dtype: torch.dtype | None = None,
     random_state: int | torch.Generator = 0,
@@ -249,27 +255,33 @@ def swept(
             "model", "a torch module", type(model).__name__, "use agop.agop for plain functions"
         )
     model = original(model)
+    refuse_empty(model)
     if check:
         refuse_training_mode(model)
     cotangents = Cotangents(outputs, random_state)
-    sweep = Sweep(model, Recorder(model, layers, exact=exact), cotangents, output, dtype)
+    sweep = Sweep(model, Recorder(model, layers, exact=exact), cotangents, output, dtype, mask)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, check)
     return _result(sweep, positions, everything=layers is None)
 
 
-def _result(sweep: Sweep, positions: str, *, everything: bool) -> LayerAGOPs:
-    apart = {view.layer for view in sweep.order if view.effective}
+def names_of(views: Collection[View]) -> dict[View, str]:
+    """What the layers are called."""
+    apart = {view.layer for view in views if view.effective}
 
     def named(view: View) -> str:
         # where a module has an effective map, its own weight is told by its full name
         return f"{view.layer}.weight" if view.layer in apart and not view.effective else view.layer
 
-    calls = Counter(map(named, sweep.order))
+    calls = Counter(map(named, views))
+    return {view: call_name(named(view), view.index, calls[named(view)]) for view in views}
+
+
+def _result(sweep: Sweep, positions: str, *, everything: bool) -> LayerAGOPs:
     agops, rows, errors = dict[str, Tensor](), dict[str, int](), dict[str, float]()
     weights = dict[str, Tensor]()
-    for view in sweep.order:
-        name, total = call_name(named(view), view.index, calls[named(view)]), sweep.sums.pop(view)
+    for view, name in names_of(sweep.order).items():
+        total = sweep.sums.pop(view)
         divisor = total.n_rows if positions == "mean" else sweep.n_samples
         agops[name], errors[name] = total.agops(
             divisor, sweep.cotangents.replicate_sizes, random=sweep.cotangents.random

@@ -54,6 +54,8 @@ class LinearMap:
         The axis of the features in `inputs` and `outputs`.
     projects
         Whether `outputs(y) - bias` is W h, so that the projection can be read from y.
+    time_first
+        Whether the time is known to be the first axis of y and samples the second, maybe merged.
     """
 
     matrix: Callable[[], Float[Tensor, "g k d"]] | None
@@ -65,6 +67,7 @@ class LinearMap:
     geometry: Geometry | None = None
     projects: bool = True
     channels: int = -1
+    time_first: bool = False
 
     def part(self, first: int, last: int) -> LinearMap:
         """The map to the outputs `first` to `last` (without) of a packed map without groups."""

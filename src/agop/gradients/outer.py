@@ -31,6 +31,7 @@ def agop(
     outputs: int | Sequence[int] | None = None,
     batch_size: int | None = None,
     output: calling.OutputPick = None,
+    mask: calling.MaskPick = None,
     dtype: torch.dtype | None = None,
     random_state: int | torch.Generator = 0,
     check: bool = True,
@@ -49,11 +50,12 @@ def agop(
     Parameters
     ----------
     f
-        Any callable or module from (b, d) or (b, d₁, d₂, …) to (b, c) or (b,). Feature axes are flattened in
-        C order.
+        Any callable or module from (b, d) or (b, d₁, d₂, …) to (b, c), (b,) or (b, positions, c). Feature axes, and those of the
+        outputs, are flattened in C order.
     X
-        Samples along the first axis, or a loader of batches (a batch that is a tuple or list counts with its
-        first item).
+        Samples along the first axis: a tensor, an array, a table of numbers; a tuple of tensors for a function of several inputs, or a dict
+        by argument, where d runs over all floating inputs one after the other. Or a loader of batches (a batch that is a tuple or list
+        counts with its first item).
     center
         Subtract the mean gradient of each output.
     outputs
@@ -65,7 +67,10 @@ def agop(
         Rows per forward pass; by default what fits into 256 MiB, measured on the first samples. It changes no
         result.
     output
-        What to take if `f` returns a tuple, a dict or an object: index, key, attribute name or function.
+        What to take if `f` returns a tuple, a dict or an object: index, key, attribute name or function. Default: what is called logits, or
+        the only floating tensor there is, a loss aside.
+    mask
+        Which positions of the outputs count, as in `layer_agops`; default: the entry "attention_mask" of a dict.
     dtype
         Accumulate (and return) in this dtype; default: that of the gradients, at least float32.
     random_state
@@ -93,7 +98,7 @@ def agop(
 
     """
     moments = AGOPMoments(center=center, outputs=outputs, dtype=dtype, random_state=random_state)
-    return moments.update(f, X, batch_size=batch_size, output=output, check=check).agop
+    return moments.update(f, X, batch_size=batch_size, output=output, mask=mask, check=check).agop
 
 
 class AGOPMoments:
@@ -129,13 +134,14 @@ class AGOPMoments:
         outputs: int | Sequence[int] | None = None,
         batch_size: int | None = None,
         output: calling.OutputPick = None,
+        mask: calling.MaskPick = None,
         dtype: torch.dtype | None = None,
         random_state: int | torch.Generator = 0,
         check: bool = True,
     ) -> AGOPMoments:
         """The statistic of `f` on `X`."""
         moments = cls(center=center, outputs=outputs, dtype=dtype, random_state=random_state)
-        return moments.update(f, X, batch_size=batch_size, output=output, check=check)
+        return moments.update(f, X, batch_size=batch_size, output=output, mask=mask, check=check)
 
     def update(
         self,
@@ -144,9 +150,10 @@ class AGOPMoments:
         *,
         batch_size: int | None = None,
         output: calling.OutputPick = None,
+        mask: calling.MaskPick = None,
         check: bool = True,
     ) -> AGOPMoments:
-        """Add the samples `X` (a tensor or a loader) and return the statistic itself."""
+        """Add the samples `X` (a tensor, several, or a loader) and return the statistic itself."""
         short: dict[int, AGOPMoments] = {}
         weights: dict[int, Tensor] = {}
 
@@ -159,7 +166,15 @@ class AGOPMoments:
             weights[key] = weight
 
         sweep_inputs(
-            f, X, self._cotangents, consume, batch_size=batch_size, output=output, check=check, shorten=True
+            f,
+            X,
+            self._cotangents,
+            consume,
+            batch_size=batch_size,
+            output=output,
+            check=check,
+            shorten=True,
+            mask=mask,
         )
         for key, moments in short.items():
             self._absorb(moments._through(weights[key]))

@@ -55,7 +55,7 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
         raise _checks.bad_type("X", "tensors with samples along their first axis", type(batch).__name__)
     rows = min(PROBE_ROWS, first.shape[0])
     small = some_rows(batch, slice(rows))
-    with _saved_bytes(f) as saved, refusals_named(first):
+    with _saved_bytes(f) as saved, refusals_named(first, module_of(f)):
         again, _ = forward(small, False)
     if again.shape[0] != rows:
         raise _checks.bad_value(

@@ -53,8 +53,12 @@ Emit = Callable[[Tensor], Tensor]
 
 def is_one_linear_map(module: nn.Module) -> bool:
     """Whether `module` is known to do nothing but to multiply by its weights."""
-    known = _forwards_as(module, nn.Linear) or reads_patches(module)
-    return known or isinstance(module, (nn.MultiheadAttention, nn.RNNBase, *_TRANSPOSED))
+    return has_one_matrix(module) or isinstance(module, (nn.MultiheadAttention, nn.RNNBase, *_TRANSPOSED))
+
+
+def has_one_matrix(module: nn.Module) -> bool:
+    """Whether `module` computes `y = W h + b` at every position: Linear and convolutions with their own forward."""
+    return _forwards_as(module, nn.Linear) or reads_patches(module)
 
 
 def map_of_input(module: nn.Module) -> LinearMap:

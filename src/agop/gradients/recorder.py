@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -136,7 +136,10 @@ class Recorder:
     def _chosen(self, uses: Sequence[Use]) -> list[tuple[str, bool, LinearMap]]:
         chosen = self.choice.among(uses)
         self._own.update(id(use.name.module) for _, use in chosen)
-        return [(name, use.effective, use.map) for name, use in chosen]
+        return [
+            (name, use.effective, replace(use.map, time_first=True) if use.time_first else use.map)
+            for name, use in chosen
+        ]
 
     def _superseded(self, name: str) -> bool:
         return name in self.choice.whole and self._whole is not None and name not in self._whole

@@ -25,6 +25,23 @@ PROBE_ROWS = 3
 _HALF = (torch.float16, torch.bfloat16)
 
 
+def refuse_empty(f: Callable[..., Any]) -> None:
+    """Raise if a module inside `f` has parameters without numbers: lazy ones, or ones on the meta device."""
+    module = module_of(f)
+    if module is None:
+        return
+    for name, part in module.named_modules():
+        kind = f"module {plain_name(name)!r} ({type(part).__name__})"
+        for value in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            if nn.parameter.is_lazy(value):
+                got, remedy = f"{kind}, which has no shape yet", "run the model once on a batch first"
+                raise _checks.bad_value("model", "a model whose parameters have values", got, remedy)
+            if value.is_meta:
+                got = f"{kind} on the meta device, which holds no numbers"
+                remedy = "call model.to_empty(device='cpu') and load its weights first"
+                raise _checks.bad_value("model", "a model whose parameters have values", got, remedy)
+
+
 def refuse_training_mode(f: Callable[..., Any]) -> None:
     """Raise if a module inside `f` is known to mix samples or to draw random numbers in the mode it is in."""
     module = module_of(f)

@@ -172,7 +172,7 @@ class _Gradients:
         dtype: torch.dtype | None,
         max_memory: int,
     ) -> None:
-        self._f, self._X, self._options, self._cotangents = f, X, options, cotangents
+        self._f, self._X, self._options, self._cotangents = f, calling.samples_of(X, f), options, cotangents
         self._center, self._wanted, self._max_memory = center, dtype, max_memory
         self._kept: list[Tensor] = []
         self._kept_batches, self._kept_samples, self._all_kept = 0, 0, False
@@ -230,8 +230,9 @@ class _Gradients:
         return product if self._mean is None else product - self._mean.mT @ (self._mean @ V) / draws
 
     def _sweep_rest(self, add: Callable[[Tensor], None]) -> int:
-        rest = self._X[self._kept_samples :] if isinstance(self._X, Tensor) else self._X
-        skip = 0 if isinstance(self._X, Tensor) else self._kept_batches
+        whole = calling.is_whole(self._X)
+        rest = calling.some_rows(self._X, slice(self._kept_samples, None)) if whole else self._X
+        skip = 0 if whole else self._kept_batches
         n = 0
 
         def consume(passes: Passes, _weight: Tensor | None) -> None:

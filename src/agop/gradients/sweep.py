@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from agop import _checks
@@ -34,11 +34,15 @@ class LayerSum:
 
     @classmethod
     def like(
-        cls, rows: Float[Tensor, "g m k"], used: LinearMap, replicates: int, dtype: torch.dtype | None
+        cls,
+        rows: Float[Tensor, "g m k"],
+        matrix: Callable[[], Tensor] | None,
+        replicates: int,
+        dtype: torch.dtype | None,
     ) -> LayerSum:
-        """An empty sum for such rows."""
+        """An empty sum for such rows, to which `matrix` is applied."""
         kind = accumulator_dtype(rows.dtype, dtype)
-        weight = None if used.matrix is None or used.at_input else used.matrix().to(kind)
+        weight = None if matrix is None else matrix().to(kind)
         groups, _, k = rows.shape
         d = k if weight is None else weight.shape[-1]
         # per row: k² operations (half a product) for δδᵀ, or 2kd + d² to apply W first
@@ -81,16 +85,22 @@ class LayerSum:
 
 @dataclass(eq=False)
 class Sweep:
-    """One run over the data; `sums` by view afterwards, `order` the order of the calls."""
+    """One run over the data; `sums` by view afterwards, `order` the order of the calls.
+
+    Without `with_weights` the sums are those of the gradients where they are taken, W not applied.
+    """
 
     model: nn.Module
     recorder: Recorder
     cotangents: Cotangents
     output: calling.OutputPick
     dtype: torch.dtype | None
+    mask: calling.MaskPick = None
+    with_weights: bool = True
     n_samples: int = 0
     sums: dict[View, LayerSum] = field(default_factory=dict)
     order: dict[View, None] = field(default_factory=dict)
+    maps: dict[View, LinearMap] = field(default_factory=dict)
     reentrant: bool = False
     notes: dict[str, None] = field(default_factory=dict)
 
@@ -102,20 +112,21 @@ class Sweep:
     def run(self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool) -> None:
         """Feed all of `X`."""
         device = self.device()
+        X = calling.samples_of(X, self.model)
         with self.recorder.attached():
-            if isinstance(X, Tensor) and X.ndim and X.shape[0]:
-                head = next(calling.batches(X[:PROBE_ROWS], None, inputs))
+            if calling.is_whole(X) and (n := calling.n_rows(X)):
+                head = next(calling.batches(calling.some_rows(X, slice(PROBE_ROWS)), None, inputs))
                 seen = self._probe(calling.on_device(head, device), check)
-                batch_size = batch_size or seen.rows_per_block(X.shape[0], X[0].numel() * X.element_size())
-                stream = calling.batches(X, batch_size, inputs)
+                batch_size = batch_size or seen.rows_per_block(n, calling.bytes_per_row(X))
+                stream = calling.masked_batches(X, batch_size, inputs, self.mask)
             else:
-                stream = calling.batches(X, None, inputs)
+                stream = calling.masked_batches(X, None, inputs, self.mask)
                 head = next(stream)
-                self._probe(calling.on_device(head, device), check)
+                self._probe(calling.on_device(head[0], device), check)
                 stream = chain([head], stream)
             with self.recorder.awake(self.model) if self.reentrant else nullcontext():
-                for batch in stream:
-                    self._batch(calling.on_device(batch, device))
+                for batch, mask in stream:
+                    self._batch(calling.on_device(batch, device), mask)
 
     def _probe(self, batch: Any, check: bool) -> Probe:
         # its backward passes may run a checkpoint's layers again
@@ -134,15 +145,17 @@ class Sweep:
         rooted_at = [leaf for leaf in self.recorder.leaves if leaf.ndim < 2 or leaf.shape[0] != leaf.shape[1]]
         return y, leaves or rooted_at
 
-    def _forward(self, batch: Any, leaves: list[Tensor] | None = None) -> Float[Tensor, "b c"]:
+    def _forward(
+        self, batch: Any, leaves: list[Tensor] | None = None, mask: Tensor | None = None
+    ) -> Float[Tensor, "b c"]:
         first = calling.first_tensor(batch)
         with self.recorder.forward(0 if first is None or not first.ndim else len(first)):
             returned = calling.call(self.model, calling.copied(batch, leaves))
-        return calling.rows_of_output(returned, self.output)
+        return calling.rows_of_output(returned, self.output, mask)
 
-    def _batch(self, batch: Any) -> None:
+    def _batch(self, batch: Any, mask: Tensor | None) -> None:
         recorder = self.recorder
-        y = self._forward(batch, [] if self.reentrant else None)
+        y = self._forward(batch, [] if self.reentrant else None, mask)
         self._told(recorder)
         if not y.requires_grad:
             raise _independent(next(iter(recorder.views)))
@@ -150,9 +163,12 @@ class Sweep:
         replicate = 0
 
         def sink(view: View, used: LinearMap, gradient: Tensor) -> None:
-            rows = used.rows(gradient)
+            rows = unpadded(used.rows(gradient), gradient, mask, time_first=used.time_first)
             if view not in self.sums:
-                self.sums[view] = LayerSum.like(rows, used, len(self.cotangents.replicate_sizes), self.dtype)
+                matrix = None if used.at_input or not self.with_weights else used.matrix
+                self.sums[view] = LayerSum.like(
+                    rows, matrix, len(self.cotangents.replicate_sizes), self.dtype
+                )
             n_rows[view] = rows.shape[1]
             self.sums[view].add(rows, replicate)
 
@@ -166,6 +182,7 @@ class Sweep:
                 raise _independent(view)
             self.sums[view].n_rows += n_rows[view]
             self.order[view] = None
+            self.maps[view] = recorder.views[view]
         self.n_samples += y.shape[0]
         recorder.release()
 
@@ -182,3 +199,25 @@ def _independent(view: View) -> ValueError:
         f"layer {view.layer!r}, from which no gradient path leads to the output",
         "leave it out, or look for a detach() or no_grad() behind it",
     )
+
+
+def unpadded(
+    rows: Float[Tensor, "g m k"],
+    gradient: Tensor,
+    mask: Bool[Tensor, "b p"] | None,
+    *,
+    time_first: bool = False,
+) -> Float[Tensor, "g r k"]:
+    """The rows at positions that count, where the gradient has the positions of the mask, samples or positions first."""
+    if mask is None or mask.ndim != 2 or rows.shape[1] != mask.numel() or gradient.ndim > 3:
+        return rows
+    first, last = tuple(gradient.shape[:2]), (gradient.shape[0], gradient.shape[-1])
+    if time_first and (gradient.ndim == 2 or tuple(mask.T.shape) == first):
+        kept = mask.T
+    elif gradient.ndim == 2 or tuple(mask.shape) in (first, last):
+        kept = mask
+    elif tuple(mask.T.shape) == first:
+        kept = mask.T
+    else:
+        return rows
+    return rows[:, kept.flatten().to(rows.device)]

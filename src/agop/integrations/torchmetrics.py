@@ -7,17 +7,32 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Integer
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from agop._checks import bad_value, integer, one_of
+from agop._checks import bad_type, bad_value, integer, one_of
 from agop.collapse import ClassMoments, Measurement
 from agop.evidence import Evidence
+from agop.probe import Probe
 from agop.probes import PROBES, probes_for
+from agop.profiles.network import Network
+from agop.profiles.pooling import spread_labels
 
 ONE_PASS = probes_for("moments")
 """The measures that one pass over the features can give."""
+
+_RESTORED = (
+    "_update_count",
+    "_is_synced",
+    "_should_unsync",
+    "_to_sync",
+    "_computed",
+    "_enable_grad",
+    "compute_on_cpu",
+    "_forward_cache",
+)
+"""What torchmetrics changes while it measures a batch, beside the state."""
 
 
 class NeuralCollapse(Metric):
@@ -35,7 +50,10 @@ class NeuralCollapse(Metric):
     num_features
         d; from the first batch if None.
     measures
-        A name, or several, from the registry, among those that need class moments only (`ONE_PASS`).
+        A name, or several, from the registry, among those that need class moments only (`ONE_PASS`); or probes, such as
+        ``agop.PROBES["gnc2"].with_(kernel="riesz")``.
+    min_count, max_count
+        Classes with fewer or more samples are left out of the measures.
     kwargs
         Those of ``torchmetrics.Metric``.
 
@@ -48,6 +66,10 @@ class NeuralCollapse(Metric):
     >>> round(float(metric.compute()), 4)
     0.1667
 
+    Notes
+    -----
+    Measures that need the classifier come from `moments`: ``agop.unc3(metric.moments, head.weight)``; NC4 takes a second pass,
+    `agop.CentreAgreement`. `torch.jit.script` is not supported.
     """
 
     is_differentiable: bool = False
@@ -60,40 +82,112 @@ class NeuralCollapse(Metric):
         num_classes: int,
         num_features: int | None = None,
         *,
-        measures: str | Sequence[str] = ("nc1", "nc2", "cdnv"),
+        measures: str | Probe | Sequence[str | Probe] = ("nc1", "nc2", "cdnv"),
+        min_count: int = 1,
+        max_count: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_classes = integer("num_classes", num_classes, at_least=1)
-        self.num_features = (
-            None if num_features is None else integer("num_features", num_features, at_least=1)
-        )
-        self.width_known = num_features is not None
-        self.single = isinstance(measures, str)
-        self.measures = (measures,) if isinstance(measures, str) else tuple(measures)
-        for name in self.measures:
-            one_of("measures", name, ONE_PASS)
-        width = 0 if num_features is None else 2 * num_features + 2
+        given = None if num_features is None else integer("num_features", num_features, at_least=1)
+        self.min_count = integer("min_count", min_count, at_least=1)
+        self.max_count = None if max_count is None else integer("max_count", max_count, at_least=min_count)
+        self.width_known = given is not None
+        self.single = isinstance(measures, str | Probe)
+        # names, not the probes behind them: those hold functions, which cannot be pickled
+        self._asked: tuple[Any, ...] = (measures,) if self.single else tuple(measures)  # type: ignore[arg-type]
+        self.measures = tuple(probe.name for probe in self.probes)
+        if len(set(self.measures)) < len(self.measures):
+            raise bad_value(
+                "measures", "names that differ", repr(self.measures), "give probes names: with_(name=…)"
+            )
+        width = 0 if given is None else 2 * given + 2
         self.add_state(
             "state", torch.zeros(num_classes, width, dtype=torch.float64), dist_reduce_fx=_merge_states
         )
 
     @property
+    def probes(self) -> list[Probe]:
+        """What measures the moments."""
+        return [_probe(measure) for measure in self._asked]
+
+    @property
+    def num_features(self) -> int | None:
+        """d; None before the first batch, unless it was given."""
+        return self.state.shape[1] // 2 - 1 if self.state.shape[1] else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the state, whatever the metric was converted to."""
+        return self.state.dtype
+
+    @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
         """False where collapse is a low value, True where it is a high one, None for a mixture."""
-        better = {PROBES[name].towards != "lower" for name in self.measures}
+        better = {probe.towards != "lower" for probe in self.probes}
         return better.pop() if len(better) == 1 else None
 
     def update(self, features: Float[Tensor, "n d"], labels: Integer[Tensor, " n"]) -> None:
         """Add a batch: features (n, d) of any floating dtype, integer labels (n,)."""
         batch = ClassMoments.of(features, labels, self.num_classes)
-        if self.num_features is None:
-            self.num_features = batch.d
-        elif batch.d != self.num_features:
-            raise bad_value(
-                "features", f"{self.num_features} columns", str(batch.d), "use one metric per layer"
-            )
+        self._check_width(batch.d)
         self.state = _merge_states([self.state, _pack(batch.to(self.state.device))])
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch and return the measures of it alone; a batch that is refused changes nothing."""
+        before = {name: self.__dict__[name] for name in _RESTORED}
+        state = self.state
+        features = kwargs["features"] if "features" in kwargs else args[0] if args else None
+        if isinstance(features, Tensor) and features.ndim == 2:
+            self._check_width(features.shape[1])
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            self.__dict__.update(before)
+            self.state = state
+            raise
+
+    def _check_width(self, columns: int) -> None:
+        known = self.num_features
+        if known is not None and columns != known:
+            raise bad_value("features", f"{known} columns", str(columns), "use one metric per layer")
+
+    def __prepare_scriptable__(self) -> Any:
+        """Say in a sentence that `torch.jit.script` can't compile a metric whose measures are Python functions."""
+        remedy = "leave it out of the module that is scripted"
+        raise bad_type("metric", "a module that torch.jit.script can compile", type(self).__name__, remedy)
+
+    def update_from(
+        self,
+        model: nn.Module | Network,
+        X: Tensor,
+        labels: Integer[Tensor, " n"],
+        *,
+        layer: str,
+        stage: str = "input",
+    ) -> None:
+        """Add what `model` makes of a batch at one stage of one layer, read as `agop.profile` reads it.
+
+        Parameters
+        ----------
+        model
+            A torch module, or `agop.Network(module, pool=…)`; measured in evaluation mode, and left as it came.
+        X
+            Samples (n, …).
+        layer, stage
+            As in the profile's rows.
+
+        Raises
+        ------
+        ValueError
+            If the layer or the stage is none of the model.
+        """
+        network = model if isinstance(model, Network) else Network(model)
+        plain = layer.partition("#")[0]
+        views = {view.name: view for view in network.views(X, layers=[plain], agops=False)}
+        rows = views[one_of("layer", layer, list(views))].stages()
+        found = rows[one_of("stage", stage, list(rows))]
+        self.update(found, spread_labels(labels, len(found)).to(found.device))
 
     @property
     def moments(self) -> ClassMoments:
@@ -102,8 +196,11 @@ class NeuralCollapse(Metric):
 
     def measurements(self) -> dict[str, Measurement]:
         """Every measure with its definition, details and, where undefined, the reason."""
-        evidence = Evidence.of(moments=self.moments)
-        return {name: PROBES[name](evidence) for name in self.measures}
+        moments = self.moments
+        if self.min_count > 1 or self.max_count is not None:
+            moments = moments.with_counts(self.min_count, self.max_count)
+        evidence = Evidence.of(moments=moments)
+        return {probe.name: probe(evidence) for probe in self.probes}
 
     def compute(self) -> Tensor | dict[str, Tensor]:
         """The measures of all samples."""
@@ -121,12 +218,13 @@ class NeuralCollapse(Metric):
         """A state that has seen no batch yet takes the width of the features, which it could not know."""
         if state.shape[1] > 0:
             return state
-        return state.new_zeros(self.num_classes, 2 * (self.num_features or 1) + 2)
+        return state.new_zeros(self.num_classes, 4)
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         incoming: Tensor = incoming_state["state"]
+        if incoming.shape[1]:
+            self._check_width(incoming.shape[1] // 2 - 1)
         self.state = _merge_states([incoming.to(self.device), self.state])
-        self._learn_width()
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., Any] | None = None, process_group: Any | None = None
@@ -146,14 +244,6 @@ class NeuralCollapse(Metric):
         assert isinstance(default, Tensor)
         return default
 
-    def _learn_width(self) -> None:
-        if self.num_features is None and self.state.shape[1]:
-            self.num_features = self.state.shape[1] // 2 - 1
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._learn_width()
-
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Metric:
         """Moments stay float64 under .half() and friends, and on the CPU where there is no float64 (MPS)."""
         super()._apply(fn, exclude_state=[*exclude_state, "state"])
@@ -162,6 +252,16 @@ class NeuralCollapse(Metric):
             self.state = self.state.to(target)
             self._defaults["state"] = torch.zeros_like(self._default_state, device=target)
         return self
+
+
+def _probe(measure: Any) -> Probe:
+    """A measure that needs class moments only, by name or as it is."""
+    if not isinstance(measure, Probe):
+        return PROBES[one_of("measures", measure, ONE_PASS)]
+    if measure.level != "stage" or not {need.kind for need in measure.needed} <= {"moments"}:
+        needs = ", ".join(sorted(need.kind for need in measure.needed))
+        raise bad_value("measures", "probes of class moments", f"{measure.name!r}, which needs {needs}")
+    return measure
 
 
 def _pack(m: ClassMoments) -> Float[Tensor, "c _"]:

@@ -15,13 +15,13 @@ precision right at deep collapse.
 Two routes give the same matrix: `direct` forms :math:`G_c` block by block (2n²cd operations); `gram` forms
 :math:`T = \sum_c L_c^T L_c` tile by tile (n³ operations for the symmetric product WᵀW, independent of c).
 Kernels of angles have gradients that point outward as well (`Kernel.outward`), :math:`G_c = L_c \hat Z + \mathrm{diag}(s_c) \hat Z`;
-for these there is the direct route. Kernels of single columns (`Kernel.partials`) give their gradients column by column.
+for these there is the direct route. Kernels of single columns (`Kernel.column_sums`) give their gradients column by column.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,12 +31,16 @@ from torch import Tensor
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
 from agop.kernels.base import Kernel
+from agop.kernels.columns import ColumnSums
 from agop.kernels.distance import Points
 from agop.kernels.gram import fill_kernel_matrix
 from agop.ranks import ALONE, Ranks
 
 CANCELLATION_LIMIT = 1e-3
 """Largest eps·κ at which the gram route is trusted; in practice its error is far below this bound."""
+
+_MOMENT_BYTES = 64 * 2**20
+"""Memory of a block of rows in `gradient_moments`."""
 
 _LOWEST_BLOCK = 256
 """Rows of gradient weights formed at a time on a CPU, in the direct route, when the points have fewer features than that."""
@@ -172,6 +176,50 @@ def kernel_agop(
     return KernelAGOP(matrix, chosen, cancellation)
 
 
+def gradient_moments(
+    kernel: Kernel,
+    left: Points,
+    points: Points,
+    A: Float[Tensor, "m c"],
+    weight: Float[Tensor, " b"] | None = None,
+) -> tuple[Float[Tensor, "d d"], Float[Tensor, "c d"]]:
+    r"""Of the kernel machine with centres `points` and coefficients `A`, over the rows `left`: :math:`\sum_j w_j J_j^T J_j` and
+    :math:`\sum_j w_j J_j`, in the dtype that distances are formed in.
+
+    Block by block of the rows, output by output; the direct route of `kernel_agop`, 2bmdc operations. A row that is a centre has no
+    gradient from it.
+    """
+    Z, c = points.values, A.shape[1]
+    A = kernel.scaled(A.to(Z.dtype), points)
+    summed, mean = Z.new_zeros(Z.shape[1], Z.shape[1]), Z.new_zeros(c, Z.shape[1])
+    root = None if weight is None else weight.to(Z.dtype)[:, None].sqrt()
+    outward = kernel.outward(left, points, A)
+    by_column: ColumnSums | None = None
+    bytes_per_row = (4 * len(points) + (2 * c + 2) * Z.shape[1]) * Z.element_size()
+    for rows in row_blocks(len(left), rows_per_block(len(left), bytes_per_row, _MOMENT_BYTES)):
+        W = kernel.block(left, rows, points, Z.dtype, value=False)[1]
+        assert W is not None
+        X = left.values[rows]
+        by_column = by_column or kernel.column_sums(Z, A)
+        if by_column is None:
+            sums = W @ A
+            outputs: Iterator[Tensor] = (
+                torch.addmm(sums[:, k, None] * X, W, A[:, k, None] * Z, alpha=-1) for k in range(c)
+            )
+        else:
+            outputs = iter(by_column(W, X).unbind(1))
+        for k, G in enumerate(outputs):
+            if outward is not None:
+                G = G + outward[0][rows, k, None] * outward[1][rows]
+            if root is not None:
+                mean[k] += (root[rows].square() * G).sum(0)
+                G = G * root[rows]
+            else:
+                mean[k] += G.sum(0)
+            summed.addmm_(G.mT, G)
+    return summed, mean
+
+
 def _nobody(share: float) -> None:
     """Nobody listens."""
 
@@ -212,15 +260,14 @@ def _by_columns(
     (n, c), d, mine = A.shape, points.values.shape[1], ranks.share(len(A))
     Z = points.values
     summed, mean = Z.new_zeros(d, d), Z.new_zeros(c, d)
+    sums: ColumnSums | None = None
     bytes_per_row = 4 * n * Z.element_size() + 2 * c * d * Z.element_size()
     for rows in row_blocks(mine.stop - mine.start, rows_per_block(n, bytes_per_row)):
         rows = slice(mine.start + rows.start, mine.start + rows.stop)
         W = weights[rows] if weights is not None else _weighted_block(kernel, points, rows, A.dtype, root)
-        partials = kernel.partials(W, Z[rows], Z, A)
-        assert partials is not None
-        G = Z.new_empty(rows.stop - rows.start, c, d)
-        for column, values in enumerate(partials):
-            G[:, :, column] = values
+        sums = sums or kernel.column_sums(Z, A)  # after the weights, which a kernel without gradients refuses
+        assert sums is not None
+        G = sums(W, Z[rows]).to(Z.dtype)
         mean += G.sum(0) if root is None else torch.einsum("b,bcd->cd", root[rows, 0].to(G), G)
         G = G.flatten(0, 1)
         summed.addmm_(G.mT, G)

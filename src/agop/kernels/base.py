@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
+from agop.kernels.columns import ColumnSums
 from agop.kernels.distance import Points
 
 
@@ -70,16 +70,10 @@ class Kernel(ABC):
         """Gradients at `left` beyond those along differences: coefficients (of scaled `A`), and the vectors they multiply."""
         return None
 
-    def partials(
-        self,
-        weight: Float[Tensor, "b n"],
-        left: Float[Tensor, "b d"],
-        right: Float[Tensor, "n d"],
-        A: Float[Tensor, "n c"],
-    ) -> Iterator[Float[Tensor, "b c"]] | None:
-        """Partial derivatives of all outputs at `left`, one column of the points after the other; None for a kernel of Euclidean distances.
+    def column_sums(self, right: Float[Tensor, "n d"], A: Float[Tensor, "n c"]) -> ColumnSums | None:
+        """Centres and coefficients prepared for gradients column by column; None for a kernel of Euclidean distances.
 
-        `weight` is the block of gradient weights. A kernel of Euclidean distances has products of whole matrices instead.
+        A kernel of Euclidean distances has products of whole matrices instead.
         """
         return None
 
@@ -119,12 +113,12 @@ class Kernel(ABC):
         """Gradients at some rows of `left` of the functions with centres `points` and `scaled` coefficients."""
         weight = self.block(left, rows, points, points.values.dtype, value=False)[1]
         assert weight is not None
-        partials = self.partials(weight, left.values[rows], points.values, A)
-        if partials is None:
+        sums = self.column_sums(points.values, A)
+        if sums is None:
             J = torch.einsum("bc,bd->bcd", weight @ A, left.values[rows])
             J -= torch.einsum("bn,nc,nd->bcd", weight, A, points.values)
         else:
-            J = torch.stack(list(partials), 2)
+            J = sums(weight, left.values[rows])
         outward = self.outward(left, points, A)
         if outward is not None:
             J += outward[0][rows, :, None] * outward[1][rows, None, :]

@@ -11,7 +11,6 @@ points unless p = 2, so a metric must be applied as the symmetric root of M. Pos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from agop import _checks
 from agop.kernels.base import Kernel
+from agop.kernels.columns import ColumnSums
 from agop.kernels.distance import Points
 
 LEAST_P = 0.7
@@ -108,32 +108,8 @@ class Lpq(Kernel):
         weights = scaled.pow_(self.q - self.p).mul_(values).mul_(factor)
         return (values if value else None), weights
 
-    def partials(
-        self,
-        weight: Float[Tensor, "b n"],
-        left: Float[Tensor, "b d"],
-        right: Float[Tensor, "n d"],
-        A: Float[Tensor, "n c"],
-    ) -> Iterator[Float[Tensor, "b c"]] | None:
-        """Column by column of the points: b·n·(1 + c) operations each, and no more memory than a block of pairs."""
-        if self.rotation_invariant:
-            return None
-        return self._partials(weight, left, right, A)
-
-    def _partials(
-        self,
-        weight: Float[Tensor, "b n"],
-        left: Float[Tensor, "b d"],
-        right: Float[Tensor, "n d"],
-        A: Float[Tensor, "n c"],
-    ) -> Iterator[Float[Tensor, "b c"]]:
-        for column in range(left.shape[1]):
-            difference = left[:, column, None] - right[:, column]
-            slope = difference.sign()
-            if self.p != 1:
-                equal = difference == 0
-                slope.mul_(difference.abs_().pow_(self.p - 1)).masked_fill_(equal, 0)
-            yield slope.to(weight.dtype).mul_(weight) @ A
+    def column_sums(self, right: Float[Tensor, "n d"], A: Float[Tensor, "n c"]) -> ColumnSums | None:
+        return None if self.rotation_invariant else ColumnSums(right, A, self.p)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from agop.machines.deep_conv_rfm import DeepConvRFMClassifier
     from agop.machines.deep_rfm import DeepRFMClassifier, DeepRFMRegressor
     from agop.machines.display import AgopDisplay
+    from agop.machines.left_out import LeaveOneOut, leave_one_out
     from agop.machines.memory import MemoryEstimate, estimate_memory
     from agop.machines.polynomial import PolynomialClassifier, PolynomialRegressor
     from agop.machines.rfm import RFMClassifier, RFMRegressor
@@ -24,6 +25,7 @@ __all__ = [
     "DeepConvRFMClassifier",
     "DeepRFMClassifier",
     "DeepRFMRegressor",
+    "LeaveOneOut",
     "MemoryEstimate",
     "PolynomialClassifier",
     "PolynomialRegressor",
@@ -33,6 +35,7 @@ __all__ = [
     "RFMRegressorCV",
     "SearchDisplay",
     "estimate_memory",
+    "leave_one_out",
 ]
 
 _HOMES = {
@@ -51,5 +54,7 @@ _HOMES = {
     "RFMClassifierCV": "rfm_cv",
     "RFMRegressorCV": "rfm_cv",
     "SearchDisplay": "search_display",
+    "LeaveOneOut": "left_out",
+    "leave_one_out": "left_out",
 }
 __getattr__ = on_first_use(__name__, _HOMES)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop.blocks.block import Blocks
 from agop.machines import _inputs, persistence
 from agop.machines._inputs import Place
 from agop.machines.progress import Bar, ProgressHook
@@ -34,6 +35,8 @@ MAY_CHANGE = frozenset(
         "solver",
         "tolerance",
         "max_rank",
+        "n_centers",
+        "centers",
         "max_cg_iter",
         "max_memory",
         "warm_start",
@@ -74,6 +77,19 @@ class KernelEstimator(BaseEstimator):
     ) -> None:
         raise TypeError("a subclass fits")
 
+    def _opened(self, X: Any, y: Any, sample_weight: Any) -> tuple[Blocks | None, Any, Any, Any]:
+        """The source to stream from if these samples are streamed, else None; and X, y, sample_weight to be read into memory."""
+        return None, X, y, sample_weight
+
+    def _fit_stream(
+        self,
+        source: Blocks,
+        given: tuple[Any, Any, Any],
+        callback: Callback | None,
+        progress: ProgressHook | None,
+    ) -> None:
+        raise TypeError("a subclass that opens sources fits to them")
+
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         raise TypeError("a subclass predicts")
 
@@ -101,7 +117,7 @@ class KernelEstimator(BaseEstimator):
     def fit(
         self: E,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -115,7 +131,8 @@ class KernelEstimator(BaseEstimator):
         Parameters
         ----------
         X, y, sample_weight
-            Training samples, (n, d), their targets, and how much each counts (None: equally): minimised is
+            Training samples, (n, d), or for RFM a source of rows in blocks (`agop.open_blocks`), which holds the others; their targets, and
+            how much each counts (None: equally): minimised is
             :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \|f\|^2`, and the AGOP is the mean weighted by w, so that a weight of 2 is the
             same as the sample twice, and 0 as if it were not there.
         X_val, y_val, sample_weight_val
@@ -135,6 +152,11 @@ class KernelEstimator(BaseEstimator):
         """
         ranks = current()
         ranks.together(self._check_constraints)
+        source, X, y, sample_weight = ranks.together(lambda: self._opened(X, y, sample_weight))
+        if source is not None:
+            given = (X_val, y_val, sample_weight_val)
+            self._with_bar(lambda heard: self._fit_stream(source, given, callback, heard), progress)
+            return self
         samples, validation, dtype = ranks.together(
             lambda: self._read(X, y, sample_weight, X_val, y_val, sample_weight_val)
         )
@@ -142,12 +164,20 @@ class KernelEstimator(BaseEstimator):
         if self._holds_out() and validation is None:
             samples, validation = samples.split(self._share(), self.seed_)
         samples, validation = ranks.together(lambda: self._prepared(samples, validation, dtype))
-        if not (self.verbose and ranks.is_main):
-            self._fit_samples(samples, validation, callback, progress)
-            return self
-        with Bar() as bar:
-            self._fit_samples(samples, validation, callback, _both(bar, progress))
+        self._with_bar(lambda heard: self._fit_samples(samples, validation, callback, heard), progress)
+        self._tell_of_fit()
         return self
+
+    def _tell_of_fit(self) -> None:
+        """Warn of what a user should know of the fit that was asked for."""
+
+    def _with_bar(self, work: Callable[[ProgressHook | None], None], progress: ProgressHook | None) -> None:
+        """Do `work`, which tells how far it is; on rank 0 of a verbose fit a bar shows it."""
+        if not (self.verbose and current().is_main):
+            work(progress)
+            return
+        with Bar() as bar:
+            work(_both(bar, progress))
 
     def _check_constraints(self) -> None:
         """What scikit-learn can check of the parameters, in its own words; an estimator without constraints checks all itself."""
@@ -277,12 +307,11 @@ class KernelEstimator(BaseEstimator):
 
     def _continue(self, samples: Samples, validation: Samples | None) -> None:
         """Begin a fit, with its seed; or check that a warm start has the data and the parameters of the fit it continues."""
-        digest = samples.fingerprint() + ("" if validation is None else validation.fingerprint())
-        settings = {
-            name: repr(_checks.plain(value))
-            for name, value in self.get_params(deep=False).items()
-            if name not in self.may_change
-        }
+        self._go_on(samples.fingerprint() + ("" if validation is None else validation.fingerprint()))
+
+    def _go_on(self, digest: str) -> None:
+        """Begin a fit to the data of this digest, or go on with it."""
+        settings = self._settings()
         if not hasattr(self, "seed_"):
             self.seed_ = _inputs.seed_from(self.random_state)
             self.data_digest_, self.settings_ = digest, settings
@@ -295,6 +324,14 @@ class KernelEstimator(BaseEstimator):
             raise _checks.bad_value(
                 "X, y", "the training data of the fit that warm_start=True continues", "other data", _ANEW
             )
+
+    def _settings(self) -> dict[str, str]:
+        """The parameters that a warm start has in common with the fit it continues."""
+        return {
+            name: repr(_checks.plain(value))
+            for name, value in self.get_params(deep=False).items()
+            if name not in self.may_change
+        }
 
     def _forget(self) -> None:
         """Drop what an earlier fit learned, so that one that fails or is stopped leaves nothing of it behind."""

@@ -54,7 +54,7 @@ def check_X(
     The input itself is never written to. With `gaps`, an estimator of tables takes NaN, sparse matrices and categories too, whose codes it
     gets; levels are learned from the rows that `counts` (None: all), and are the estimator's `categories_`.
     """
-    wanted = _wanted_dtype(dtype)
+    wanted = wanted_dtype(dtype)
     _refuse_equal_names(X)
     if isinstance(X, Tensor):
         if X.layout == torch.strided and not (X.is_floating_point() or X.is_complex()):
@@ -196,7 +196,7 @@ def _check_columns(estimator: BaseEstimator, d: int, reset: bool) -> None:
         )
 
 
-def _wanted_dtype(dtype: Any) -> torch.dtype | None:
+def wanted_dtype(dtype: Any) -> torch.dtype | None:
     if dtype is None:
         return None
     name = str(dtype).removeprefix("torch.")

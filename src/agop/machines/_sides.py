@@ -14,6 +14,7 @@ from torch import Tensor
 from agop import _checks
 from agop.machines import _inputs
 from agop.machines._base import KernelEstimator
+from agop.machines._in_blocks import in_blocks
 from agop.machines._inputs import Place
 from agop.machines.probabilities import shares_of
 from agop.machines.samples import Samples
@@ -35,6 +36,7 @@ class KernelRegressor(RegressorMixin, KernelEstimator):
             raise _checks.bad_value(name, f"{known} columns like y", f"{Y.shape[1]}")
         return (Y if counts is None else Y[torch.from_numpy(counts).to(Y.device)]), None
 
+    @in_blocks
     def predict(self, X: Any) -> Any:
         """Predicted targets, with as many axes as `y` had in `fit`."""
         X, place = self._checked(X)
@@ -76,17 +78,20 @@ class KernelClassifier(ClassifierMixin, KernelEstimator):
             factors = _class_factors(asked, self.classes_).to(weight)
         return replace(samples, weight=weight * factors[labels])
 
+    @in_blocks
     def predict(self, X: Any) -> Any:
         """The class of the largest predicted target, (m,): a tensor for tensors if the labels are numbers, else an array."""
         X, place = self._checked(X)
         return self._as_labels(self._decision(X), place)
 
+    @in_blocks
     def decision_function(self, X: Any) -> Any:
         """Predicted ±1 targets (m, C); for two classes the second column less the first, halved, (m,)."""
         X, place = self._checked(X)
         values = self._decision(X)
         return place.returned((values[:, 1] - values[:, 0]) / 2 if values.shape[1] == 2 else values)
 
+    @in_blocks
     def predict_proba(self, X: Any) -> Any:
         r"""Class probabilities (m, C): the ±1 targets mapped to 0 and 1, clipped from below and normalised.
 

@@ -20,6 +20,11 @@ from agop.machines.encoding import Encoding
 from agop.machines.importances import column_importances
 from agop.machines.samples import Samples
 
+READ = (
+    "n_features_in_", "feature_names_in_", "categories_", "classes_", "n_outputs_", "_one_axis_", "device_", "dtype_",
+)  # fmt: skip
+"""What reading the samples leaves on an estimator, and each that is fitted to parts of them has too."""
+
 
 class TableEstimator(KernelEstimator):
     """An estimator whose columns may hold categories and gaps, and are rescaled; a subclass gives `agop_` and `predictor_agop_`."""
@@ -29,14 +34,18 @@ class TableEstimator(KernelEstimator):
 
     def _learn_columns(self, samples: Samples) -> None:
         _checks.one_of("scaling", self.scaling, SCALINGS)
-        kernel = (
-            KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
-        )
-        centered = bool(getattr(kernel, "shift_invariant", True))
+        centered = bool(getattr(self._kernel_class, "shift_invariant", True))
         encoding = Encoding.of(samples.X, self.categories_)
         columns = encoding.columns(samples.X, samples.weight, self.scaling, centered=centered)
         self.column_means_, self.column_scales_ = columns.means, columns.scales
         self.missing_indicator_ = encoding.gaps
+
+    @property
+    def _kernel_class(self) -> Any:
+        """What knows of invariances: a kernel, or the class of a name."""
+        return (
+            KERNELS[self.kernel] if isinstance(self.kernel, str) and self.kernel in KERNELS else self.kernel
+        )
 
     @property
     def _encoding(self) -> Encoding:

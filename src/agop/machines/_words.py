@@ -1,5 +1,22 @@
 """Words about parameters that all estimators share."""
 
+CENTRES = r"""
+    solver : "auto", "cholesky", "cg" or "nystrom"
+        "cholesky" factors the kernel matrix; "cg" need not store it: conjugate gradients with a randomly pivoted Cholesky
+        preconditioner, needs ridge > 0. "nystrom" learns M on `feature_points` rows, then fits :math:`f(x) = \sum_j a_j k_M(x, z_j)` on
+        `n_centers` of the rows to all of them, in one pass that holds a block of rows and a few matrices of the centres. "auto" is
+        "nystrom" above 30,000 rows; else "cholesky" if that fits into memory, else "cg". What was used and why is in `history_`.
+    n_centers : int or "auto"
+        Of "nystrom": m, at most the number of rows; with all of them it is the exact fit. "auto": :math:`4 \sqrt n`, at least 1,000,
+        at most 20,000, or what fits into memory.
+    centers : "kmeans++", "leverage" or "random"
+        Of "nystrom": which rows. Spread out (k-means++); by ridge leverage scores; at random. Chosen among 10 m rows or 20,000, whichever
+        is more, as the metric maps them; equal rows are one.
+    feature_points : int or "all"
+        Of "nystrom": rows that M is learned on by exact fits (a seeded sample). "all": every fit is one on centres, and the AGOP is over
+        all rows; that is a pass for each iteration and one for its AGOP."""
+"""What an estimator that takes centres says of solvers, instead of the first entry of `SOLVING`."""
+
 SOLVING = r"""
     solver : "auto", "cholesky" or "cg"
         "cholesky" factors the kernel matrix; "cg" need not store it: conjugate gradients with a randomly pivoted Cholesky

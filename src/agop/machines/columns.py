@@ -76,7 +76,17 @@ class Columns:
         if scaling == "none":
             return cls(means if centered else torch.zeros_like(means), torch.ones_like(means))
         deviations = spread(X - means, share) / torch.where(present > 0, present, 1.0).sqrt()
-        varies = deviations > 4 * eps * X.abs().amax(0)
+        return cls.scaled(means, deviations, deviations > 4 * eps * X.abs().amax(0), scaling)
+
+    @classmethod
+    def scaled(
+        cls,
+        means: Float[Tensor, " d"],
+        deviations: Float[Tensor, " d"],
+        varies: Bool[Tensor, " d"],
+        scaling: str,
+    ) -> Columns:
+        """From means and standard deviations, and which columns are not constant to rounding; `scaling` is not "none"."""
         if scaling == "common" and bool(varies.any()):
             top = deviations[varies].max()
             root = top * (deviations[varies] / top).square().mean().sqrt()

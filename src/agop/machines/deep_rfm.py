@@ -173,6 +173,7 @@ class _DeepRFM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimato
         )
         if zero_rows:
             fit.report["notes"].append(f"{zero_rows} rows are zero at this layer's input and stay zero")
+        assert fit.fitted is not None
         entry = {"layer": index + 1, **samples.training_score(fit.fitted), **fit.report}
         entry |= {"rank": raised.rank, "clipped": raised.clipped}
         machine = KernelMachine(kernel, X, coefficients, self.precision)

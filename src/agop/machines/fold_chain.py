@@ -61,7 +61,7 @@ def follow(
         Samples as they came.
     plan
         The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there
-        may be; later ones try the best ridge and its neighbours, and the recursion ends after two iterations without a better score.
+        may be; later ones try the best ridge and one beside it, and the recursion ends after two iterations without a better score.
     judge, halt
         Score of values at `held`; whether time is up.
 
@@ -105,10 +105,13 @@ def follow(
 
 
 def _near(grid: tuple[float, ...], stages: list[Stage]) -> tuple[float, ...]:
-    """The best ridge of the last stage, with its neighbours in the grid."""
+    """The best ridge of the last stage, and the neighbour in the grid that may be better: one that was not tried, else the better one."""
     last = stages[-1]
-    centre = grid.index(last.ridges[max(range(len(last.ridges)), key=last.scores.__getitem__)])
-    return grid[max(0, centre - 1) : centre + 2]
+    known = dict(zip(last.ridges, last.scores, strict=True))
+    centre = grid.index(max(known, key=known.__getitem__))
+    beside = [grid[place] for place in (centre - 1, centre + 1) if 0 <= place < len(grid)]
+    beside.sort(key=lambda ridge: -known.get(ridge, math.inf))
+    return tuple(sorted((grid[centre], *beside[:1])))
 
 
 def _step(

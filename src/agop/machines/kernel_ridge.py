@@ -32,12 +32,13 @@ class KernelMachine:
     def predict(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         """Values at the rows of `X`, in blocks of rows: 2mn(d + c) operations."""
         points = self.kernel.points(self.centers, dtype=working_dtype(self.centers.dtype, self.precision))
-        predictions = X.new_empty(len(X), self.coefficients.shape[1])
+        predictions = X.new_empty(len(X), self.coefficients.shape[1], dtype=self.coefficients.dtype)
         for rows in row_blocks(
             len(X), rows_per_block(len(X), 3 * len(points) * points.values.element_size())
         ):
             block = points.beside(X[rows])
-            values = self.kernel.block(block, slice(None), points, X.dtype, weight=False)[0]
+            # coefficients of few centres may cancel: then they are in float64, and so are values
+            values = self.kernel.block(block, slice(None), points, self.coefficients.dtype, weight=False)[0]
             assert values is not None
             predictions[rows] = values @ self.coefficients
         return predictions
@@ -45,10 +46,10 @@ class KernelMachine:
 
 @dataclass(frozen=True, eq=False)
 class MachineFit:
-    """A fitted kernel machine, its values on the training points, its AGOP, and how they were computed."""
+    """A fitted kernel machine, its values on the training points (None: not formed), its AGOP, and how they were computed."""
 
     machine: KernelMachine
-    fitted: Float[Tensor, "n c"]
+    fitted: Float[Tensor, "n c"] | None
     agop: Float[Tensor, "d d"] | None
     report: dict[str, Any] = field(default_factory=dict)
 

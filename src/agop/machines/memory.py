@@ -15,6 +15,9 @@ from agop.ranks import current
 _TILES = 512 * 2**20
 """Working blocks of distances, kernel tiles and tile products, in bytes."""
 
+_BLOCK = {"cpu": (16 * 2**20, 256 * 2**20), "cuda": (256 * 2**20, 4 * 2**30)}
+"""Least and most that a block of rows takes in a pass of "nystrom", with its kernel values and features: a GPU wants large products."""
+
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -59,6 +62,11 @@ def estimate_memory(
     matrices: int = 1,
     solver: str = "cholesky",
     max_rank: int | None = None,
+    n_centers: int | None = None,
+    feature_points: int | None = None,
+    streamed: bool = False,
+    sums: int = 1,
+    block_bytes: int = 256 * 2**20,
 ) -> MemoryEstimate:
     """Peak memory of a kernel-machine fit with its AGOP on `n` points, `d` features, `c` outputs.
 
@@ -71,8 +79,17 @@ def estimate_memory(
         (n, n) matrices held at once: 1 is the least a direct solve can do with, 2 is faster (see `fit_kernel_machine`).
     solver, max_rank
         "cg" holds no (n, n) matrix, but an (n, max_rank) one for its preconditioner (None: `default_rank(n)`).
+    n_centers, feature_points
+        Of "nystrom": centres (None: `default_centers(n)`), and rows that the metric is learned on by an exact fit (None: no such fit), of
+        which the larger need counts.
+    streamed
+        Of "nystrom": whether rows come in blocks and are not in memory.
+    sums
+        Of "nystrom": parts of the rows whose sums are held at once (one, or folds that a ridge is chosen by).
+    block_bytes
+        Of "nystrom": what a block of rows takes with its kernel values and features.
     """
-    _checks.one_of("solver", solver, ("cholesky", "cg"))
+    _checks.one_of("solver", solver, ("cholesky", "cg", "nystrom"))
     for name, count in (("n", n), ("d", d), ("c", c), ("n_layers", n_layers), ("matrices", matrices)):
         _checks.integer(name, count, at_least=1)
     _checks.integer("width", width, at_least=0)
@@ -81,6 +98,22 @@ def estimate_memory(
     if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise _checks.bad_type("dtype", "a floating-point torch.dtype", repr(dtype))
     size = torch.finfo(dtype).bits // 8
+    if solver == "nystrom":
+        own = _nystrom_memory(
+            n,
+            d,
+            c,
+            size,
+            n_centers,
+            streamed,
+            _checks.integer("sums", sums, at_least=1),
+            _checks.integer("block_bytes", block_bytes, at_least=1),
+        )
+        if feature_points is None:
+            return own
+        points = min(n, _checks.integer("feature_points", feature_points, at_least=1))
+        learning = estimate_memory(points, d, c, dtype=dtype)
+        return max(own, learning, key=lambda one: one.total)
     pair = torch.finfo(matrix_dtype(dtype, "mixed", n)).bits // 8  # "native" needs no more
     wide = max(d, width)
     per_layer = (width * wide + 2 * wide * wide + n * c) * size
@@ -94,6 +127,37 @@ def estimate_memory(
         # the factor in single precision, a few of its columns, its Gram matrix with eigenvectors
         preconditioner=n * rank * 4 + min(n * rank * 8, 3 * 64 * 2**20) + 4 * 8 * rank * rank,
     )
+
+
+def _nystrom_memory(
+    n: int, d: int, c: int, size: int, n_centers: int | None, streamed: bool, sums: int, block_bytes: int
+) -> MemoryEstimate:
+    """What a fit on centres holds: matrices of the centres, a block, the rows it chooses centres from, and all rows unless they stream."""
+    m = min(
+        n, default_centers(n) if n_centers is None else _checks.integer("n_centers", n_centers, at_least=1)
+    )
+    candidates = min(n, max(10 * m, 20_000))
+    return MemoryEstimate(
+        # a decomposition holds its matrix, vectors and work; then: projection, sums, a copy that is factored
+        kernel_matrix=8 * m * m * max(6, 3 + sums + (2 if sums > 1 else 0)),
+        points=candidates * (d * (2 * size + 16) + c * size)
+        + m * d * 16
+        + (0 if streamed else n * (d + c) * size),
+        features=0,
+        working=block_bytes + min(_TILES // 2, 8 * 8 * d * n) + 6 * 8 * d * d,
+    )
+
+
+def nystrom_block_bytes(max_memory: int | None, device: torch.device) -> int:
+    """What a block of rows of "nystrom" may take: an eighth of the memory, between bounds that suit the device."""
+    limit = available_memory(device) if max_memory is None else max_memory
+    least, most = _BLOCK.get(device.type, _BLOCK["cpu"])
+    return max(least, min(most, limit // 8))
+
+
+def default_centers(n: int) -> int:
+    """Centres of "nystrom" unless another number is asked for: 4√n, at least 1,000 and at most 20,000, and no more than rows."""
+    return min(n, max(1000, min(20_000, round(4 * n**0.5))))
 
 
 def default_rank(n: int) -> int:

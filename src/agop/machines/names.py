@@ -28,4 +28,8 @@ FEATURE_MAPS = ("relu", "fourier", "fourier-laplace", "fourier-gaussian", "fouri
 """Random features; "fourier" takes the law that belongs to the kernel of the machine."""
 
 SOLVERS = ("auto", "cholesky", "cg")
+RFM_SOLVERS = (*SOLVERS, "nystrom")
+CENTERS = ("kmeans++", "leverage", "random")
+"""Rules for the centres of "nystrom", the default first (what was measured: benchmarks/nystrom_centers.py)."""
+
 PRECISIONS = ("mixed", "native")

@@ -77,6 +77,11 @@ def described(estimator: Any, centers: str | None = None) -> tuple[dict[str, Any
     if centers is not None:
         if is_polynomial:
             raise _checks.bad_value("centers", "None for a polynomial, which has no centres", repr(centers))
+        if (
+            "predictor_agop" in tensors
+        ):  # coefficients on few centres cancel: 1e-4 of a centre may move predictions by their size
+            remedy = "save it as it is: it holds n_centers points only"
+            raise _checks.bad_value("centers", "None for a fit on centres", repr(centers), remedy)
         name = "training_points" if is_deep else "centers"
         tensors[name], header["centers_exponent"] = _halved(tensors[name])
     return header, tensors
@@ -153,6 +158,9 @@ def _rfm_tensors(estimator: Any) -> dict[str, Tensor]:
         "centers": machine.centers,
         "coefficients": machine.coefficients,
     }
+    if estimator._on_few_centers:
+        # the rows that the AGOP of the predictor is a mean over are not kept: the AGOP is
+        tensors["predictor_agop"] = estimator.predictor_agop_
     for index, chain in enumerate(estimator._chains_):
         predicts = (index, chain.iteration) == (estimator.best_candidate_, estimator.best_iteration_)
         if chain.history and not predicts:

@@ -84,7 +84,7 @@ class _PolynomialRidge(KernelEstimator):
     def fit(
         self: P,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agop.kernels.agop import operations
-from agop.machines.memory import default_rank
+from agop.machines.memory import default_centers, default_rank
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,14 @@ _CG_ITERATIONS = 30
 
 
 def predicted_operations(
-    n: int, d: int, c: int, *, width: int = 0, learns: bool = True, solver: str = "cholesky"
+    n: int,
+    d: int,
+    c: int,
+    *,
+    width: int = 0,
+    learns: bool = True,
+    solver: str = "cholesky",
+    n_centers: int | None = None,
 ) -> dict[str, float]:
     """About what each step of one fit costs, in operations of a matrix product in single precision.
 
@@ -37,7 +44,16 @@ def predicted_operations(
     # pairs are formed once: distances in double precision, roots and exponentials
     entries = 0.5 * n * n * (6 * d + 300)
     counts = operations(n, d, c)
-    if solver == "cg":
+    if solver == "nystrom":
+        m = float(default_centers(n) if n_centers is None else n_centers)
+        # sums are in double precision: each operation counts twice
+        cost = {
+            "centres": 30.0 * m**3,
+            "rows": n * m * (2 * (3 * m + 2 * c) + 6 * d + 300),
+            "solve": 2 * m**3,
+            "agop": n * m * (4.0 * d * (1 + c) + 300),
+        }
+    elif solver == "cg":
         rank = default_rank(n)
         cost = {
             "kernel": n * rank * (6.0 * d + 2 * rank),

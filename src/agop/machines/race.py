@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,13 +21,19 @@ KEPT = 3
 
 BATCH = 8
 
+OPENING = 0.3
+"""The share of the time by which each round of the first batch, but for the last, has to end; a later round begins where one has ended."""
+
+LONGEST = 0.06
+"""The share of the time after which a recursion begins no further iteration in one heat, if others wait."""
+
 
 @dataclass
 class Trial:
     """A recursion in the race: its parameters, and what was measured of it.
 
     `heats` are its stages on subsamples or single folds that were only used to decide whether it goes on; `folds` those on whole folds, by
-    number. `scores` are the best of each round it was in.
+    number. `scores` are the best of each round it was in; `seconds_of_fold` what the last whole fold took.
     """
 
     number: int
@@ -35,6 +42,7 @@ class Trial:
     scores: list[float] = field(default_factory=list)
     plan: list[tuple[float, ...]] = field(default_factory=list)
     seconds: float = 0.0
+    seconds_of_fold: float | None = None
     error: str | None = None
 
     def finished(self, folds: int) -> int:
@@ -68,7 +76,11 @@ class Race:
     plan
         Ridges of iteration 0, once for each iteration there may be.
     deadline
-        On the clock of `time.monotonic`; infinite without a limit.
+        On the clock of `time.monotonic`, for the race and what comes after it; infinite without a limit.
+    limit
+        Seconds from the beginning to the deadline.
+    afterwards
+        Of the trials so far, the seconds that what comes after the race is thought to take.
     n_jobs
         As joblib's.
     tell
@@ -82,6 +94,8 @@ class Race:
     dtype: torch.dtype
     plan: list[tuple[float, ...]]
     deadline: float = float("inf")
+    limit: float = float("inf")
+    afterwards: Callable[[list[Trial]], float] = lambda trials: 0.0
     n_jobs: int | None = None
     tell: Callable[[int, str], None] = lambda count, text: None
     trials: list[Trial] = field(default_factory=list)
@@ -89,8 +103,10 @@ class Race:
     _parts: dict[int, tuple[Samples, Samples]] = field(default_factory=dict)
 
     def late(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() > self.deadline
+        """Whether the time of the race is over."""
+        return (
+            math.isfinite(self.deadline) and time.monotonic() + self.afterwards(self.trials) > self.deadline
+        )
 
     def run(self, draws: Iterator[dict[str, Any]], count: int | None) -> None:
         """Race `count` recursions, or as many as there is time for; Ctrl-C ends the race, and what was measured stays."""
@@ -123,11 +139,19 @@ class Race:
         heats = self.rounds[place]
         work = [(trial, heat) for trial in batch for heat in heats]
 
-        def one(trial: Trial, heat: Heat) -> tuple[Trial, float]:
-            return trial, self._heat(trial, heat, opens=heat.fold in (None, 0))
+        until = self.deadline
+        if math.isfinite(until) and batch and batch[0].number < BATCH and place + 1 < len(self.rounds):
+            until -= self.limit * (1 - OPENING * (place + 1))
+
+        def one(trial: Trial, heat: Heat) -> tuple[Trial, float | None]:
+            if self.late() or (trial is not batch[0] and time.monotonic() > until):
+                return trial, None
+            return trial, self._heat(trial, heat, opens=heat.fold in (None, 0), waiting=len(work) > 1)
 
         found: dict[int, list[float]] = {}
         for trial, score in parallel(one, work, self.n_jobs):
+            if score is None:
+                continue
             found.setdefault(trial.number, []).append(score)
             self.tell(1, f"recursion {trial.number + 1}, round {place + 1} of {len(self.rounds)}")
         for trial in batch:
@@ -135,9 +159,10 @@ class Race:
             if len(own) == len(heats):
                 trial.scores.append(float(np.mean(own)))
 
-    def _heat(self, trial: Trial, heat: Heat, *, opens: bool) -> float:
-        """The best score of a trial in one heat."""
+    def _heat(self, trial: Trial, heat: Heat, *, opens: bool, waiting: bool) -> float | None:
+        """The best score of a trial in one heat; None if there was no time for an iteration."""
         start = time.perf_counter()
+        longest = LONGEST * self.limit if waiting and opens else float("inf")
         key = id(heat)
         if key not in self._parts:
             self._parts[key] = self.samples.take(heat.fit), self.samples.take(heat.held)
@@ -151,15 +176,18 @@ class Race:
                 self.dtype,
                 self.plan if opens else trial.plan,
                 judge=judge if opens else None,
-                halt=self.late,
+                halt=lambda: self.late() or time.perf_counter() - start > longest,
             )
         except (ValueError, RuntimeError, ArithmeticError) as error:
             trial.error = str(error)
             return -float("inf")
         finally:
             trial.seconds += time.perf_counter() - start
+        if not stages:
+            return None
         if heat.fold is not None:
             trial.folds[heat.fold] = stages
+            trial.seconds_of_fold = time.perf_counter() - start
         if opens:
             trial.plan = [stage.ridges for stage in stages]
             scores = [score for stage in stages for score in stage.scores]

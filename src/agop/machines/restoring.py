@@ -65,6 +65,7 @@ _RFM_0_1 = {
     "bandwidth_factor": 1.0,
     "bandwidth_at": "start",
     "center_gradients": False,
+    "update": "agop",
     "scaling": "none",
     "center_targets": False,
 }
@@ -102,6 +103,8 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
         tensors[points] = _widened(tensors[points], of_type(header, "centers_exponent", int), dtype)
     for key, value in tensors.items():
         wide = key in EXACT or (key.rpartition(".")[2] in _WIDE and name in _IMAGE_ESTIMATORS)
+        # a machine on few centres has coefficients that cancel, and brings the AGOP of its predictor
+        wide = wide or key == "predictor_agop" or (key == "coefficients" and "predictor_agop" in tensors)
         own = torch.float64 if wide else dtype
         if value.dtype != own or not bool(torch.isfinite(value).all()):
             raise Damaged(f"tensor {key!r} is not made of finite numbers in {str(own)[6:]}")
@@ -248,7 +251,8 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
         name: (d, d) for name in tensors if re.fullmatch(r"\d+\.next", name)
     }
     machine = {"agop": (d, d), "coordinates": (d, r), "centers": (n, r), "coefficients": (n, c)}
-    check_shapes(tensors, following | machine)
+    few = "predictor_agop" in tensors
+    check_shapes(tensors, following | machine | ({"predictor_agop": (d, d)} if few else {}))
     index_of(estimator, "best_iteration_", len(estimator.history_))
     index_of(estimator, "best_candidate_", len(estimator.history_))
     estimator.kernel_ = kernel
@@ -257,6 +261,8 @@ def _restore_machine(estimator: Any, tensors: dict[str, Tensor], kernel: Kernel)
         kernel, tensors["centers"], tensors["coefficients"], estimator.precision
     )
     estimator._chains_ = _chains(estimator, kernel, tensors)
+    if few:
+        estimator._own_agop = (estimator.machine_, tensors["predictor_agop"])
 
 
 def _encoded(estimator: Any) -> int:

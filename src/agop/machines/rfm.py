@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -22,26 +24,56 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop.blocks.block import Blocks
 from agop.kernels import Kernel, named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import numerical_row_space
 from agop.machines._base import Callback
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
-from agop.machines._words import SOLVING
+from agop.machines._words import CENTRES, SOLVING
 from agop.machines.chain import Chain, rescaled
+from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
+from agop.machines.fact import UPDATES, feature_matrix, machine_fact
+from agop.machines.generalised import interpolates_noise
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import estimate_memory, parse_memory
-from agop.machines.names import PRECISIONS, SOLVERS
+from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes, parse_memory
+from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
+from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
 from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.resuming import LEARNED, keep_learned, learned
+from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
 from agop.machines.solver import Solver
+from agop.machines.streaming import Stream, opened
 from agop.ranks import current
 
 SCALES = ("max", "trace", "none")
+
+FEATURE_POINTS = 10_000
+"""Rows that M is learned on where there are more than a direct fit takes, unless another number is asked for."""
+
+
+@dataclass(frozen=True)
+class _How:
+    """How the fits of a recursion are solved: `solver` on the rows that M is learned on; `large`, if there is one, on all rows.
+
+    `throughout`: every fit is large. `last`: the last one of a recursion is.
+    """
+
+    solver: Solver
+    large: Nystrom | None = None
+    throughout: bool = False
+    last: bool = False
+
+    def is_large(self, final: bool) -> bool:
+        return self.large is not None and (self.throughout or (self.last and final))
+
+
+R = TypeVar("R", bound="_RFM")
 
 
 class _RFM(TableEstimator):
@@ -59,12 +91,16 @@ class _RFM(TableEstimator):
         "power": [Interval(Real, 0, None, closed="neither")],
         "scale": [StrOptions(set(SCALES))],
         "center_gradients": ["boolean"],
+        "update": [StrOptions(set(UPDATES))],
         "scaling": [StrOptions(set(SCALINGS))],
         "center_targets": ["boolean"],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "solver": [StrOptions(set(SOLVERS))],
+        "solver": [StrOptions(set(RFM_SOLVERS))],
         "tolerance": [Interval(Real, 0, 0.1, closed="right")],
         "max_rank": [Interval(Integral, 0, None, closed="left"), None],
+        "n_centers": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "centers": [StrOptions(set(CENTERS))],
+        "feature_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"all"})],
         "max_cg_iter": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions(set(PRECISIONS))],
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
@@ -93,6 +129,7 @@ class _RFM(TableEstimator):
         power: Any = 0.25,
         scale: Any = "max",
         center_gradients: Any = False,
+        update: Any = "agop",
         scaling: Any = "columns",
         center_targets: Any = True,
         categorical_features: Any = "from_dtype",
@@ -100,6 +137,9 @@ class _RFM(TableEstimator):
         tolerance: Any = 1e-6,
         max_rank: Any = None,
         max_cg_iter: Any = 500,
+        n_centers: Any = "auto",
+        centers: Any = CENTERS[0],
+        feature_points: Any = FEATURE_POINTS,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -122,6 +162,7 @@ class _RFM(TableEstimator):
         self.power = power
         self.scale = scale
         self.center_gradients = center_gradients
+        self.update = update
         self.scaling = scaling
         self.center_targets = center_targets
         self.categorical_features = categorical_features
@@ -129,6 +170,9 @@ class _RFM(TableEstimator):
         self.tolerance = tolerance
         self.max_rank = max_rank
         self.max_cg_iter = max_cg_iter
+        self.n_centers = n_centers
+        self.centers = centers
+        self.feature_points = feature_points
         self.precision = precision
         self.max_memory = max_memory
         self.validation = validation
@@ -140,16 +184,68 @@ class _RFM(TableEstimator):
         self.dtype = dtype
         self.random_state = random_state
 
+    _checkpoint: Path | None = None
+    """Where an unfinished fit keeps what is finished."""
+
+    def fit(
+        self: R,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        callback: Callback | None = None,
+        progress: ProgressHook | None = None,
+        checkpoint: Any = None,
+    ) -> R:
+        r"""Fit to `y`: targets (n,) or (n, c) of a regressor, labels (n,) of any kind of a classifier.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Training samples, (n, d), their targets, and how much each counts (None: equally): minimised is
+            :math:`\sum_i w_i \|y_i - f(x_i)\|^2 + \mu \|f\|^2`, and the AGOP is the mean weighted by w, so that a weight of 2 is the
+            same as the sample twice, and 0 as if it were not there. Or X is a source of rows in blocks, which holds the others: see
+            `agop.open_blocks`.
+        X_val, y_val, sample_weight_val
+            Samples to validate on, instead of a share held out by the parameter `validation`.
+        callback
+            Called after each iteration with (index from 0, how many in all, its entry of `history_`).
+        progress
+            Called many times in an iteration with (operations done, operations predicted, what is being done).
+        checkpoint
+            A folder that keeps what is finished of an unfinished fit to a source: iterations, and the sums of a pass over all rows after
+            every 8,192 of them (or a block, if that is longer). The same fit to the same data goes on from there, to the same bits.
+
+        Notes
+        -----
+        Ctrl-C, or an exception that `callback` or `progress` raises, stops the fit. The estimator then holds what was finished, it
+        predicts with that, and with `warm_start=True` a further `fit` on the same data goes on from there.
+
+        Inside `agop.launched` the ranks share the work: all of them call `fit` with the same samples, and all of them get the
+        same fit.
+        """
+        self._checkpoint = current().together(lambda: check_folder(checkpoint))
+        try:
+            return super().fit(
+                X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val, callback=callback, progress=progress
+            )  # fmt: skip
+        finally:
+            self._checkpoint = None
+
     def _fit_samples(
         self,
-        samples: Samples,
+        samples: Samples | Rows,
         validation: Samples | None,
         callback: Callback | None,
         progress: ProgressHook | None,
     ) -> None:
-        n_iter, solver = current().together(lambda: self._check_parameters(samples))
-        self._weight_ = samples.weight
-        solver = solver.agreed(current())
+        rows: Rows = HeldRows(samples) if isinstance(samples, Samples) else samples
+        n_iter, solver = current().together(lambda: self._check_parameters(rows))
+        how, samples = self._planned(rows, solver.agreed(current()), validation is not None)
+        self._weight_ = samples.weight if how.large is None else None
         kernels = named.make_kernels(
             self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
         )
@@ -161,7 +257,7 @@ class _RFM(TableEstimator):
                 f"{len(kernels)} candidates and none",
                 "set validation=0.2, or pass X_val and y_val to fit",
             )
-        n, d, c = *samples.X.shape, samples.Y.shape[1]
+        d = samples.X.shape[1]
         identity = torch.eye(d, dtype=samples.X.dtype, device=samples.X.device)
         begun = getattr(self, "_chains_", ())
         each = self.bandwidth_at == "each" and isinstance(self.kernel, str)
@@ -175,18 +271,16 @@ class _RFM(TableEstimator):
             raise _checks.bad_value(
                 "n_iter", f">= {done}, the iterations already done", f"{n_iter}", "set warm_start=False"
             )
-        fits = [
-            predicted_operations(n, d, c, learns=i < n_iter, solver=solver.name)
-            for _ in kernels
-            for i in range(n_iter + 1)
-        ]
+        fits = self._predicted(how, rows, len(samples), n_iter, len(kernels))
         meter = Progress("iteration" if len(kernels) == 1 else "fit", fits, progress)
         for place in range(len(self._chains_)):
             while len(self._chains_[place].history) <= n_iter:
                 index = place * (n_iter + 1) + self._chains_[place].iteration
-                entry = self._iterate(place, samples, validation, solver, meter.during(index))
+                entry = self._iterate(place, samples, validation, how, meter.during(index))
                 if callback is not None:
                     callback(index, len(fits), entry)
+        if how.large is not None and validation is not None and not how.throughout:
+            self._refit(samples, validation, how, meter.during(len(fits) - 1))
         if validation is not None and n_iter and self.best_iteration_ == 0:
             self._tell_that_nothing_was_learned()
         copies = _checks.integer("importance_control", self.importance_control, at_least=0)
@@ -205,7 +299,12 @@ class _RFM(TableEstimator):
         for _ in range(copies):
             rows = torch.from_numpy(order.permutation(len(samples))).to(samples.X.device)
             twin = clone(self).set_params(
-                importance_control=0, n_iter=self.best_iteration_, validation=None, warm_start=False
+                solver="auto" if self.solver == "nystrom" else self.solver,
+                n_centers="auto",
+                importance_control=0,
+                n_iter=self.best_iteration_,
+                validation=None,
+                warm_start=False,
             )
             if isinstance(self.bandwidth, list | tuple | np.ndarray):
                 twin.bandwidth = self.bandwidth_
@@ -238,7 +337,18 @@ class _RFM(TableEstimator):
         if current().is_main:
             warnings.warn(message, UserWarning, stacklevel=4)
 
-    def _check_parameters(self, samples: Samples) -> tuple[int, Solver]:
+    def _tell_of_fit(self) -> None:
+        """Warn if the fit that predicts passes through noise."""
+        place = (self.best_candidate_, self.best_iteration_)
+        entry = next(e for e in self.history_ if (e["candidate"], e["iteration"]) == place)
+        message = interpolates_noise(entry)
+        if message is None or message in entry["notes"]:
+            return
+        entry["notes"].append(message)
+        if current().is_main:
+            warnings.warn(message, UserWarning, stacklevel=3)
+
+    def _check_parameters(self, rows: Rows) -> tuple[int, Solver]:
         n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
         ridge = _checks.real("ridge", self.ridge, at_least=0)
         if self.learning_ridge is not None and n_iter:
@@ -246,12 +356,87 @@ class _RFM(TableEstimator):
         _checks.real("power", self.power, above=0)
         _checks.one_of("precision", self.precision, PRECISIONS)
         _checks.one_of("scale", self.scale, SCALES)
+        _checks.one_of("update", self.update, UPDATES)
         _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
         check_scoring(self.scoring)
-        n, d, c = *samples.X.shape, samples.Y.shape[1]
-        needs = partial(estimate_memory, n, d, c, dtype=samples.X.dtype)
+        n, d, c = len(rows), rows.columns, rows.outputs
+        throughout = self.feature_points == "all"
+        points = (
+            None
+            if throughout or not n_iter
+            else _checks.integer("feature_points", self.feature_points, at_least=1)
+        )
+        _checks.one_of("centers", self.centers, CENTERS)
+        choice = self._ridges_to_choose
+        centers = {
+            "feature_points": points,
+            "streamed": not rows.in_memory,
+            "sums": 1 if choice is None else choice.parts,
+            "block_bytes": nystrom_block_bytes(parse_memory("max_memory", self.max_memory), rows.device),
+        }
+
+        def needs(solver: str, **options: Any) -> MemoryEstimate:
+            options |= centers if solver == "nystrom" else {}
+            return estimate_memory(n, d, c, dtype=rows.dtype, solver=solver, **options)
+
         memory = parse_memory("max_memory", self.max_memory)
-        return n_iter, Solver.of(self).chosen(needs, n, ridge, memory, samples.X.device)
+        solver = Solver.of(self).chosen(needs, n, ridge, memory, rows.device, takes_centers=True)
+        return n_iter, solver
+
+    _ridges_to_choose: RidgeChoice | None = None
+    """Ridges that the large fit chooses among, by rows that M has not seen."""
+
+    def _planned(self, rows: Rows, solver: Solver, validated: bool) -> tuple[_How, Samples]:
+        """How the fits are solved, and the rows that M is learned on."""
+        if solver.name != "nystrom":
+            return _How(solver), rows.sample(len(rows), self.seed_)
+        throughout = self.feature_points == "all"
+        samples = rows.sample(FEATURE_POINTS if throughout else int(self.feature_points), self.seed_)
+        assert solver.n_centers is not None
+        large = Nystrom(
+            rows=rows,
+            n_centers=solver.n_centers,
+            rule=self.centers,
+            seed=self.seed_,
+            precision=self.precision,
+            center_gradients=bool(self.center_gradients),
+            block_bytes=nystrom_block_bytes(parse_memory("max_memory", self.max_memory), rows.device),
+            reason=solver.reason,
+            checkpoint=self._checkpoint,
+            context=repr((self.settings_, self.seed_)),
+        )
+        if not throughout and int(self.n_iter):
+            needs = partial(estimate_memory, len(samples), rows.columns, rows.outputs, dtype=rows.dtype)
+            asked = replace(
+                solver, name="auto", max_rank=self.max_rank, reason="for the rows that M is learned on"
+            )
+            memory = parse_memory("max_memory", self.max_memory)
+            ridge = min(float(self.ridge), self._ridge_of_learning)
+            solver = asked.chosen(needs, len(samples), ridge, memory, rows.device).agreed(current())
+        return _How(solver, large, throughout, last=not validated), samples
+
+    def _predicted(
+        self, how: _How, rows: Rows, n_learning: int, n_iter: int, chains: int
+    ) -> list[dict[str, float]]:
+        """The operations of each fit."""
+        shape = (rows.columns, rows.outputs)
+        n, large = len(rows), how.large
+        centers = None if large is None else large.n_centers
+        fits = []
+        for _ in range(chains):
+            for i in range(n_iter + 1):
+                learns = i < n_iter
+                if how.is_large(not learns):
+                    fits.append(
+                        predicted_operations(n, *shape, learns=learns, solver="nystrom", n_centers=centers)
+                    )
+                else:
+                    fits.append(
+                        predicted_operations(n_learning, *shape, learns=learns, solver=how.solver.name)
+                    )
+        if large is not None and not how.throughout and not how.last:
+            fits.append(predicted_operations(n, *shape, learns=False, solver="nystrom", n_centers=centers))
+        return fits
 
     @property
     def _ridge_of_learning(self) -> float:
@@ -268,17 +453,23 @@ class _RFM(TableEstimator):
             expected = f"True for kernel={named.kernel_name(kernel)!r}, which sums over single columns"
             raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
 
-    def _iterate(
-        self, place: int, samples: Samples, validation: Samples | None, solver: Solver, tell: StepHook
-    ) -> dict[str, Any]:
-        """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
-        start = time.perf_counter()
-        chain, X = self._chains_[place], samples.X
-        coordinates, facts = self._coordinates(chain, samples)
-        X = X @ coordinates if chain.iteration else X
-        kernel = self._kernel_of(chain, X, samples.weight)
-        learns = chain.iteration < int(self.n_iter)
-        solve = partial(
+    def _solving(
+        self,
+        chain: Chain,
+        kernel: Kernel,
+        coordinates: Float[Tensor, "d r"],
+        X: Float[Tensor, "n r"],
+        samples: Samples,
+        how: _How,
+    ) -> Callable[..., MachineFit]:
+        """What fits a machine with a given ridge: to all rows, or to those that M is learned on."""
+        final = chain.iteration >= int(self.n_iter)
+        if how.is_large(final):
+            assert how.large is not None
+            mapped = (lambda block: block @ coordinates) if chain.iteration else (lambda block: block)
+            ridges = self._ridge_choice(samples, chain.iteration) if final else None
+            return partial(how.large.solve, kernel, mapped, computed=chain.iteration > 0, ridges=ridges)
+        return partial(
             fit_kernel_machine,
             kernel,
             X,
@@ -289,17 +480,38 @@ class _RFM(TableEstimator):
             center_gradients=bool(self.center_gradients),
             max_memory=parse_memory("max_memory", self.max_memory),
             computed=chain.iteration > 0,
-            solver=solver,
+            solver=how.solver,
             initial=chain.coefficients,
         )
+
+    def _ridge_choice(self, samples: Samples, iteration: int) -> RidgeChoice | None:
+        """The ridges to choose among, if there are several, beside the rows that M has seen."""
+        choice = self._ridges_to_choose
+        if choice is None:
+            return None
+        seen = row_hashes(samples.X).sort().values if iteration else None
+        return replace(choice, seen=seen, seed=self.seed_)
+
+    def _iterate(
+        self, place: int, samples: Samples, validation: Samples | None, how: _How, tell: StepHook
+    ) -> dict[str, Any]:
+        """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
+        start = time.perf_counter()
+        chain, X = self._chains_[place], samples.X
+        coordinates, facts = self._coordinates(chain, samples)
+        X = X @ coordinates if chain.iteration else X
+        kernel = self._kernel_of(chain, X, samples.weight)
+        learns = chain.iteration < int(self.n_iter)
+        solve = self._solving(chain, kernel, coordinates, X, samples, how)
         ridge, learning = float(self.ridge), self._ridge_of_learning
-        teacher = solve(learning, with_agop=True, on_step=tell) if learns else None
+        teacher = solve(learning, with_agop=self.update == "agop", on_step=tell) if learns else None
         apart = teacher is None or (validation is not None and learning != ridge)
         fit = solve(ridge, with_agop=False, on_step=tell) if apart else teacher
         assert fit is not None
         entry: dict[str, Any] = {"candidate": place, "iteration": chain.iteration}
         entry["bandwidth"], entry["ridge"] = getattr(kernel, "bandwidth", None), ridge if apart else learning
-        entry |= {**samples.training_score(fit.fitted), **fit.report, **facts}
+        fitted = fit.machine.predict(X) if fit.fitted is None else fit.fitted
+        entry |= {**samples.training_score(fitted), **fit.report, **facts}
         learned = {
             "machine_": fit.machine,
             "kernel_": kernel,
@@ -309,25 +521,113 @@ class _RFM(TableEstimator):
             "best_candidate_": place,
             "best_iteration_": chain.iteration,
         }
+        if how.is_large(not learns):
+            learned["_agop_rows"] = (fit.machine, X, samples.weight)
         if validation is not None:
             points = validation.X @ coordinates if chain.iteration else validation.X
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
-        matrix = self._next_matrix(teacher, coordinates, chain.matrix) if teacher else chain.matrix
+        matrix = chain.matrix
+        if teacher is not None and self.update == "agop":
+            matrix = self._next_matrix(teacher, coordinates, chain.matrix)
+        elif teacher is not None:
+            matrix = self._from_fact(teacher, samples, coordinates, chain)
         if teacher is not None and apart:
             entry |= {name: teacher.report[name] for name in ("agop_route", "cancellation")}
             entry["notes"] = [*fit.report["notes"], *teacher.report["notes"]]
         entry["seconds"] = time.perf_counter() - start
         history = (*chain.history[: chain.iteration], entry)
         chains = list(self._chains_)
-        coefficients = fit.machine.coefficients if solver.name == "cg" else None
+        coefficients = fit.machine.coefficients if fit.report["solver"] == "cg" else None
         chains[place] = Chain(
             chain.kernel, matrix, chain.iteration + learns, history, coefficients, chain.moves
         )
         learned |= {"_chains_": tuple(chains), "history_": [e for link in chains for e in link.history]}
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
+
+    def _refit(self, samples: Samples, validation: Samples, how: _How, tell: StepHook) -> None:
+        """One large fit with the metric that validation chose among fits to the rows that M is learned on."""
+        start, coordinates, iteration = time.perf_counter(), self.coordinates_, self.best_iteration_
+        chain, large = self._chains_[self.best_candidate_], how.large
+        entry = chain.history[iteration]
+        if large is None or entry["solver"] == "nystrom":
+            return
+        mapped = (lambda block: block @ coordinates) if iteration else (lambda block: block)
+        fit = large.solve(self.kernel_, mapped, float(self.ridge), computed=iteration > 0, on_step=tell)
+        score = scored(self, validation, fit.machine.predict(mapped(validation.X)), self.scoring)
+        kept = {name: entry[name] for name in ("agop_route", "cancellation")}
+        entry = {
+            **entry,
+            **samples.training_score(fit.machine.predict(mapped(samples.X))),
+            **fit.report,
+            **kept,
+            "validation_score": score,
+            "validation_score_of_learning": entry["validation_score"],
+            "ridge": float(self.ridge),
+            "seconds": entry["seconds"] + time.perf_counter() - start,
+        }
+        history = (*chain.history[:iteration], entry, *chain.history[iteration + 1 :])
+        chains = list(self._chains_)
+        chains[self.best_candidate_] = replace(chain, history=history)
+        self.__dict__.update(
+            machine_=fit.machine,
+            validation_score_=score,
+            _chains_=tuple(chains),
+            history_=[e for link in chains for e in link.history],
+            _agop_rows=(fit.machine, mapped(samples.X), samples.weight),
+        )
+
+    def _opened(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
+        return opened(self, X, y, sample_weight)
+
+    def _fit_stream(
+        self,
+        source: Blocks,
+        given: tuple[Any, Any, Any],
+        callback: Callback | None,
+        progress: ProgressHook | None,
+    ) -> None:
+        """Fit to a source of rows: a pass for statistics, the metric on some of the rows, a pass for the sums."""
+        ranks = current()
+        digest = ranks.together(lambda: source.digest)
+        if not (self.warm_start and self.__sklearn_is_fitted__()):
+            self._forget()
+            if self._checkpoint is not None and learned(self, self._checkpoint, digest):
+                ranks.agree(
+                    "the checkpoint", str(len(self.history_)), "choose a folder that all machines share"
+                )
+        ranks.together(lambda: self._go_on(digest))
+        self._agree(ranks)
+        holds_out = self._holds_out() and given[0] is None
+        stream = ranks.together(lambda: Stream(self, source, self._share() if holds_out else 0.0))
+
+        def tell(share: float) -> None:
+            if progress is not None:
+                progress(0.0, 1.0, f"statistics of columns, {100 * share:.0f} %")
+
+        stream.learn(tell)
+        validation = stream.validation()
+        if given[0] is not None or given[1] is not None:
+            validation = ranks.together(lambda: stream.given(*given))
+        self._fit_samples(stream.rows(), validation, self._keeping(callback), progress)
+        if self._checkpoint is not None and ranks.is_main:
+            (self._checkpoint / LEARNED).unlink(missing_ok=True)
+
+    def _keeping(self, callback: Callback | None) -> Callback | None:
+        """A callback that keeps finished iterations, if there is a folder for them."""
+        folder = self._checkpoint
+        if folder is None:
+            return callback
+
+        def after(index: int, total: int, entry: dict[str, Any]) -> None:
+            if current().is_main:
+                keep_learned(self, folder)
+            if callback is not None:
+                callback(index, total, entry)
+
+        return after
 
     def _coordinates(self, chain: Chain, samples: Samples) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
         """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""
@@ -377,17 +677,46 @@ class _RFM(TableEstimator):
         """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
         assert fit.agop is not None
         if not bool(fit.agop.diagonal().max() > 0):
-            fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
-            return current
+            return self._unchanged(fit, current)
         coordinates = coordinates.to(fit.agop.dtype)
         M = coordinates @ fit.agop @ coordinates.mT
         if self.diagonal:
             M = torch.diag(M.diagonal())
         return rescaled(M, self.scale)
 
+    def _unchanged(self, fit: MachineFit, matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+        fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
+        return matrix
+
+    def _from_fact(
+        self, fit: MachineFit, samples: Samples, coordinates: Float[Tensor, "d r"], chain: Chain
+    ) -> Float[Tensor, "d d"]:
+        """What FACT says of the metric, with respect to the estimator's inputs, rescaled."""
+        F = machine_fact(
+            fit.machine,
+            samples.X,
+            coordinates,
+            weight=samples.weight,
+            center=bool(self.center_gradients),
+            computed=chain.iteration > 0,
+        )
+        largest = float(F.abs().max())
+        if largest == 0:
+            return self._unchanged(fit, chain.matrix)
+        # squares of tiny entries would vanish, and every scale but "none" divides by the size anyway
+        unit, B = 1.0 if self.scale == "none" else largest, coordinates.double()
+        M = feature_matrix(F / unit, B @ B.mT, self.update, diagonal=bool(self.diagonal))
+        return rescaled(current().from_main(M), self.scale)
+
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
         return self._scale_of_targets().restored(values)
+
+    @property
+    def _on_few_centers(self) -> bool:
+        """Whether the centres of the predictor are a choice of the training points: then its coefficients are in float64."""
+        chain = self._chains_[self.best_candidate_]
+        return bool(chain.history[self.best_iteration_]["solver"] == "nystrom")
 
     @property
     def _map(self) -> Float[Tensor, "p r"]:
@@ -400,22 +729,26 @@ class _RFM(TableEstimator):
     def predictor_agop_(self) -> Float[Tensor, "p p"]:
         """The AGOP of the function that predicts, over encoded columns and in float64, not rescaled; formed when it is asked for.
 
-        A mean over training points (weighted), a sum over outputs, in the units of the targets that were fitted (`target_scales_`). `agop_`
-        is that of the fit before, from which the metric was made.
+        A mean over training points (weighted; with "nystrom" over the `feature_points` among them), a sum over outputs, in the units of the
+        targets that were fitted (`target_scales_`). `agop_` is that of the fit before, from which the metric was made.
         """
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
         if known is None or known[0] is not self.machine_:
             computed = self.best_iteration_ > 0
-            matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
+            rows = self.__dict__.get("_agop_rows", (None,))
+            if rows[0] is not self.machine_:
+                matrix = machine_agop(self.machine_, self._map, self._weight_, computed=computed)
+            else:  # centres are few: the mean is over the rows that M is learned on
+                matrix = predictor_agop(self.machine_, self._map, *rows[1:], computed=computed)
             known = self._own_agop = (self.machine_, matrix)
         return known[1]
 
 
 _PARAMETERS = r"""
     Repeats `n_iter` times: fit kernel ridge regression with :math:`k_M(x, z) = k(\|x - z\|_M)`,
-    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points. A last fit with the last M is
-    the predictor. M starts at the identity.
+    :math:`A = (K_M + \mu I)^{-1} Y`; set M to the AGOP of the fitted predictor on the training points (or see `update`). A last fit with
+    the last M is the predictor. M starts at the identity.
 
     The defaults are those of the least regret over 21 tables, of the paper's procedure with a full M (docs/benchmarks.md); neither units
     nor offsets of columns or targets change the predictions. The paper's procedure to the letter, which 0.1.0 followed, is
@@ -450,6 +783,11 @@ _PARAMETERS = r"""
         depend on the coordinate axes), or kept as the mean of the gradients' outer products.
     center_gradients : bool
         Learn M from the covariance of the gradients instead of their second moment: their mean is left out.
+    update : "agop", "fact" or "fact-geometric"
+        What M is learned from. "fact": what the features at convergence theorem says of the metric N of the fit, :math:`F = \sum_i
+        J_i^T \alpha_i x_i^T` with the coefficients :math:`\alpha`; M is :math:`F F^T`, so that with p = 1/4 the next metric is
+        :math:`(F F^T)^{1/2}`. "fact-geometric": :math:`(F N^2 F^T)^{1/2}`, the geometric mean with the last metric. They cost n²(c + d)
+        operations (Boix-Adserà et al. 2025, arXiv 2507.05644).
     scaling : "columns", "common" or "none"
         "columns": columns are centred and divided by their standard deviation (weighted). "common": centred, and divided by one number,
         the root of their mean variance, which keeps what is large large (pixels, principal components). "none": left as they are, except
@@ -463,7 +801,7 @@ _PARAMETERS = r"""
         of pandas or polars or a table of pyarrow. A category is an indicator column, at most 1,000 a column; unseen ones are treated as
         missing. Missing numbers (NaN) are the column's mean, with an indicator if there were any in `fit`; a missing category is a
         category. Sparse matrices are made dense."""
-_PARAMETERS += SOLVING
+_PARAMETERS += CENTRES + SOLVING[SOLVING.index("\n    tolerance") :]
 _PARAMETERS += r"""
     validation : float, optional
         A share of the samples that is held out (class by class for labels) and not fitted on. The predictor is then the fit, over all
@@ -480,7 +818,8 @@ _PARAMETERS += r"""
     warm_start : bool
         A further `fit` on the same data goes on after the last finished iteration: of a fit that was stopped, or with a larger `n_iter`.
     random_state : int, RandomState, torch.Generator or None
-        Seeds the choice of the samples that `validation` holds out, and the pivots of "cg". Global generators are left alone.
+        Seeds the choice of the samples that `validation` holds out, the pivots of "cg", centres and rows of "nystrom". Global generators
+        are left alone.
 
     Attributes
     ----------
@@ -489,7 +828,8 @@ _PARAMETERS += r"""
     n_features_in_, feature_names_in_, n_outputs_
         Columns of X; their names, if X had any; of a regressor, columns of y.
     agop_ : Tensor (p, p)
-        The feature matrix M of the predictor (scaled as `scale` says), over encoded columns after `scaling`: the AGOP of the fit before.
+        The feature matrix M of the predictor (scaled as `scale` says), over encoded columns after `scaling`: the AGOP of the fit before,
+        or what `update` says.
     agop_in_units_ : Tensor (p, p)
         The same with respect to columns as they were passed, :math:`D^{-1} M D^{-1}` with the scales of columns D.
     predictor_agop_ : Tensor (p, p)
@@ -518,12 +858,14 @@ _PARAMETERS += r"""
         The kernel of the predictor, with that bandwidth.
     history_ : list of dict
         One entry a fit: candidate, iteration, bandwidth, training and validation score, solver, dtype of the solution, smallest pivot,
-        AGOP route, rank and clipped eigenvalues of the M it used, seconds, notes on every fallback.
+        AGOP route, rank and clipped eigenvalues of the M it used, seconds, notes on every fallback. Of "nystrom" `n_centers`,
+        `nystrom_rank` (directions of the centres' kernel matrix above `cut`), `left_out_centers`, `rows`, and `fitted_mse` over all of them
+        (in units of the fitted targets); scores beside it are of the rows that M is learned on.
     coordinates_ : Tensor (p, r)
         Maps encoded columns to :math:`X M^p` in the eigenbasis of M; directions that rounding hides are left out (`left_out` in `history_`
         is their share of the scatter, at most the machine epsilon).
     machine_ : KernelMachine
-        The fit that predicts, in these coordinates: kernel, centres, coefficients.
+        The fit that predicts, in these coordinates: kernel, centres (the training points, or those that "nystrom" chose), coefficients.
     device_, dtype_, seed_, settings_, data_digest_
         Where and in what was computed, the seed that `random_state` gave, and the parameters and the digest of the data that a warm start
         must share.
@@ -577,6 +919,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         power: Any = 0.25,
         scale: Any = "max",
         center_gradients: Any = False,
+        update: Any = "agop",
         scaling: Any = "columns",
         center_targets: Any = True,
         categorical_features: Any = "from_dtype",
@@ -584,6 +927,9 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         tolerance: Any = 1e-6,
         max_rank: Any = None,
         max_cg_iter: Any = 500,
+        n_centers: Any = "auto",
+        centers: Any = CENTERS[0],
+        feature_points: Any = FEATURE_POINTS,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -608,6 +954,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             power=power,
             scale=scale,
             center_gradients=center_gradients,
+            update=update,
             scaling=scaling,
             center_targets=center_targets,
             categorical_features=categorical_features,
@@ -615,6 +962,9 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             tolerance=tolerance,
             max_rank=max_rank,
             max_cg_iter=max_cg_iter,
+            n_centers=n_centers,
+            centers=centers,
+            feature_points=feature_points,
             precision=precision,
             max_memory=max_memory,
             validation=validation,

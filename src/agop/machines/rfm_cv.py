@@ -6,6 +6,7 @@ import copy
 import time
 import warnings
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -17,35 +18,37 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop.blocks.block import Blocks
 from agop.machines import _inputs
+from agop.machines._in_blocks import in_blocks
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
-from agop.machines._table_estimator import TableEstimator
+from agop.machines._table_estimator import READ, TableEstimator
+from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
 from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
 from agop.machines.importances import averaged_agop
 from agop.machines.names import PRECISIONS
+from agop.machines.nystrom import RidgeChoice
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
 from agop.machines.progress import Bar, ProgressHook
 from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
+from agop.machines.rows import drawn as drawn_rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
-from agop.machines.search import SHARE_OF_TIME, Choice, Search, candidates, choose_rows
+from agop.machines.search import Candidate, Choice, Search, candidates, choose_rows
 from agop.machines.search_space import RIDGES, completed, drawn
+from agop.machines.solver import LARGE
 from agop.machines.storing_search import with_columns
+from agop.machines.streaming import opened, with_names
 from agop.machines.targets import Targets
 from agop.ranks import current
 
 DEFAULT_CANDIDATES = 16
 
 E = TypeVar("E", bound="_SearchedRFM")
-
-_READ = (
-    "n_features_in_", "feature_names_in_", "categories_", "classes_", "n_outputs_", "_one_axis_", "device_", "dtype_",
-)  # fmt: skip
-"""What reading the samples left on the search, and each of its models has too."""
 
 _SHARED = (
     "target_means_", "target_scales_", "target_extent_", "missing_indicator_", "column_means_", "column_scales_",
@@ -76,6 +79,8 @@ class _SearchedRFM(TableEstimator):
         "random_state": "no_validation",
     }
     _base: ClassVar[type]
+    _checkpoint: Path | None = None
+    """Where an unfinished fit to all rows keeps what is finished."""
     best_score_error_: float | None
 
     # scikit-learn's contract: a constructor stores whatever it gets, `fit` checks it; the types are in the docstring
@@ -84,7 +89,7 @@ class _SearchedRFM(TableEstimator):
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        n_iter: Any = 8,
+        n_iter: Any = 16,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
@@ -120,11 +125,12 @@ class _SearchedRFM(TableEstimator):
     def fit(  # type: ignore[override]
         self: E,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         groups: Any = None,
         progress: ProgressHook | None = None,
+        checkpoint: Any = None,
     ) -> E:
         """Search, then fit what was chosen to all rows.
 
@@ -136,6 +142,9 @@ class _SearchedRFM(TableEstimator):
             Rows of one group (n,) are held out together; None: equal rows are.
         progress
             Called with (done, of how many, what is being done).
+        checkpoint
+            A folder for the fit to all rows of a source, as in `RFMRegressor.fit`: when the same search, done again, has chosen the same
+            model, its fit goes on there.
 
         Notes
         -----
@@ -143,7 +152,17 @@ class _SearchedRFM(TableEstimator):
         """
         begun = time.monotonic()
         self._check_constraints()
+        folder = check_folder(checkpoint)
         self._forget()
+        self.seed_ = self._agreed_seed()
+        source, X, y, sample_weight = opened(self, X, y, sample_weight)
+        if source is not None:
+            numbers = drawn_rows(source.n_rows, min(source.n_rows, LARGE), self.seed_)
+            block = source.take(numbers)
+            X, y, sample_weight = with_names(source, block), block.y, block.weight
+            if groups is not None:
+                _checks.same_length("X", source.n_rows, "groups", len(groups))
+                groups = np.asarray(groups)[numbers]
         table, place = self._rows(
             X, reset=True, device=self.device, dtype=self.dtype, counts=_inputs.counting(sample_weight)
         )
@@ -151,19 +170,38 @@ class _SearchedRFM(TableEstimator):
         samples = self._samples("", table, y, sample_weight, place, learned)
         self.__dict__ |= learned
         self.device_, self.dtype_ = str(place.device), str(place.dtype).removeprefix("torch.")
-        self.seed_ = self._agreed_seed()
         counts = None if len(samples) == len(table) else _inputs.counting(sample_weight)
         if groups is not None:
             groups = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
             _checks.same_length("X", len(table), "groups", len(groups))
             groups = groups if counts is None else groups[counts]
         kept = np.arange(len(table)) if counts is None else np.flatnonzero(counts)
+        whole, some = samples, self._searched(samples) if source is None else None
+        if some is not None:
+            samples, kept = samples.take(torch.from_numpy(some)), kept[some]
+            groups = None if groups is None else groups[some]
+            counts = None
+
+        def search(heard: ProgressHook | None) -> None:
+            self._checkpoint = folder
+            self._search(samples, whole, source, place, groups, counts, kept, len(table), begun, heard)
+
         if not self.verbose:
-            self._search(samples, place, groups, counts, kept, len(table), begun, progress)
+            search(progress)
             return self
         with Bar() as bar:
-            self._search(samples, place, groups, counts, kept, len(table), begun, bar)
+            search(bar)
         return self
+
+    def _searched(self, samples: Samples) -> np.ndarray | None:
+        """Of very many rows a seeded share, from which those that are searched with are taken; None for all."""
+        if len(samples) <= LARGE or not isinstance(self.cv, Integral):
+            return None
+        rows = drawn_rows(len(samples), LARGE, self.seed_)
+        if samples.labels is not None:  # no class may be missing
+            first = np.unique(samples.labels.numpy(), return_index=True)[1]
+            rows = np.union1d(rows, first)
+        return rows
 
     def _agreed_seed(self) -> int:
         """The seed of all ranks, which run the same search beside each other: nothing in it may hang on a clock or on threads."""
@@ -179,6 +217,8 @@ class _SearchedRFM(TableEstimator):
     def _search(
         self,
         samples: Samples,
+        whole: Samples,
+        source: Blocks | None,
         place: Place,
         groups: np.ndarray | None,
         counts: np.ndarray | None,
@@ -199,12 +239,14 @@ class _SearchedRFM(TableEstimator):
         scale = Targets.of(
             counted.Y, counted.weight, center=True, labels=samples.labels is not None, dtype=None
         )
-        self._learn_prior(counted)
+        # of a source only the rows that are searched with are here
+        self._learn_prior(self._reweighted(whole) if source is None else counted)
         self.target_means_, self.target_scales_ = scale.means, scale.scales
         self.target_extent_ = [
             scale.largest,
             scale.resolution,
         ]  # a scorer asks for predictions before there is a model
+        large = source is not None or len(whole) > LARGE
         search = Search(
             self._made,
             samples,
@@ -212,14 +254,13 @@ class _SearchedRFM(TableEstimator):
             rows,
             self._criterion(samples, counted, rows.chosen, scale),
             scale,
-            int(self.ensemble),
+            1 if large else int(self.ensemble),
             n_jobs=self.n_jobs,
             deadline=float("inf") if limit is None else begun + float(limit),
         )
         meter = _Meter(progress, count, rows.folds, begun, limit)
-        rest = float("inf") if limit is None else begun + SHARE_OF_TIME * float(limit)
         plan = [tuple(sorted(set(ridges)))] * (int(self.n_iter) + 1)
-        race = search.race(draws, count, plan, rest, self.seed_, meter.tell)
+        race = search.race(draws, count, plan, limit, self.seed_, meter.tell)
         if not any(candidate.has(0) for candidate in candidates(race.trials)):
             raise _nothing(race.trials, race.interrupted)
         choice = search.choose(race.trials)
@@ -234,14 +275,57 @@ class _SearchedRFM(TableEstimator):
         chosen = [place for place in range(len(choice.pool)) if place == 0 or choice.weights[place] > 0]
         chosen.sort(key=lambda place: (place > 0, -float(choice.weights[place])))
         members = [choice.pool[place] for place in chosen]
-        models = search.fitted(members, samples, meter.tell)
+        if large:
+            meter.tell(1, "fit to all rows")
+            models = {0: self._fitted_to_many(members[0], whole, source, ridges, place.dtype, search.notes)}
+        else:
+            models = search.fitted(members, samples, meter.tell)
         self._keep(choice, [(chosen[k], models[k]) for k in sorted(models)])
+        if large:
+            self.best_params_["ridge"] = self.best_estimator_.ridge
         self._keep_scores(search, choice, samples, kept, n)
         self._keep_results(race.trials, choice, search)
         self.notes_ = search.notes
         for note in search.notes:
             warnings.warn(f"{type(self).__name__}: {note}.", UserWarning, stacklevel=4)
         meter.finish()
+
+    def _fitted_to_many(
+        self,
+        best: Candidate,
+        whole: Samples,
+        source: Blocks | None,
+        ridges: tuple[float, ...],
+        dtype: torch.dtype,
+        notes: list[str],
+    ) -> Any:
+        """The best candidate fitted to all rows on centres, its ridge chosen by sums over folds of rows that M has not seen."""
+        model = self._made(best.params)
+        model.solver = "nystrom"
+        model._ridges_to_choose = RidgeChoice(tuple(sorted(set(ridges))))
+        try:
+            if source is not None:
+                for name in READ:
+                    model.__dict__.pop(name, None)
+                model.fit(source, checkpoint=self._checkpoint)
+            else:
+                model._continue(whole, None)
+                model._fit_samples(model._prepared(whole, None, dtype)[0], None, None, None)
+        except KeyboardInterrupt:
+            if not hasattr(model, "machine_"):
+                raise
+            notes.append(
+                "the fit to all rows was stopped: what predicts was fitted to the rows that its metric was learned on"
+            )
+        model.__dict__.pop("_ridges_to_choose")
+        model.ridge = float(model.history_[-1]["ridge"])
+        if source is not None:
+            classes = getattr(model, "classes_", None)
+            if classes is not None and not np.array_equal(classes, self.classes_):
+                got = f"{len(classes)} classes of which {len(self.classes_)} are among {LARGE:,} rows"
+                raise _checks.bad_value("y", "classes that are not so rare", got, "leave out what is rarer")
+            self.__dict__ |= {name: value for name, value in vars(model).items() if name in READ}
+        return model
 
     def _made(self, params: dict[str, Any]) -> Any:
         """An unfitted RFM with these parameters, which knows what reading the samples has left."""
@@ -256,7 +340,7 @@ class _SearchedRFM(TableEstimator):
         if hasattr(self, "class_weight"):
             options["class_weight"] = self.class_weight
         model = self._base(**options, **params)
-        model.__dict__ |= {name: value for name, value in vars(self).items() if name in _READ}
+        model.__dict__ |= {name: value for name, value in vars(self).items() if name in READ}
         return model
 
     def _learn_prior(self, samples: Samples) -> None:
@@ -368,7 +452,10 @@ class _SearchedRFM(TableEstimator):
         """The AGOP of the averaged function over encoded columns, in float64, not rescaled; formed when it is asked for."""
         check_is_fitted(self)
         known = self.__dict__.get("_own_agop")
-        if known is None or known[0] is not self.estimators_:
+        if (known is None or known[0] is not self.estimators_) and len(self.estimators_) == 1:
+            matrix = self.estimators_[0].predictor_agop_ * float(self.weights_[0]) ** 2
+            known = self._own_agop = (self.estimators_, matrix)
+        elif known is None or known[0] is not self.estimators_:
             matrix = averaged_agop(
                 [(model.machine_, model._map, model.best_iteration_ > 0) for model in self.estimators_],
                 self.weights_.tolist(),
@@ -404,12 +491,13 @@ _PARAMETERS = r"""
     n_candidates : int or None
         How many recursions are drawn. None: 16, or with `max_time` as many as there is time for.
     max_time : float or None
-        Seconds. The race ends after 60 % of them; then what was chosen is fitted to all rows, as many models of it as there is time for.
+        Seconds. The race leaves what fits to all rows are expected to need, between 5 and 40 % of them; then what was chosen is fitted,
+        as many models of it as there is time for.
         `cv_results_` says how far each recursion came.
     n_iter : int
         At most so many iterations; a recursion ends when two in a row did not better its score.
     ridges : list of float
-        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and its neighbours.
+        Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and one beside it.
     ensemble : int
         Models that the average may have; 1 for one model, whose AGOP can be read.
     cv : int, splitter or iterable
@@ -418,7 +506,9 @@ _PARAMETERS = r"""
         What is searched for: None is the squared error of regression (each target in units of its standard deviation) and the Brier score
         of classes, or the name of a scorer of scikit-learn, or a callable (estimator, X, y). Weighted; over the rows of all folds together.
     max_rows : int or None
-        Rows that are searched with, a seeded share of all if there are more; the fit at the end is to all.
+        Rows that are searched with, a seeded share of all if there are more; the fit at the end is to all. Above 30,000 rows (of which so
+        many are drawn first) that is one fit of the best candidate on centres (`solver="nystrom"`), whose ridge is chosen among `ridges`
+        by three folds of the rows that its metric was not learned on; `ensemble` is then 1.
     scaling, categorical_features, precision, device, dtype
         As in `RFMRegressor` and `RFMClassifier`.
     n_jobs : int or None
@@ -440,7 +530,8 @@ _PARAMETERS = r"""
         The score of the honest predictions, larger is better (squared errors and Brier scores are negative; the latter is halved for two
         classes, as in scikit-learn), and its standard error: over rows, or with `scoring` over folds.
     oof_predictions_ : array (n,), (n, c) or (n, C)
-        Honest predictions of each row: targets, or calibrated class probabilities. NaN for rows that were not searched with.
+        Honest predictions of each row: targets, or calibrated class probabilities. NaN for rows that were not searched with. Of a source
+        of blocks: of 30,000 rows.
     oof_score_ : float
         What `score` gives for them: R² or accuracy.
     cv_results_ : dict of arrays
@@ -519,7 +610,7 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
         param_distributions: Any = None,
         n_candidates: Any = None,
         max_time: Any = None,
-        n_iter: Any = 8,
+        n_iter: Any = 16,
         ridges: Any = RIDGES,
         ensemble: Any = 16,
         cv: Any = 3,
@@ -594,11 +685,13 @@ class RFMClassifierCV(_SearchedRFM, KernelClassifier):  # noqa: D101
     def _probabilities(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         return tempered(shares_of(values), torch.from_numpy(self.class_prior_), float(self.slope_))
 
+    @in_blocks
     def predict_proba(self, X: Any) -> Any:
         """Calibrated class probabilities (m, C)."""
         X, place = self._checked(X)
         return place.returned(self._probabilities(self._decision(X)))
 
+    @in_blocks
     def predict(self, X: Any) -> Any:
         """The most probable class, (m,): a tensor for tensors if the labels are numbers, else an array."""
         X, place = self._checked(X)

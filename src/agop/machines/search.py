@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,11 @@ POOL, ROUNDS = 60, 40
 POOL_OF_SCORERS, ROUNDS_OF_SCORERS = 20, 10
 """Candidates that the average is chosen from, and rounds of that choice; fewer for a scorer, which takes about a millisecond each time."""
 
-SHARE_OF_TIME = 0.6
-"""What of `max_time` the race may take; the rest is for fitting the chosen ones to all rows."""
+LEAST_KEPT, MOST_KEPT = 0.05, 0.4
+"""What of `max_time` is kept for choosing and for fitting the chosen ones to all rows: what the folds let expect, within these shares."""
+
+GROWTH = 2.5
+"""Power of the rows by which a fit to all of them is thought to take longer than a fold: between n² of kernels and n³ of Cholesky."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,11 +186,11 @@ class Search:
         draws: Iterator[dict[str, Any]],
         count: int | None,
         plan: list[tuple[float, ...]],
-        rest: float,
+        limit: float | None,
         seed: int,
         tell: Callable[[int, str], None],
     ) -> Race:
-        """Run the race; it ends at `rest` on the clock."""
+        """Run the race; of `limit` seconds it leaves what fits to all rows need."""
         part = self.samples.take(self.rows.chosen)
 
         def judge(heat: Heat) -> Callable[[Tensor], float]:
@@ -200,12 +204,30 @@ class Search:
             judge,
             self.dtype,
             plan,
-            deadline=rest,
+            deadline=self.deadline,
+            limit=float("inf") if limit is None else limit,
+            afterwards=partial(self._afterwards, 0.0 if limit is None else limit),
             n_jobs=self.n_jobs,
             tell=tell,
         )
         race.run(draws, count)
         return race
+
+    @property
+    def _growth(self) -> float:
+        """How many times longer than a fold's a fit to all rows is thought to take."""
+        in_fold = len(self.rows.fold) * (1 - 1 / self.rows.folds)
+        return (len(self.samples) / in_fold) ** GROWTH
+
+    def _afterwards(self, limit: float, trials: list[Trial]) -> float:
+        """Seconds that fits of the best recursions to all rows are thought to take; the most there may be while no fold tells."""
+        seconds = [trial.seconds_of_fold for trial in trials if trial.seconds_of_fold is not None]
+        if not seconds:
+            return MOST_KEPT * limit
+        through = sum(len(trial.folds) == self.rows.folds for trial in trials)
+        fits = min(self.members, max(1, through))
+        expected = fits * sum(seconds) / len(seconds) * self._growth
+        return min(max(expected, LEAST_KEPT * limit), MOST_KEPT * limit)
 
     def choose(self, trials: list[Trial]) -> Choice:
         """The average of the candidates that came furthest."""
@@ -253,7 +275,8 @@ class Search:
         models: dict[int, Any] = {}
 
         def one(places: list[int]) -> None:
-            if models and time.monotonic() > self.deadline:
+            expected = (chosen[places[0]].trial.seconds_of_fold or 0.0) * self._growth
+            if models and time.monotonic() + expected > self.deadline:
                 return
             wanted = [chosen[place] for place in places]
             for place, model in zip(places, self._members(wanted, samples), strict=True):

@@ -38,7 +38,7 @@ def default_space(columns: int) -> list[dict[str, Any]]:
     common = {
         "bandwidth_factor": loguniform(0.5, 64),
         "bandwidth_at": ["start", "each"],
-        "learning_ridge": loguniform(1e-3, 1.0),
+        "learning_ridge": [1e-3, 1e-2, 0.1, 1.0],
         "power": [0.25, 0.5],
     }
     diagonal = {**common, "diagonal": [True]}

@@ -20,6 +20,7 @@ from agop.linalg.conjugate_gradients import Product, Solution, conjugate_gradien
 from agop.linalg.pivoted_cholesky import pivoted_cholesky
 from agop.linalg.preconditioner import LowRankPreconditioner
 from agop.linalg.ridge import RidgeFactor, SingularSystemError
+from agop.machines.generalised import judged
 from agop.machines.memory import default_rank
 from agop.machines.progress import StepHook
 from agop.machines.solver import Solver
@@ -72,13 +73,14 @@ def solve_direct(system: System, weights: Float[Tensor, "n n"] | None, tell: Ste
         notes.append(f"the ridge system is singular in {str(system.dtype)[6:]}: it was solved in float64")
     Y, damping = system.Y.to(factor.lower.dtype), system.damping[:, None]
     root = _equilibrium(system)
-    if root is None:
-        A = factor.solve(Y)
-        fitted = Y - damping.to(A.dtype) * A
-    else:
-        A = root * factor.solve((root * Y).to(Y.dtype)).double()
-        fitted = Y - damping * A
+
+    def solve(Y: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+        return factor.solve(Y) if root is None else root * factor.solve((root * Y).to(Y.dtype)).double()
+
+    A = solve(Y)
+    fitted = Y - damping.to(A.dtype) * A
     report = {"solve_dtype": str(Y.dtype)[6:], "pivot_ratio": factor.pivot_ratio, "notes": notes}
+    report |= judged(Y, damping * A, damping, solve, system.sample_weight)
     tell("solve", 1.0)
     return Solved(A if root is not None else A.to(system.dtype), fitted.to(X.dtype), report)
 

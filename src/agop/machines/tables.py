@@ -132,7 +132,11 @@ def _plain(column: pd.Series[Any]) -> tuple[np.ndarray, np.ndarray]:
 def _levels(name: Any, column: pd.Series[Any]) -> list[Any]:
     """The different values of a column in their order, None last where some are missing."""
     values, missing = _plain(column)
-    present = set(values[~missing].tolist())
+    return ordered_levels(name, set(values[~missing].tolist()), bool(missing.any()))
+
+
+def ordered_levels(name: Any, present: set[Any], missing: bool) -> list[Any]:
+    """Levels in their order, None last where some are missing; few enough, or an error."""
     if len(present) > MOST_LEVELS:
         got = f"{len(present):,} in column {name!r}"
         raise _checks.bad_value(
@@ -140,7 +144,18 @@ def _levels(name: Any, column: pd.Series[Any]) -> list[Any]:
         )
     kinds = {isinstance(value, str) for value in present}
     ordered = sorted(present, key=str) if len(kinds) > 1 else sorted(present)
-    return [*ordered, *([None] if missing.any() else [])]
+    return [*ordered, *([None] if missing else [])]
+
+
+def level_masses(column: pd.Series[Any], weight: np.ndarray | None) -> dict[Any, float]:
+    """The weight of each different value of a column, that of what is missing under None."""
+    values, missing = _plain(column)
+    mass = np.ones(len(values)) if weight is None else weight
+    found: dict[Any, float] = {}
+    for value, gone, own in zip(values.tolist(), missing.tolist(), mass.tolist(), strict=True):
+        key = None if gone else value
+        found[key] = found.get(key, 0.0) + own
+    return found
 
 
 def _codes(column: pd.Series[Any], levels: list[Any]) -> np.ndarray:

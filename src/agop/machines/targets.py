@@ -53,6 +53,20 @@ class Targets:
         means = centre(Y / 4, share) * 4  # differences of the largest targets leave the range of float64
         size = Y.abs().amax(0)
         deviations = spread(Y / 4 - means / 4, share) * 4
+        return cls.measured(means, deviations, size, center=center, labels=labels, dtype=dtype)
+
+    @classmethod
+    def measured(
+        cls,
+        means: Float[Tensor, " c"],
+        deviations: Float[Tensor, " c"],
+        size: Float[Tensor, " c"],
+        *,
+        center: bool,
+        labels: bool,
+        dtype: torch.dtype | None,
+    ) -> Targets:
+        """From means, standard deviations and largest absolute values of targets; see `of`."""
         varies = deviations > 4 * torch.finfo(torch.float64).eps * size
         finest = deviations[varies] / size[varies] if bool(varies.any()) else size.new_full((1,), _MOST)
         largest, resolution = float(size.max()), _DIGITS * float(finest.min())

@@ -3,5 +3,5 @@
 ARCHITECTURES = ("mlp", "resnet18", "vgg11")
 OPTIMISERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "step")
-POOLS = ("mean", "flatten", "none")
+POOLS = ("mean", "flatten", "none", "first", "last")
 LOSSES = ("mse", "cross-entropy")

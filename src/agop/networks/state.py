@@ -31,7 +31,7 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
         If the file is no safetensors file, or has other names or shapes.
     """
     tensors, metadata = _read(path)
-    _fill(model, tensors, path)
+    fill_with(model, tensors, path)
     return metadata
 
 
@@ -55,7 +55,7 @@ def load_state(model: nn.Module, optimiser: torch.optim.Optimizer, path: str | P
         raise _checks.bad_value(
             "weights", "a file as it was written", f"{str(path)!r}, which was changed or damaged since"
         )
-    _fill(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}, path)
+    fill_with(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}, path)
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith(_OPTIMISER):
@@ -63,6 +63,11 @@ def load_state(model: nn.Module, optimiser: torch.optim.Optimizer, path: str | P
             state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return metadata
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of any safetensors file; `ValueError` if it is none."""
+    return _read(path)[0]
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -76,7 +81,8 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+def fill_with(model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Take over these tensors, one for each parameter and buffer; `ValueError` if others are missing, too many or of another shape."""
     own = model.state_dict()
     missing = [name for name in own if name not in tensors]
     unknown = [name for name in tensors if name not in own]

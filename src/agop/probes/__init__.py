@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agop.probe import Probe
 
 _CLASSES = "agop.probes.classes"
+_VOCABULARY = "agop.probes.vocabulary"
 
 PROBES: Registry[Probe] = Registry(
     "agop.probes",
@@ -36,17 +37,25 @@ PROBES: Registry[Probe] = Registry(
         "nc5": f"{_CLASSES}:NC5",
         "effective_rank": f"{_CLASSES}:EFFECTIVE_RANK",
         "means_effective_rank": f"{_CLASSES}:MEANS_EFFECTIVE_RANK",
+        "means_rank": f"{_CLASSES}:MEANS_RANK",
         "nc2_frame": "agop.probes.frames:NC2_FRAME",
         "nc3_frame": "agop.probes.frames:NC3_FRAME",
+        "gnc2": f"{_VOCABULARY}:GNC2",
+        "unc3": f"{_VOCABULARY}:UNC3",
+        "weight_norm_spread": f"{_VOCABULARY}:WEIGHT_NORM_SPREAD",
+        "nc4_balanced": f"{_VOCABULARY}:NC4_BALANCED",
         "dse": "agop.probes.diffusion:DSE",
         "dsmi": "agop.probes.diffusion:DSMI",
         "redundancy": "agop.probes.redundancy:REDUNDANCY",
         "redundancy_linear": "agop.probes.redundancy:REDUNDANCY_LINEAR",
         "dropout_penalty": "agop.probes.dropout:DROPOUT_PENALTY",
         "ipr": "agop.probes.localisation:IPR",
+        "tunnel": "agop.probes.tunnel:TUNNEL",
         "ricci": "agop.probes.ricci:RICCI",
         "lz_complexity": "agop.probes.complexity:LZ_COMPLEXITY",
         "nfa": "agop.probes.ansatz:NFA",
+        "centred_nfa": "agop.probes.centred_nfa:CENTRED_NFA",
+        "fact": "agop.probes.fact:FACT",
         "drops": "agop.probes.drops:DROPS",
         "weight_singular_values": "agop.probes.singular_values:WEIGHT_SINGULAR_VALUES",
     },

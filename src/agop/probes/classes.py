@@ -9,7 +9,7 @@ from agop.collapse._undefined import no_spread_of_means
 from agop.collapse.classifier import nc3, nc4, nearest_centre_agreement
 from agop.collapse.geometry import equiangularity, equinorm, nc2, simplex_angle
 from agop.collapse.novelty import nc5
-from agop.collapse.rank import effective_rank, means_effective_rank
+from agop.collapse.rank import effective_rank, means_effective_rank, means_rank
 from agop.collapse.span import SpanScatter
 from agop.collapse.variability import cdnv, nc1, trace_between_share, trace_within_share
 from agop.evidence import Evidence, Need
@@ -122,6 +122,7 @@ CDNV = Probe(
     range="[0, ∞)",
     formula="mean over c ≠ c' of (V_c + V_c') / (2 ‖μ_c − μ_c'‖²)",
     source="Galanti, György, Hutter 2021 (arXiv 2112.15121), Section 3",
+    options={"exponent": 2.0},
     invariant=_SHAPE,
 )
 
@@ -361,5 +362,20 @@ MEANS_EFFECTIVE_RANK = Probe(
     range="[1, C−1]",
     formula="the same with the singular values of the rows μ_c − μ",
     source=_ROY,
+    invariant=_SHAPE,
+)
+
+MEANS_RANK = Probe(
+    name="means_rank",
+    label="rank of the class means",
+    measure=_of_moments(means_rank),
+    needs=("moments",),
+    meaning="singular values of the class means above a tenth of the first; C − 1 is collapse, fewer is low-rank bias",
+    scale="linear",
+    towards=lambda e: min(len(e.moments.present) - 1, e.moments.d),
+    range="[1, C−1]",
+    formula="#{k : σ_k ≥ 0.1 σ_1} of the rows μ_c − μ",
+    source="after Súkeník, Mondelli, Lampert 2024 (arXiv 2405.14468)",
+    options={"share": 0.1},
     invariant=_SHAPE,
 )

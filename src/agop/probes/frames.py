@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from agop.collapse.frames import frame_distance
+from torch import Tensor
+
+from agop.collapse.frames import FRAMES, frame_distance
+from agop.collapse.pairs import TILE, product_distance
 from agop.evidence import Evidence
 from agop.measurement import Measurement
 from agop.probe import Probe
@@ -18,7 +21,7 @@ def _reads(e: Evidence) -> bool:
 
 def _weights(e: Evidence, target: Any = "etf") -> Measurement:
     weight = e.weight.detach().double()[e.moments.present.to(e.weight.device)]
-    return frame_distance(weight @ weight.T, _kept(target, e))
+    return _distance(weight, weight, target, e)
 
 
 def _products(e: Evidence, target: Any = "etf", centre: str = "none") -> Measurement:
@@ -27,7 +30,17 @@ def _products(e: Evidence, target: Any = "etf", centre: str = "none") -> Measure
         return Measurement.undefined("nc3_frame", "frame distance", "there are no samples")
     weight = e.weight.detach().to(m.means.device).double()[m.present]
     means = m.means[m.present] if centre == "none" else m.centred_means(centre)
-    return frame_distance(weight @ means.T, _kept(target, e))
+    return _distance(weight, means, target, e)
+
+
+def _distance(left: Tensor, right: Tensor, target: Any, e: Evidence) -> Measurement:
+    """Of the product over classes; beyond a tile it is never formed whole."""
+    if not isinstance(target, str) or target not in FRAMES or len(left) <= TILE:
+        return frame_distance(left @ right.T, _kept(target, e))
+    value = product_distance(left, right, target)
+    if value is None:
+        return Measurement.undefined("frame_distance", target, "the Gram matrix is zero")
+    return Measurement(value, "frame_distance", target)
 
 
 def _kept(target: Any, e: Evidence) -> Any:

@@ -8,6 +8,7 @@ from agop.profiles.network import Network
 from agop.profiles.profile import profile
 from agop.profiles.report import CollapseReport, collapse_report
 from agop.profiles.table import Profile
+from agop.profiles.trajectory import Trajectory
 
 __all__ = [
     "CollapseReport",
@@ -16,6 +17,7 @@ __all__ = [
     "Network",
     "Profile",
     "Source",
+    "Trajectory",
     "collapse_report",
     "network_views",
     "profile",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from agop import _blocks, _checks
@@ -25,51 +23,62 @@ def batches(
     batch_size: int | None,
     inputs: Callable[[Any], Any] | None,
     targets: Callable[[Any], Any] | None,
+    mask: calling.MaskPick = None,
     *,
     labelled: bool = True,
-) -> Iterator[tuple[Any, Any]]:
-    """(input, labels) pairs: row blocks of a tensor or array with labels `y`, or what a loader yields.
+) -> Iterator[tuple[Any, Any, Tensor | None]]:
+    """(input, labels, positions that count): row blocks of samples with labels `y`, or what a loader yields.
 
     A loader yields (x, y, …) tuples or lists, or mappings with an entry named labels, label, y, target or
     targets, unless `inputs` and `targets` say how to take them apart. With `y` given, it may yield inputs only. Where nothing needs labels
     (`labelled=False`), they are None.
     """
-    if isinstance(X, np.ndarray):
-        X = torch.from_numpy(np.ascontiguousarray(X))
-    elif isinstance(X, (str, bytes, Mapping)) or not isinstance(X, Iterable):
+    whole = calling.is_whole(X)
+    if isinstance(X, (str, bytes)) or not isinstance(X, (Iterable, Tensor)):
         raise _checks.bad_type("X", "a tensor, an array or a loader that yields batches", type(X).__name__)
-    whole = isinstance(X, Tensor)
     if whole:
         _check_labels(X, y, labelled)
     done = 0
     for item in calling.items(X, batch_size or (_block_size(X) if whole else None)):
-        x = calling.input_of(item, inputs)
+        x = calling.input_of(item, inputs, whole=whole)
+        kept = calling.mask_in(item, x, mask, done)
+        rows = calling.n_rows(item if whole else x)
         if y is None:
-            yield x, _labels(item, targets) if labelled else None
+            yield x, _labels(item, targets) if labelled else None, kept
+            done += rows
             continue
-        first = item if whole else calling.first_tensor(x)
-        rows = 0 if first is None else len(first)
         labels, done = y[done : done + rows], done + rows
         _checks.same_length("X", done, "y", done - rows + len(labels))
-        yield x, labels
+        yield x, labels, kept
     if y is not None:
         _checks.same_length("X", done, "y", len(y))
 
 
-def _check_labels(X: Tensor, y: Any, labelled: bool) -> None:
+def labels_in(X: Any, targets: Callable[[Any], Any] | None) -> Any:
+    """The labels that come inside a mapping of all samples, or None."""
+    if not isinstance(X, Mapping):
+        return None
+    if targets is not None:
+        return targets(X)
+    return next((X[key] for key in calling.LABEL_KEYS if X.get(key) is not None), None)
+
+
+def _check_labels(X: Any, y: Any, labelled: bool) -> None:
     if y is None and labelled:
         raise _checks.bad_value("y", "one label per sample", "None", "pass y, or a loader of (x, y) batches")
     if y is not None and (not hasattr(y, "__len__") or (hasattr(y, "ndim") and y.ndim == 0)):
         raise _checks.bad_type("y", "one label per sample", type(y).__name__)
-    if y is not None and X.ndim and len(X):
-        _checks.same_length("X", len(X), "y", len(y))
+    if y is not None and (n := calling.n_rows(X)):
+        _checks.same_length("X", n, "y", len(y))
 
 
-def _block_size(X: Tensor) -> int | None:
-    if X.ndim == 0 or len(X) == 0:
-        return None
-    sample = _ACTIVATIONS_PER_INPUT * X[0].numel() * X.element_size()
-    return min(MAX_BLOCK, _blocks.rows_per_block(len(X), sample))
+def _block_size(X: Any) -> int | None:
+    n = calling.n_rows(X)
+    return (
+        min(MAX_BLOCK, _blocks.rows_per_block(n, _ACTIVATIONS_PER_INPUT * calling.bytes_per_row(X)))
+        if n
+        else None
+    )
 
 
 def _labels(item: Any, targets: Callable[[Any], Any] | None) -> Any:

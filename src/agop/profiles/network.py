@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,19 +18,24 @@ from agop import _checks
 from agop.evidence import Evidence, Need
 from agop.gradients import calling
 from agop.gradients.calling import OutputPick
+from agop.gradients.choosing import Choice
 from agop.gradients.coverage import coverage
 from agop.gradients.layers import LayerAGOPs, swept
-from agop.gradients.sanity import refuse_training_mode
+from agop.gradients.outputs import candidates, told
+from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.taps import Layers, named_exactly, original, tensor_in
+from agop.gradients.weight_names import WeightNames
 from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
+from agop.profiles.labels import IGNORE_INDEX
 from agop.profiles.network_layers import NetworkLayers
 from agop.profiles.network_pass import NetworkPass
+from agop.profiles.network_training import KINDS, OfTraining, Trained, of_training
 from agop.profiles.read_call import Nonlinearity
 from agop.profiles.reader import Reader
 from agop.profiles.stage import Wanted
-from agop.view import LayerView
+from agop.view import STAGES, LayerView
 
 MANY_OUTPUTS, RANDOM_OUTPUTS = 64, 32
 """Above so many outputs the AGOP comes from so many random combinations of them."""
@@ -46,17 +53,32 @@ class Network:
     model
         Any torch module.
     pool
-        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, or "none": every position is a
-        sample. See `agop.profiles.pooling`.
+        What becomes of positions (pixels, tokens): "mean" over them, "flatten" them into one long row, "first" or "last": that token of a
+        sequence (a class token), or "none": every position is a sample. See `agop.profiles.pooling`.
+    stages
+        Which stages are read: some of "input", "projected", "output"; None for all.
     nonlinearity
         By layer name, what follows a layer, where the rule of `agop.profiles.follow` is wrong: the name of the module whose output is the
         output stage, a function of the layer's output, or None.
     outputs
         Which outputs the AGOP is of: None for all, indices, or that many random combinations; "auto" takes all up to 64.
     output
-        What to take of a tuple, dict or object that the model returns.
+        What to take of a tuple, dict or object that the model returns: a name, a place or a function. Default: what is called logits, or
+        the only floating tensor there is, a loss aside; else the first, which a note says.
     inputs, targets
         Make the model's input and the labels of a loader's batch.
+    loss, weight_decay, optimizer
+        What the network was trained with, for the measure "fact"; see `agop.fact`.
+    initial
+        The state dict that this very model started from, or a model in that state, for "centred_nfa". Another draw of the same
+        architecture is none: its weights are no part of these.
+    mask
+        Which positions are no padding: a (n, positions) array of zeros and ones, the name of an entry of the batch, or a function of it.
+        Default: the entry "attention_mask" of a dict. Means are over these positions, others are no rows of "none" and zeros of
+        "flatten", and AGOPs leave them out.
+    ignore_index
+        The label of what is in no class (torch's −100); None: there is none. Labels may be one per sample, (n,), or one per position
+        (token, pixel), (n, positions): then every position is a sample, at the layers that have these positions.
 
     Raises
     ------
@@ -86,6 +108,7 @@ class Network:
             "agop",
             "function",
             "inputs",
+            *KINDS,
         }
     )
 
@@ -94,11 +117,18 @@ class Network:
         model: nn.Module,
         *,
         pool: str = "mean",
+        stages: Sequence[str] | None = None,
         nonlinearity: Mapping[str, Nonlinearity] | None = None,
         outputs: int | Sequence[int] | str | None = "auto",
         output: OutputPick = None,
         inputs: Callable[[Any], Any] | None = None,
         targets: Callable[[Any], Any] | None = None,
+        loss: Any = None,
+        weight_decay: float | int | None = None,
+        optimizer: Any = None,
+        initial: Any = None,
+        mask: calling.MaskPick = None,
+        ignore_index: int | None = IGNORE_INDEX,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise _checks.bad_type("model", "a torch module", type(model).__name__)
@@ -106,9 +136,12 @@ class Network:
             raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
         self.model = original(model)
         self.pool = _checks.one_of("pool", pool, pooling.POOLS)
+        self.stages = _stages(stages)
         self.nonlinearity = dict(nonlinearity or {})
         self.outputs, self.output = outputs, output
-        self.inputs, self.targets = inputs, targets
+        self.trained = Trained.of(loss, weight_decay, optimizer, initial)
+        self.inputs, self.targets, self.mask = inputs, targets, _checked_mask(mask)
+        self.ignore_index = None if ignore_index is None else _checks.integer("ignore_index", ignore_index)
 
     @property
     def name(self) -> str:
@@ -122,20 +155,36 @@ class Network:
         """The layers in the order of their calls, then the network: one pass over the data, and one sweep if AGOPs are needed."""
         if data.batch_size is not None:
             _checks.integer("batch_size", data.batch_size, at_least=1)
+        refuse_empty(self.model)
         notes: list[str] = []
-        reader = Reader(self.model, data.layers, self.pool, self.nonlinearity, partial(Wanted.of, needs))
-        with evaluation_mode(self.model, notes), untouched(self.model), reader.attached():
-            refuse_training_mode(self.model)
-            run = NetworkPass(self, reader, data, needs)
-            wants_agops = any(need.kind == "agop" for need in needs)
-            agops = self._agops(run, reader, data, notes) if wants_agops else None
-            run.finish()
-        told = coverage(reader.maps)
+        wanted = partial(self._wanted, needs)
+        reader = Reader(self.model, data.layers, self.pool, self.nonlinearity, wanted)
+        with evaluation_mode(self.model, notes):
+            with untouched(self.model), reader.attached():
+                refuse_training_mode(self.model)
+                run = NetworkPass(self, reader, data, needs)
+                wants_agops = any(need.kind == "agop" for need in needs)
+                agops = self._agops(run, reader, data, notes) if wants_agops else None
+                run.finish()
+                self._gathered(reader, run)
+            more = self._of_training(run, reader, data, needs, notes)
+        seen = coverage(reader.maps)
         if data.layers is None:
-            notes.extend(told.notes)
-        layers = NetworkLayers(reader, run, agops, self.pool, needs, named_exactly(data.layers))
-        yield from layers.evidence(notes)
-        yield self._whole(run, needs, "" if data.layers is not None or told.complete else str(told))
+            notes.extend(seen.notes)
+        layers = NetworkLayers(reader, run, agops, needs, named_exactly(data.layers), self.stages)
+        yield from more.added_to(layers.evidence(notes))
+        yield self._whole(run, needs, "" if data.layers is not None or seen.complete else str(seen))
+
+    def run(self, x: Any) -> Any:
+        """What the model returns for a batch's input."""
+        return calling.call(self.model, x)
+
+    def _wanted(self, needs: frozenset[Need], stage: str) -> Wanted:
+        """What is summed and kept of a stage."""
+        return Wanted.of(needs, stage) if stage in self.stages else Wanted()
+
+    def _gathered(self, reader: Reader, run: NetworkPass) -> None:
+        """What happens to the sums after the pass: nothing here; other processes' sums come in where a network is shared."""
 
     def _whole(self, run: NetworkPass, needs: frozenset[Need], covers: str) -> Evidence:
         given: dict[Need, Any] = {}
@@ -143,18 +192,23 @@ class Network:
             if need.kind == "function":
                 given[need] = self
             elif need.kind == "inputs" and run.samples is not None and run.sample is not None:
-                given[need], _ = run.samples.result(run.sample.numbers)
-        about = {"covers": covers} if covers else {}
+                inputs, each = run.samples.result(run.sample.numbers)
+                if each:  # of a model with several inputs there is no one tensor
+                    given[need] = inputs
+        scores = run.scores.result(run.classes)
+        about: dict[str, Any] = {"covers": covers} if covers else {}
+        if scores is not None:
+            about["scores"] = scores
         return Evidence(name=self.name, level="subject", given=given, about=about)
 
     @torch.no_grad()
-    def __call__(self, X: Float[Tensor, "n *d"]) -> Float[Tensor, "n c"]:
+    def __call__(self, X: Any) -> Float[Tensor, "n c"]:
         """What the model makes of samples, in evaluation mode."""
         with evaluation_mode(self.model):
             return calling.rows_of_output(calling.call(self.model, X), self.output)
 
     def views(
-        self, X: Float[Tensor, "n *d"], *, layers: Layers = None, agops: bool = True, batch_size: int = 256
+        self, X: Any, *, layers: Layers = None, agops: bool = True, batch_size: int = 256
     ) -> Iterator[LayerView]:
         r"""The layers on the samples `X` as records of type `LayerView`, in the order of their calls, with the rows of every stage.
 
@@ -184,21 +238,23 @@ class Network:
             If no layer can be read.
         """
         _checks.integer("batch_size", batch_size, at_least=1)
-        if not isinstance(X, Tensor) or X.ndim == 0:
+        X = calling.samples_of(X, self.model)
+        if not calling.is_whole(X) or calling.tensors_in(X)[0].ndim == 0:
             raise _checks.bad_type(
                 "X",
                 "a tensor with samples along its first axis",
                 type(X).__name__,
                 "convert it with torch.as_tensor",
             )
-        if X.is_floating_point():
-            _checks.floating("X", X)
+        for value in calling.tensors_in(X):
+            if value.is_floating_point():
+                _checks.floating("X", value)
         needs = {
             Need("rows", n="all"),
             *([Need("agop"), Need("feature_matrix")] if agops else [Need("feature_matrix")]),
         }
         data = Data(X=X, layers=layers, batch_size=batch_size, strict=True, options=MeasureOptions())
-        subject = self if self.outputs != "auto" else self._with_all_outputs()
+        subject = self if self.outputs != "auto" and self.stages == STAGES else self._with_all_outputs()
         for layer in subject.read(data, frozenset(needs)):
             if layer.level == "layer":
                 yield _view(layer)
@@ -208,9 +264,10 @@ class Network:
             self.model,
             pool=self.pool,
             nonlinearity=self.nonlinearity,
-            outputs=None,
+            outputs=None if self.outputs == "auto" else self.outputs,
             output=self.output,
             inputs=self.inputs,
+            mask=self.mask,
         )
 
     def _agops(self, run: NetworkPass, reader: Reader, data: Data, notes: list[str]) -> LayerAGOPs | None:
@@ -223,11 +280,12 @@ class Network:
         pick, outputs = self._picked(run.returned, notes)
         stream: Any = chain([first], run.inputs())
         size: int | None = None
-        inputs: Callable[[Any], Any] | None = _as_it_is
-        if isinstance(run.whole, Tensor):
-            # a tensor can be read twice, in blocks that the sweep chooses by the memory of its graph
+        inputs: Callable[[Any], Any] | None = itemgetter(0)
+        mask: calling.MaskPick = itemgetter(1)
+        if calling.is_whole(run.whole):
+            # samples can be read twice, in blocks that the sweep chooses by the memory of its graph
             run.finish()
-            stream, size, inputs = run.whole, data.batch_size, self.inputs
+            stream, size, inputs, mask = run.whole, data.batch_size, self.inputs, self.mask
         try:
             agops = swept(
                 self.model,
@@ -237,6 +295,7 @@ class Network:
                 output=pick,
                 batch_size=size,
                 inputs=inputs,
+                mask=mask,
                 exact=False,
             )
         except (ValueError, TypeError) as error:
@@ -247,12 +306,22 @@ class Network:
         notes.extend(agops.notes)
         return agops
 
+    def _of_training(
+        self,
+        run: NetworkPass,
+        reader: Reader,
+        data: Data,
+        needs: frozenset[Need],
+        notes: list[str],
+    ) -> OfTraining:
+        if not any(need.kind in KINDS for need in needs):
+            return OfTraining()
+        picked, loaders = self._picked(run.returned, []), (self.inputs, self.targets)
+        return of_training(self.model, self.trained, run, reader, data, needs, picked, loaders, notes)
+
     def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
         """What to take of what the model returned, and which of its outputs."""
-        pick = self.output
-        if pick is None and not isinstance(returned, Tensor):
-            pick = tensor_in
-            notes.append("AGOPs are of the first tensor that the model returns; choose another with output=")
+        pick = self.output if self.output is not None else _default_pick(returned, notes)
         if self.outputs != "auto":
             return pick, self.outputs
         c = calling.rows_of_output(returned, pick).shape[1] if _has_rows(returned, pick) else 0
@@ -262,6 +331,16 @@ class Network:
             f"AGOPs from {RANDOM_OUTPUTS} random combinations of the {c:,} outputs; outputs=None takes all of them"
         )
         return pick, RANDOM_OUTPUTS
+
+
+def _stages(stages: Any) -> tuple[str, ...]:
+    """The stages in their order."""
+    if stages is None:
+        return STAGES
+    if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
+        raise _checks.bad_type("stages", f"some of {', '.join(STAGES)} in a list", repr(stages))
+    chosen = [_checks.one_of("stages", stage, STAGES) for stage in stages]
+    return tuple(stage for stage in STAGES if stage in chosen)
 
 
 def _view(layer: Evidence) -> LayerView:
@@ -274,8 +353,27 @@ def _view(layer: Evidence) -> LayerView:
     return LayerView(layer.name, before, rows.get("projected"), after, **matrices)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+def _default_pick(returned: Any, notes: list[str]) -> OutputPick:
+    """Which of several things that a model returns AGOPs are of, told where it is a choice."""
+    try:
+        return calling.default_output(returned)[0]
+    except TypeError:
+        found = candidates(returned)
+    if not found:
+        return tensor_in
+    first = next(iter(found))
+    notes.append(
+        f"AGOPs are of the output {first!r}, the first of {told(returned)}; choose another with output="
+    )
+    return first
+
+
+def _checked_mask(mask: Any) -> calling.MaskPick:
+    if mask is None or isinstance(mask, (str, Tensor, np.ndarray)) or callable(mask):
+        return mask
+    raise _checks.bad_type(
+        "mask", "a (n, positions) array, a name or a function of the batch", type(mask).__name__
+    )
 
 
 def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:
@@ -284,6 +382,11 @@ def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:
     except (ValueError, TypeError):
         return False
     return True
+
+
+def chosen_layers(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+    """The modules that are chosen, by name."""
+    return Choice(model, layers, WeightNames(model)).apart(model)
 
 
 @contextmanager

@@ -31,11 +31,12 @@ class NetworkLayers:
         reader: Reader,
         run: NetworkPass,
         agops: LayerAGOPs | None,
-        pool: str,
         needs: frozenset[Need],
         exact: set[str],
+        stages: tuple[str, ...] = STAGES,
     ) -> None:
-        self._reader, self._run, self._agops, self._pool, self._exact = reader, run, agops, pool, exact
+        self._reader, self._run, self._agops, self._pool, self._exact = reader, run, agops, reader.pool, exact
+        self._shown = stages
         self._needs = {need.kind: need for need in sorted(needs, key=lambda need: len(need.options))}
         classes = run.classes
         self._order = classes.order() if len(classes) else torch.zeros(1, dtype=torch.int64)
@@ -46,6 +47,7 @@ class NetworkLayers:
         calls = self._calls(notes)
         if self._run.row_bytes and self._run.sample is not None:
             notes.extend(self._told_rows())
+        notes.extend(self._told_ignored())
         last = next((name for name in reversed(calls) if calls[name].linear), None)
         for number, (name, call) in enumerate(calls.items(), start=1):
             own, notes = [*notes, *self._partly_called(name, call)], []
@@ -94,7 +96,15 @@ class NetworkLayers:
         if sample is not None and len(sample.numbers) < sample.seen:
             yield f"measures of rows see a sample of {len(sample.numbers):,} of the {sample.seen:,} samples, the same at every layer"
 
+    def _told_ignored(self) -> Iterator[str]:
+        if self._run.classes.ignored:
+            yield f"{self._run.classes.ignored:,} labels are {self._run.ignore_index}, in no class"
+        if self._run.per_position:
+            yield "labels are per position, and every position is a sample"
+
     def _partly_called(self, name: str, call: ReadCall) -> Iterator[str]:
+        if call.unmasked:
+            yield f"{name} has {call.unmasked} positions a sample, not those of the mask, so all of them count there"
         n, n_samples = call.stages["input"].n, self._reader.n_samples
         if self._pool != "none" and n != n_samples:
             yield f"{name} was called on {n:,} of {n_samples:,} samples"
@@ -112,23 +122,28 @@ class NetworkLayers:
 
     def _stages(self, number: int, name: str, call: ReadCall, last: bool) -> Iterator[Evidence]:
         classifiers = self._classifiers(call, last)
-        for stage in STAGES:
+        for stage in self._shown:
             if stage in call.stages:
                 given = self._of_stage(stage, call, classifiers.get(stage))
-                yield Evidence(name=stage, level="stage", number=number, given=given)
+                told = call.stages[stage].too_large
+                lacking = {"moments": told} if told else {}
+                yield Evidence(name=stage, level="stage", number=number, given=given, lacking=lacking)
 
     def _of_stage(
         self, stage: str, call: ReadCall, classifier: tuple[Tensor, Tensor | None] | None
     ) -> dict[Need, Any]:
         sums, given = call.stages[stage], dict[Need, Any]()
-        if sums.wanted.moments:
+        if sums.wanted.moments and not sums.too_large:
             given[Need("moments")] = self._moments(stage, call)
         if sums.rows is not None and self._run.sample is not None:
             rows, each = sums.rows.result(self._run.sample.numbers)
+            labels = self._labels_of(len(rows), each)
+            if labels is not None and bool((labels < 0).any()):
+                rows, labels = rows[(labels >= 0).to(rows.device)], labels[labels >= 0]
             rows = self._projected(rows, call) if stage == "projected" else rows
             given[Need("rows")] = finite_rows(rows)
-            if self._labels is not None and each:
-                given[Need("labels")] = self._labels.repeat_interleave(each).to(rows.device)
+            if labels is not None and len(self._run.classes):
+                given[Need("labels")] = labels.to(rows.device)
         if classifier is not None:
             weight, bias = classifier
             given |= {Need("weight"): weight} | ({} if bias is None else {Need("bias"): bias})
@@ -136,14 +151,29 @@ class NetworkLayers:
                 given[Need("decisions")] = decisions(given[Need("rows")], weight, bias)
         return given
 
+    def _labels_of(self, n_rows: int, each: int) -> Tensor | None:
+        """The class of each kept row, −1 in no class; `each`: how many rows every sample has, 0 if not the same number."""
+        sample = self._run.sample
+        if sample is None:
+            return None
+        if each != 1:
+            places, _ = self._run.places.result(sample.numbers)
+            if len(places) == n_rows:
+                return self._sorted(places[:, 0].long())
+        return self._labels.repeat_interleave(each) if self._labels is not None and each else None
+
+    def _sorted(self, indices: Tensor) -> Tensor:
+        """Indices by first appearance as those in sorted order of the labels, −1 as it is."""
+        place = torch.empty_like(self._order)
+        place[self._order] = torch.arange(len(self._order))
+        return torch.where(indices < 0, -1, place[indices.clamp_min(0)])
+
     def _sample_labels(self) -> Tensor | None:
         """The class of each sample that is kept, in sorted order of the labels."""
         sample = self._run.sample
         if sample is None or not len(self._run.classes):
             return None
-        place = torch.empty_like(self._order)
-        place[self._order] = torch.arange(len(self._order))
-        return place[torch.from_numpy(sample.labels)]
+        return self._sorted(torch.from_numpy(sample.labels))
 
     def _moments(self, stage: str, call: ReadCall) -> ClassMoments | None:
         """Class moments of a stage; those of the projected stage come from the layer's output less its bias.
@@ -189,14 +219,14 @@ class NetworkLayers:
         if len(weight) != len(labels) and not (last and numbered):
             return {}
         rows = torch.tensor(labels) if numbered else torch.arange(len(labels))
-        u, _ = split(weight)
         bias = self._bias(call, len(weight))
         own = None if bias is None else bias[rows]
-        by_stage = {"input": weight[rows], "projected": (u @ u.mT)[rows]}
+        by_stage = {"input": lambda: weight[rows], "projected": lambda: _onto_outputs(weight)[rows]}
+        widths = {"input": weight.shape[1], "projected": len(weight)}
         return {
-            stage: (matrix, own)
+            stage: (matrix(), own)
             for stage, matrix in by_stage.items()
-            if matrix.shape[1] == call.stages[stage].d
+            if call.stages[stage].d == widths[stage] and not call.stages[stage].too_large
         }
 
 
@@ -204,3 +234,9 @@ def _matrix(call: ReadCall) -> Float[Tensor, "g k d"]:
     assert call.map is not None
     assert call.map.matrix is not None
     return call.map.matrix()
+
+
+def _onto_outputs(weight: Float[Tensor, "k d"]) -> Float[Tensor, "k k"]:
+    """The classifier of rows W h: the projection onto what W can give."""
+    u, _ = split(weight)
+    return u @ u.mT

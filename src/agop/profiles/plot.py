@@ -60,12 +60,12 @@ def _curves(ax: Axes, profile: Any, measure: str) -> None:
         layers = profile.layers.dropna(subset=measure)
         ax.plot(layers["layer"], layers[measure], color="#595959", marker="D")
         values = profile.layers[measure]
-    _axis(ax, look, values.to_numpy(float))
+    scaled_axis(ax, look, values.to_numpy(float))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _axis(ax: Axes, look: Shown, values: np.ndarray) -> None:
+def scaled_axis(ax: Axes, look: Shown, values: np.ndarray) -> None:
     """Scale, label and goal as the probe says."""
     finite = values[np.isfinite(values)]
     if look.scale == "log" and (finite > 0).all() and len(finite):

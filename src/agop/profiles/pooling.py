@@ -5,8 +5,11 @@
 | `"mean"`    | one per sample: the mean over positions           | channels (of patches: see below)    |
 | `"flatten"` | one per sample: all positions side by side        | positions × channels                |
 | `"none"`    | one per position, with the label of its sample    | channels (of patches: see below)    |
+| `"first"`   | one per sample: its first token (a class token)   | channels                            |
+| `"last"`    | one per sample: its last token                    | channels                            |
 
-A tensor without positions, (n, d), is the same in all three. The input of a convolution is read as the patches
+A tensor without positions, (n, d), is the same in all of them. `"first"` and `"last"` are of sequences, (n, tokens, d); pixels have no
+first one that means anything, and are averaged there. The input of a convolution is read as the patches
 that it multiplies, (channels · kernel size) numbers at each position of its *output*; only `"flatten"` takes
 the input as it is, because patches overlap and would repeat every pixel.
 """
@@ -19,14 +22,17 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from agop.gradients.linear_map import Geometry
 from agop.gradients.reads import CHANNELS_FIRST
 from agop.networks.names import POOLS
 
-Pool = Literal["mean", "flatten", "none"]
+Pool = Literal["mean", "flatten", "none", "first", "last"]
+
+ONE_TOKEN = {"first": 0, "last": -1}
+"""Pools that take one token of a sequence; its place."""
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | Geometry
 """What tells where patches lie."""
@@ -39,18 +45,50 @@ def channel_axis(module: nn.Module, tensor: Tensor) -> int:
     return 1 if isinstance(module, CHANNELS_FIRST) or tensor.ndim >= 4 else -1
 
 
-def pooled(x: Float[Tensor, "n *rest"], axis: int, pool: str) -> Float[Tensor, "m d"]:
-    """Rows of features of a tensor whose first axis runs over samples and whose channels are at `axis`."""
+def pooled(
+    x: Float[Tensor, "n *rest"], axis: int, pool: str, mask: Bool[Tensor, "n p"] | None = None
+) -> Float[Tensor, "m d"]:
+    """Rows of features of a tensor whose first axis runs over samples and whose channels are at `axis`.
+
+    With `mask` the mean is over the positions that count, and of `"flatten"` the others are zero; `"none"` has a row for each of them all
+    the same, whose label says that it is in no class.
+    """
     if x.ndim == 1:
         x = x[:, None]
+    if x.ndim > 2 and mask is not None and pool != "none":
+        tokens = x.movedim(axis, -1).reshape(len(x), -1, x.shape[axis])
+        if pool == "mean":
+            return masked_mean(tokens, mask)
+        if pool in ONE_TOKEN and x.ndim == 3 and axis == -1:
+            return tokens[torch.arange(len(x), device=x.device), _one_token(mask, pool).to(x.device)]
+        if pool in ONE_TOKEN:
+            return masked_mean(tokens, mask)
+        kept = tokens.masked_fill(~mask.to(x.device)[:, :, None], 0)
+        return kept.reshape(x.movedim(axis, -1).shape).movedim(-1, axis).flatten(1)
     if x.ndim == 2 or pool == "flatten":
         return x.flatten(1)
     if pool == "none":
         return x.movedim(axis, -1).reshape(-1, x.shape[axis])
-    kept = axis % x.ndim
-    positions = [i for i in range(1, x.ndim) if i != kept]
+    if x.ndim == 3 and axis == -1 and pool in ONE_TOKEN:
+        return x[:, ONE_TOKEN[pool]]
+    kept_axis = axis % x.ndim
+    positions = [i for i in range(1, x.ndim) if i != kept_axis]
     # half precision would round the mean of many positions away
     return x.mean(positions, dtype=torch.promote_types(x.dtype, torch.float32)).reshape(len(x), -1)
+
+
+def _one_token(mask: Bool[Tensor, "n p"], pool: str) -> Int[Tensor, " n"]:
+    """The first or last position of each sample that is no padding."""
+    if pool == "first":
+        return mask.long().argmax(1)
+    return mask.shape[1] - 1 - mask.flip(1).long().argmax(1)
+
+
+def masked_mean(x: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]) -> Float[Tensor, "n d"]:
+    """The mean over the positions that count; what stands at the others, be it NaN, does not matter."""
+    mask = mask.to(x.device)
+    x = x.to(torch.promote_types(x.dtype, torch.float32)).masked_fill(~mask[:, :, None], 0)
+    return x.sum(1) / mask.sum(1, keepdim=True)
 
 
 def padded(x: Float[Tensor, "n c *s"], conv: Convolution) -> Float[Tensor, "n c *t"]:
@@ -140,5 +178,6 @@ def spread_labels(labels: Tensor, n_rows: int) -> Tensor:
 
 
 __all__: Sequence[str] = [
-    "POOLS", "Pool", "bias_of", "channel_axis", "mean_patch", "padded", "patches", "pooled", "samples_first", "spread_labels",
+    "POOLS", "Pool", "bias_of", "channel_axis", "masked_mean", "mean_patch", "padded", "patches", "pooled", "samples_first",
+    "spread_labels",
 ]  # fmt: skip

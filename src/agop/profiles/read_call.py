@@ -39,6 +39,8 @@ class ReadCall:
     time_first: bool = False
     merged: bool = False
     ndim: int = -1
+    unmasked: int = 0
+    """At how many positions it was read where a mask tells other ones apart, which is to be told."""
 
     @property
     def linear(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,12 +14,13 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.gradients.choosing import Choice
 from agop.gradients.interception import Interception
-from agop.gradients.linear_map import LinearMap
+from agop.gradients.linear_map import Geometry, LinearMap
 from agop.gradients.positions import Positions
 from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, hooked, tensor_in
 from agop.profiles import pooling
 from agop.profiles.follow import Follower
+from agop.profiles.positions import BatchLabels
 from agop.profiles.read_call import (
     Key,
     Nonlinearity,
@@ -30,17 +30,7 @@ from agop.profiles.read_call import (
     named_calls,
     resolved,
 )
-from agop.profiles.sample import Picked
 from agop.profiles.stage import StageSums, Wanted
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What is known of the samples that run through the model now."""
-
-    labels: Tensor
-    n_classes: int
-    picked: Picked | None
 
 
 class Reader:
@@ -84,7 +74,7 @@ class Reader:
         self._follower = Follower(self._reached, self._is_looked_through)
         self._counts: dict[tuple[str, str], int] = {}
         self._waiting: dict[nn.Module, list[tuple[Key, ReadCall]]] = {}
-        self._batch: _Batch | None = None
+        self._batch: BatchLabels | None = None
         self._open: list[tuple[Key, ReadCall]] = []
         self._seen: dict[tuple[Any, ...], tuple[weakref.ref[Tensor], StageSums]] = {}
         self._added: set[int] = set()
@@ -105,10 +95,17 @@ class Reader:
             yield
 
     @contextmanager
-    def batch(self, labels: Tensor, n_classes: int, picked: Picked | None = None) -> Iterator[None]:
-        """The block in which the model runs on the samples with these labels; rows of those that are `picked` are kept."""
-        self._batch = _Batch(labels, n_classes, picked)
-        self.maps.start(len(labels))
+    def batch(self, batch: BatchLabels) -> Iterator[None]:
+        """The block in which the model runs on these samples; rows of those that are picked are kept.
+
+        With a label per position every position is a sample, as with `pool="none"`.
+        """
+        if batch.per_position and self.pool == "flatten":
+            remedy = "take pool='none', where every position is a sample"
+            raise _checks.bad_value("pool", "'none' for labels per position", "'flatten'", remedy)
+        self.pool = "none" if batch.per_position else self.pool
+        self._batch = batch
+        self.maps.start(len(batch.labels))
         self.choice.start()
         try:
             # the innermost sees the operations first, and the follower those that it makes of them
@@ -116,7 +113,7 @@ class Reader:
                 yield
             with self.maps.paused():
                 self._follower.finish()
-            self.n_samples += len(labels)
+            self.n_samples += len(batch.labels)
         finally:
             self._follower.forget()
             self._counts, self._seen, self._added, self._waiting, self._open = {}, {}, set(), {}, []
@@ -176,8 +173,8 @@ class Reader:
         h = self._samples(call, used.inputs(x), "reads", x)
         if h is None:
             return
-        if geometry is not None and self.pool == "mean":
-            self._add(call, "input", h, (geometry,), lambda: pooling.mean_patch(h, geometry))
+        if geometry is not None and self.pool in ("mean", *pooling.ONE_TOKEN):
+            self._add(call, "input", h, (geometry,), lambda: self._mean_patch(call, h, geometry))
         elif geometry is not None and self.pool == "none":
             self._add(call, "input", h, (geometry, "each"), lambda: pooling.patches(h, geometry))
         else:
@@ -260,7 +257,7 @@ class Reader:
             tensor = tensor.reshape(-1, n_samples, tensor.shape[1])
         if call.time_first and tensor is not None and tensor.ndim == 3 and tensor.shape[1] == n_samples:
             tensor = tensor.transpose(0, 1)
-        found = None if tensor is None else pooling.samples_first(tensor, n_samples)
+        found = None if tensor is None else self._batch.samples_first(tensor)
         if found is None and tensor is not None and tensor.is_floating_point():
             merged = self._positions.are_merged(tensor if source is None else source)
             # what follows a layer is seen before its positions are
@@ -278,9 +275,25 @@ class Reader:
 
     def _add_plain(self, call: ReadCall, stage: str, tensor: Tensor) -> None:
         axis = pooling.channel_axis(call.module, tensor) if call.map is None else call.map.channels
+        assert self._batch is not None
+        mask = self._batch.mask_for(tensor, axis)
+        if self._batch.mask is not None and mask is None and tensor.ndim > 2:
+            call.unmasked = tensor.numel() // (len(tensor) * tensor.shape[axis])
         flat = tensor.ndim <= 2 or self.pool == "flatten"
         reading = ("flat",) if flat else (self.pool, axis % tensor.ndim)
-        self._add(call, stage, tensor, reading, lambda: pooling.pooled(tensor, axis, self.pool))
+        self._add(call, stage, tensor, reading, lambda: pooling.pooled(tensor, axis, self.pool, mask))
+
+    def _mean_patch(self, call: ReadCall, x: Tensor, geometry: Geometry) -> Float[Tensor, "m d"]:
+        assert self._batch is not None
+        if self._batch.mask is None:
+            return pooling.mean_patch(x, geometry)
+        patches = pooling.patches(x, geometry)
+        patches = patches.reshape(len(x), -1, patches.shape[1])
+        mask = self._batch.mask_for(patches, -1)
+        if mask is not None:
+            return pooling.masked_mean(patches, mask)
+        call.unmasked = patches.shape[1]
+        return pooling.mean_patch(x, geometry)
 
     def _add(
         self,
@@ -306,7 +319,13 @@ class Reader:
                 "profile one batch at a time",
             )
         values = rows()
-        labels = pooling.spread_labels(self._batch.labels, len(values))
+        labels = self._batch.of_rows(len(values))
+        if labels is None:
+            there, wanted_there = len(values) / len(self._batch.labels), self._batch.positions
+            told = f"{there:g} position{'s' * (there != 1)}"
+            call.left_out = f"it has {told} a sample where the labels have {wanted_there}"
+            call.stages.clear()
+            return
         mine.add(values, labels, self._batch.n_classes, self._batch.picked)
         self._added.add(id(mine))
         self._seen[place] = (weakref.ref(tensor), mine)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Integer
-from torch import Tensor
+from torch import Tensor, nn
 
 from agop._checks import bad_type, bad_value, floating, one_of
 from agop.collapse._undefined import listed
@@ -149,6 +150,28 @@ def _plot_distances(shown: Sequence[tuple[Probe, float]], ax: Axes | None) -> Ax
     return ax
 
 
+def _of_features(function: Callable[..., CollapseReport]) -> Callable[..., CollapseReport]:
+    """Say what to call where a model is given for its features."""
+
+    @functools.wraps(function)
+    def wrapper(*given: Any, **named: Any) -> CollapseReport:
+        first = given[0] if given else named.get("features")
+        if isinstance(first, nn.Module):
+            remedy = "write agop.profile(model, X, y), or pass what one layer makes of the samples"
+            raise bad_type(
+                "features", "a floating-point tensor with 2 axes", f"a model ({type(first).__name__})", remedy
+            )
+        if len(given) > 2:
+            got = f"{len(given)} arguments by position"
+            raise bad_type(
+                "features", "features and labels, all else by name", got, "write weight=…, logits=…"
+            )
+        return function(*given, **named)
+
+    return wrapper
+
+
+@_of_features
 def collapse_report(
     features: Float[Tensor, "n d"],
     labels: Integer[Tensor, " n"],

@@ -10,9 +10,11 @@ import pandas as pd
 
 from agop import _checks
 from agop.evidence import Evidence
+from agop.measurement import Measurement
 from agop.probe import Curve, Probe
 from agop.probe import Results as Found
 from agop.probes import PROBES
+from agop.profiles.scores import Scores
 from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
@@ -36,9 +38,11 @@ class Results:
         self.whole: dict[str, Any] = {}
         self.curves: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.scores: Scores | None = None
         self._kept: list[Evidence] = []
         self._goals: dict[str, str | float | None] = {}
         self._covers = ""
+        self._without_share: list[str] = []
 
     def add_layer(self, layer: Evidence) -> None:
         """Measure a layer and its stages."""
@@ -57,6 +61,7 @@ class Results:
         """Measure the whole, with the layers that were added as its parts."""
         self.notes.extend(subject.notes)
         self._covers = str(subject.about.get("covers", ""))
+        self.scores = subject.about.get("scores")
         whole = subject.with_parts(tuple(self._kept))
         for probe in self._by_level["subject"]:
             self._measure([probe], self._without_lacking(probe, whole), self.whole, "", None, None)
@@ -92,6 +97,8 @@ class Results:
                     self._add_curve(column, value, layer, stage)
                     continue
                 row[column] = float(value)
+                if column == "share_projection" and _cancels(value):
+                    self._without_share.append(where)
                 if value.undefined_because and probe.name in self._asked:
                     place = f"{where}: " if where else ""
                     self.notes.append(f"{place}{column} is undefined: {value.undefined_because}")
@@ -113,6 +120,9 @@ class Results:
         """The profile of everything that was added."""
         if not self.stages and not self.layers and not self.whole:
             raise _checks.bad_value("subject", "at least one layer", "none")
+        if self._without_share and "drops" not in self._asked:
+            names = ", ".join(self._without_share)
+            self.notes.append(f"share_projection is undefined where NC1 hardly falls: {names}")
         curves = pd.DataFrame(self.curves, columns=list(_CURVES))
         drawn = set(curves["measure"])
         layers = pd.DataFrame(self.layers, columns=None if self.layers else ["layer", "name"])
@@ -133,7 +143,12 @@ class Results:
             if column in layers or column in stages or column in whole or column in drawn
         }
         subject = f"{subject}, {self._covers}" if self._covers else subject
-        return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown)
+        return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown, self.scores)
+
+
+def _cancels(share: Measurement) -> bool:
+    """Whether a share of a fall is undefined although NC1 falls a little: one would look for it."""
+    return not share.defined and share.details.get("fall", 0) > 0
 
 
 def _results(probe: Probe, evidence: Evidence) -> Found:

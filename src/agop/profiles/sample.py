@@ -97,6 +97,8 @@ class KeptRows:
     def result(self, numbers: Int[np.ndarray, " k"]) -> tuple[Float[Tensor, "m d"], int]:
         """The rows of these samples in their order, and how many there are of each (0: not the same number)."""
         parts = list(self._living(torch.from_numpy(numbers)))
+        if not parts:
+            return torch.zeros(0, 1), 0
         order = torch.argsort(torch.cat([part for part, _ in parts]))
         counts = {values.shape[1] for _, values in parts}
         if len(counts) > 1:

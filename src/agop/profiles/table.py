@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from agop import _checks, _store
+from agop.probes.drops import share_of_fall
+from agop.profiles.scores import Scores
 from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
@@ -50,8 +52,8 @@ class Profile:
 
         - `drop_projection`: :math:`\log_{10}` NC1(input) − :math:`\log_{10}` NC1(projected),
         - `drop_nonlinearity`: :math:`\log_{10}` NC1(projected) − :math:`\log_{10}` NC1(output),
-        - `share_projection`: `drop_projection` over the sum of both; NaN where NC1 does not fall over the layer. Above 1 where the
-          nonlinearity undoes some of it.
+        - `share_projection`: `drop_projection` over the sum of both; NaN where NC1 rises or hardly falls over the layer
+          (`agop.probes.drops.share_of_fall`). Above 1 where the nonlinearity undoes some of it.
 
         For networks also `nfa` (the correlation of the NFM with the AGOP's power), `kind`, `features` (of the input), `follows` (the
         operations up to the output stage).
@@ -61,6 +63,9 @@ class Profile:
         Measures that are no single number: `measure`, `layer` (0: the whole), `name`, `stage`, `x`, `value`, `spread`.
     shown : dict
         By column how it is shown (`Shown`: label, meaning, scale, towards, level).
+    scores : Scores or None
+        Accuracy and loss of a classifier on the very samples that were measured; None for what is none. A classifier near chance is told
+        when the profile is printed.
     """
 
     table: pd.DataFrame
@@ -71,6 +76,7 @@ class Profile:
     whole: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_CURVE_COLUMNS))
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    scores: Scores | None = None
 
     def to_frame(self, level: str = "stage") -> pd.DataFrame:
         """A table as a copy: by layer and stage, by layer, of the whole, or "long": every number in a row of its own.
@@ -113,14 +119,15 @@ class Profile:
         .. math:: \sum_l [\log NC1(\mathrm{input}_l) - \log NC1(\mathrm{projected}_l)] \;/\; \sum_l [\log NC1(\mathrm{input}_l)
                   - \log NC1(\mathrm{output}_l)]
 
-        NaN if NC1 does not fall in total. This is the claim of Beaglehole et al. 2024 (arXiv 2402.13728), Section 5, as one number.
+        NaN if NC1 does not fall in total, or hardly (`agop.probes.drops.share_of_fall`). This is the claim of Beaglehole et al. 2024
+        (arXiv 2402.13728), Section 5, as one number.
         """
         first = _checks.integer("first", first)
         if "drop_projection" not in self.layers:
             return float("nan")
         rows = self.layers[self.layers["layer"] >= first]
         projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
-        return float(projection / (projection + rest)) if projection + rest > 0 else float("nan")
+        return float(share_of_fall(float(projection), float(rest)))
 
     def plot(self, measure: str | None = None) -> Figure:
         """One measure against the layer, a curve per stage, and the NFA below if there is one."""
@@ -130,9 +137,11 @@ class Profile:
 
     def __str__(self) -> str:
         parts = [self._text(), *(f"{name}: {value:.4g}" for name, value in self._of_whole().items())]
-        return "\n".join(
-            [f"Profile of {self.subject}", *filter(None, parts), *(f"note: {note}" for note in self.notes)]
-        )
+        head, warning = f"Profile of {self.subject}", ""
+        if self.scores is not None:
+            head, warning = f"{head}: {self.scores}", self.scores.warning
+        told = [f"warning: {warning}"] if warning else []
+        return "\n".join([head, *filter(None, parts), *told, *(f"note: {note}" for note in self.notes)])
 
     def _of_whole(self) -> dict[str, float]:
         return {} if self.whole.empty else {str(k): float(v) for k, v in self.whole.iloc[0].items()}
@@ -169,11 +178,12 @@ class Profile:
             "subject": self.subject,
             "measures": list(self.measures),
             "notes": list(self.notes),
-            "table": _columns(self.table, "table", tensors),
-            "layers": _columns(self.layers, "layers", tensors),
-            "whole": _columns(self.whole, "whole", tensors),
-            "curves": _columns(self.curves, "curves", tensors),
+            "table": columns_of(self.table, "table", tensors),
+            "layers": columns_of(self.layers, "layers", tensors),
+            "whole": columns_of(self.whole, "whole", tensors),
+            "curves": columns_of(self.curves, "curves", tensors),
             "shown": {column: asdict(look) for column, look in self.shown.items()},
+            "scores": None if self.scores is None else asdict(self.scores),
         }
         _store.write(path, "profile", FORMAT_VERSION, header, tensors)
 
@@ -182,27 +192,29 @@ class Profile:
         """Read a profile that `save` wrote; raises `ValueError` with one sentence for any other file."""
         header, tensors = _store.read(path, "profile", FORMAT_VERSION, _REMEDY, oldest=_OLDEST_READ)
         try:
-            table, layers = (_frame(header[name], name, tensors) for name in ("table", "layers"))
-            whole, curves = (_frame(header.get(name, []), name, tensors) for name in ("whole", "curves"))
+            table, layers = (frame_of(header[name], name, tensors) for name in ("table", "layers"))
+            whole, curves = (frame_of(header.get(name, []), name, tensors) for name in ("whole", "curves"))
             curves = curves if len(curves.columns) else pd.DataFrame(columns=_CURVE_COLUMNS)
-            shown = _looks(header.get("shown", {}))
-            measures, notes = _texts(header["measures"]), _texts(header["notes"])
+            shown = looks_of(header.get("shown", {}))
+            measures, notes = texts_of(header["measures"]), texts_of(header["notes"])
             _check_tables(table, layers, measures)
             if tensors:
                 raise ValueError("more tensors than columns")
-            subject = _texts([header["subject"]])[0]
-            return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown)
+            subject = texts_of([header["subject"]])[0]
+            scores = Scores.read(header.get("scores"))
+            return cls(table, subject, tuple(measures), notes, layers, whole, curves, shown, scores)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise _store.unreadable(Path(path), "profile", error, _REMEDY) from None
 
 
-def _looks(entries: Any) -> dict[str, Shown]:
+def looks_of(entries: Any) -> dict[str, Shown]:
+    """From what a file kept of how columns are shown."""
     if not isinstance(entries, dict):
         raise TypeError("ways to show columns that are no table")
     return {str(column): Shown.read(entry) for column, entry in entries.items()}
 
 
-def _columns(frame: pd.DataFrame, prefix: str, tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
+def columns_of(frame: pd.DataFrame, prefix: str, tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
     """A table as JSON; its columns of numbers go among the tensors."""
     columns: list[dict[str, Any]] = []
     for number, name in enumerate(frame):
@@ -218,15 +230,15 @@ def _columns(frame: pd.DataFrame, prefix: str, tensors: dict[str, Tensor]) -> li
     return columns
 
 
-def _frame(columns: Any, prefix: str, tensors: dict[str, Tensor]) -> pd.DataFrame:
+def frame_of(columns: Any, prefix: str, tensors: dict[str, Tensor]) -> pd.DataFrame:
     """The table that `_columns` took apart; its tensors are taken out of `tensors`."""
     found: dict[str, Any] = {}
     for number, column in enumerate(columns):
-        (name,) = _texts([column["name"]])
+        (name,) = texts_of([column["name"]])
         if name in found:
             raise ValueError(f"a column twice in {prefix}")
         if "texts" in column:
-            found[name] = [None if text is None else _texts([text])[0] for text in column["texts"]]
+            found[name] = [None if text is None else texts_of([text])[0] for text in column["texts"]]
         else:
             found[name] = tensors.pop(f"{prefix}.{number}").numpy()
     return pd.DataFrame(found)
@@ -246,7 +258,8 @@ def _check_tables(table: pd.DataFrame, layers: pd.DataFrame, measures: list[str]
                 raise ValueError(f"{name} is no column of numbers")
 
 
-def _texts(values: Any) -> list[str]:
+def texts_of(values: Any) -> list[str]:
+    """A list of texts that a file kept."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("texts that are none")
     return values

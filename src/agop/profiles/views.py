@@ -14,7 +14,7 @@ from agop import _checks
 from agop.collapse.moments import ClassMoments
 from agop.evidence import Evidence, Need
 from agop.profiles.data import Data, Source
-from agop.profiles.labels import ClassIndex
+from agop.profiles.labels import IGNORE_INDEX, ClassIndex
 from agop.profiles.network import Network
 from agop.profiles.sample import RowSample, sample_of
 from agop.profiles.stage import Wanted
@@ -134,7 +134,9 @@ def _labels(y: Any, needs: frozenset[Need]) -> tuple[Int[Tensor, " n"] | None, i
     index = classes(y)
     place = torch.empty(len(classes), dtype=torch.int64)
     place[classes.order()] = torch.arange(len(classes))
-    return place[index], len(classes)
+    if len(classes) == 0 and len(index):
+        raise _checks.bad_value("y", "labels of some class", f"{len(index)} that are {IGNORE_INDEX}")
+    return torch.where(index < 0, -1, place[index.clamp_min(0)]), len(classes)
 
 
 def _of_function(subject: Any, X: Any, needs: frozenset[Need], reading: _Reading) -> Mapping[Need, Any]:
@@ -168,7 +170,8 @@ class _Reading:
         assert self._sample is not None
         if not self._sample.seen and n:
             self._sample.pick(torch.zeros(n, dtype=torch.int64) if self._labels is None else self._labels)
-        return torch.from_numpy(self._sample.numbers)
+        numbers = torch.from_numpy(self._sample.numbers)
+        return numbers if self._labels is None else numbers[self._labels[numbers] >= 0]
 
     def layer(self, number: int, view: LayerView) -> Evidence:
         """One view as evidence."""
@@ -208,7 +211,8 @@ class _Reading:
             _checks.same_length("X", len(rows), "y", len(mine))
             if wanted.moments or wanted.scatter:
                 kept = "full" if wanted.scatter else "trace"
-                own = ClassMoments.of(rows, mine.to(rows.device), self._n_classes, scatter=kept)  # type: ignore[arg-type]
+                features, classes = _in_classes(rows, mine)
+                own = ClassMoments.of(features, classes, self._n_classes, scatter=kept)  # type: ignore[arg-type]
                 given[Need("scatter" if wanted.scatter else "moments")] = own.all_reduce(self._ranks)
         if wanted.rows:
             n = len(rows) if self._labels is None else len(self._labels)
@@ -226,3 +230,11 @@ class _Reading:
         whole = rows.new_zeros(len(numbers), rows.shape[1])
         whole[here] = rows[(numbers[here] - self._first).to(rows.device)]
         return self._ranks.sum_(whole)
+
+
+def _in_classes(rows: Tensor, labels: Int[Tensor, " n"]) -> tuple[Tensor, Tensor]:
+    """The rows that are in a class, and their classes."""
+    kept = labels >= 0
+    if not bool(kept.all()):
+        rows, labels = rows[kept.to(rows.device)], labels[kept]
+    return rows, labels.to(rows.device)

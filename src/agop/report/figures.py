@@ -6,6 +6,7 @@ layer and stage are repetitions, such as seeds: their mean is drawn, with one st
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -123,8 +124,12 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not for every format
     for suffix in FORMATS:
-        with mpl.rc_context(style.RC), atomic(folder / f"{stem}.{suffix}") as partial:
-            figure.savefig(partial, format=suffix, dpi=200, metadata=undated[suffix])
+        # drawn in memory: on a full disk matplotlib's writers fail with errors of their own
+        drawn = io.BytesIO()
+        with mpl.rc_context(style.RC):
+            figure.savefig(drawn, format=suffix, dpi=200, metadata=undated[suffix])
+        with atomic(folder / f"{stem}.{suffix}") as partial:
+            partial.write_bytes(drawn.getbuffer())
 
 
 def _axes(title: str, subtitle: str) -> tuple[Figure, Axes]:

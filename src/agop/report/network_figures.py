@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from agop.probes.drops import share_of_fall
 from agop.profiles.shown import Shown, look_of
 from agop.report import style
 from agop.report.ticks import draw_axis, label_log_axis
@@ -131,6 +132,8 @@ def _drop_bars(ax: Axes, table: pd.DataFrame, name: str) -> None:
     projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
     if projection + rest <= 0:
         told = "NC1 does not fall"
+    elif not share_of_fall(float(projection), float(rest)).defined:
+        told = "NC1 hardly falls"
     elif rest >= 0:
         told = f"{100 * projection / (projection + rest):.0f} % of the drop is at the projections"
     else:

@@ -1,4 +1,4 @@
-"""Any saved file of agop that predicts: an estimator, or a model of a table; whatever the header says is checked."""
+"""Any saved file of agop that predicts: an estimator, a model of a table, directions of a concept; whatever the header says is checked."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from agop.tables.reading import is_file
 from agop.tables.storing import FORMAT_VERSION, KIND, MODEL
 
 _REMEDY = "fit it again"
+CONCEPTS = "concepts"
+"""The kind of a file with directions of a concept, whose reader is imported where one comes."""
 
 
 def load(path: str | Path, *, device: Any = None) -> Any:
-    """Read what `save` wrote, of an estimator or of a model of a table; nothing that is in the file is run.
+    """Read what `save` wrote, of an estimator, a model of a table, or directions of a concept; nothing that is in the file is run.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ def load(path: str | Path, *, device: Any = None) -> Any:
     Returns
     -------
     object
-        An estimator, or a `TableModel`, which predicts on raw frames.
+        An estimator; a `TableModel`, which predicts on raw frames; or `ConceptDirections`.
 
     Raises
     ------
@@ -51,7 +53,12 @@ def load(path: str | Path, *, device: Any = None) -> Any:
             raise _checks.bad_value(
                 "path", "a saved model, or the directory of a run with one", got, "check the path"
             )
-    if _store.kind_of(path) != KIND:
+    kind = _store.kind_of(path)
+    if kind == CONCEPTS:
+        from agop.concepts import ConceptDirections
+
+        return ConceptDirections.load(path)
+    if kind != KIND:
         return persistence.load(path, device=device)
     place = _checks.device("device", device)
     header, tensors = _store.read(path, KIND, FORMAT_VERSION, _REMEDY)

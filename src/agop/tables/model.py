@@ -15,6 +15,7 @@ from agop import _checks
 from agop.machines.rfm_cv import RFMClassifierCV, RFMRegressorCV
 from agop.tables.encoder import TableEncoder, _frame
 from agop.tables.kinds import as_numbers, as_texts, asked_names, no_such_column, require_columns
+from agop.tables.large import TableBlocks
 from agop.tables.reading import read_table
 from agop.tables.storing import save
 from agop.tables.target import Target, leaks, target_of
@@ -253,10 +254,15 @@ def fitted(
     ready: Prepared,
     rows: np.ndarray,
     *,
+    source: TableBlocks | None = None,
+    checkpoint: Path | None = None,
     progress: Callable[[float, float, str], None] | None = None,
     **search: Any,
 ) -> TableModel:
-    """The model of some rows of a prepared table."""
+    """The model of some rows of a prepared table, or of all rows of a larger one, of which it is a part."""
+    if source is not None:
+        model = ESTIMATORS[ready.target.task](**search).fit(source, progress=progress, checkpoint=checkpoint)
+        return TableModel(ready.target.name, ready.target.task, ready.encoder, model, ready.notes)
     encoded = ready.encoder.transform(ready.frame.iloc[rows])
     estimator = ESTIMATORS[ready.target.task](**search)
     groups = None if ready.groups is None else ready.groups[rows]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from agop.datasets.tree_fields import JITTER, gaussian_fields, sphere_patches
+from agop.datasets.fields import JITTER, gaussian_fields, sphere_patches
 from agop.experiments.studies.cagnetta2022 import TEACHERS
 from agop.experiments.tables import write_table
 from agop.experiments.units import Unit

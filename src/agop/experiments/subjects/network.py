@@ -7,12 +7,11 @@ untrained.csv, untrained_layers.csv      the same of a network that was not trai
 through.csv, through_layers.csv          the same at the chosen epochs, with a column `epoch`
 whole.csv, curves.csv       measures of the whole network and those that are curves, if asked for; through_*.csv by epoch
 epochs.csv                  loss, accuracy, learning rate, seconds by epoch
+trajectory.safetensors      the measurements at the chosen epochs, for `agop.Trajectory.load`
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,66 +28,20 @@ from agop.experiments.files import atomic
 from agop.experiments.listener import Listener
 from agop.experiments.subject import CHECKPOINTS, Findings, Task
 from agop.experiments.subjects.network_config import NetworkConfig
+from agop.experiments.subjects.network_tables import Tables
 from agop.networks.models import HeadedNetwork, as_images, build
 from agop.networks.state import load_state, save_state, save_weights
 from agop.networks.training import Epoch, Training, evaluate, train
 from agop.profiles.network import Network
 from agop.profiles.profile import profile
-from agop.profiles.shown import Shown
+from agop.profiles.scores import Scores
 from agop.profiles.table import Profile
 
 MEASURED = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "nfa")
 MODEL, CHECKPOINT = Path("model.safetensors"), Path(CHECKPOINTS, "state.safetensors")
+TRAJECTORY = "trajectory.safetensors"
 UNTRAINED_SEED = 1_000_003
 """Added to the seed for the untrained network, so that its initialisation is a fresh one."""
-
-
-class _Tables:
-    """What the run has found out so far; all of it goes into the checkpoint as text."""
-
-    def __init__(self) -> None:
-        self.epochs: list[dict[str, Any]] = []
-        self.stages: list[pd.DataFrame] = []
-        self.layers: list[pd.DataFrame] = []
-        self.more: dict[str, list[pd.DataFrame]] = {}
-        self.notes: dict[str, None] = {}
-        self.shown: dict[str, Shown] = {}
-
-    def add(self, number: int, found: Profile) -> None:
-        """The profile after an epoch."""
-        self.stages.append(found.table.assign(epoch=number))
-        self.layers.append(found.layers.assign(epoch=number))
-        for name, frame in measured.tables(found).items():
-            self.more.setdefault(name, []).append(frame.assign(epoch=number))
-        self.notes.update(dict.fromkeys(found.notes))
-        self.shown |= found.shown
-
-    def text(self) -> dict[str, str]:
-        """As metadata of a safetensors file."""
-        return {
-            "epochs": json.dumps(self.epochs),
-            "stages": json.dumps([frame.to_dict("list") for frame in self.stages]),
-            "layers": json.dumps([frame.to_dict("list") for frame in self.layers]),
-            "more": json.dumps(
-                {name: [f.to_dict("list") for f in there] for name, there in self.more.items()}
-            ),
-            "notes": json.dumps(list(self.notes)),
-            "shown": json.dumps({column: asdict(look) for column, look in self.shown.items()}),
-        }
-
-    @classmethod
-    def of(cls, text: Mapping[str, str]) -> _Tables:
-        """From what `text` gave, also that of 0.1.0."""
-        tables = cls()
-        tables.epochs = json.loads(text["epochs"])
-        tables.stages = [pd.DataFrame(columns) for columns in json.loads(text["stages"])]
-        tables.layers = [pd.DataFrame(columns) for columns in json.loads(text["layers"])]
-        more = json.loads(text.get("more", "{}"))
-        tables.more = {name: [pd.DataFrame(columns) for columns in there] for name, there in more.items()}
-        tables.notes = dict.fromkeys(json.loads(text["notes"]))
-        shown = json.loads(text.get("shown", "{}"))
-        tables.shown = {column: Shown.read(entry) for column, entry in shown.items()}
-        return tables
 
 
 class _Run:
@@ -111,7 +64,7 @@ class _Run:
         if data.x_test is not None and data.y_test is not None:
             self.test = self._points(data.x_test, data.y_test)
         self.layers = None if config.measure == "all" else _head_layers(model)
-        self.tables = _Tables()
+        self.tables = Tables()
         self.untrained: Profile | None = None
 
     def do(self) -> None:
@@ -227,13 +180,18 @@ class NetworkTask(Task[NetworkConfig, _Run]):
         with atomic(folder / MODEL) as partial:
             save_weights(found.model, partial)
         points.write_standardisation(found.scaler, folder)
+        found.tables.trajectory().save(folder / TRAJECTORY)
         frames = found.frames()
         return Findings(
             title=f"{_name(self.config, self.data).split(',')[0]} on {self.data.name}",
-            headline=f"{headlines.drops(frames['layers'])} {_accuracy(frames['epochs'])}.",
+            headline=f"{headlines.drops(frames['profile'], frames['layers'])} {_accuracy(frames['epochs'])}.",
             facts=_facts(self.config, self.data),
             tables=frames,
-            notes=[*found.tables.notes, *points.constant_note(found.scaler)],
+            notes=[
+                *_not_learned(frames["epochs"], self.data),
+                *found.tables.notes,
+                *points.constant_note(found.scaler),
+            ],
             shown=measured.shown(found.tables.shown, frames.values()),
         )
 
@@ -266,6 +224,19 @@ def _accuracy(epochs: pd.DataFrame) -> str:
     return words
 
 
+def _not_learned(epochs: pd.DataFrame, data: Dataset) -> list[str]:
+    """A note where the network answers as well as a constant would."""
+    counts = np.bincount(data.y_train)
+    last = epochs.iloc[-1]
+    scores = Scores(
+        accuracy=float(last["accuracy"]),
+        loss=float(last["loss"]),
+        chance=float(counts.max() / counts.sum()),
+        samples=int(counts.sum()),
+    )
+    return [f"{scores.warning}; train it longer, or with another learning rate"] if scores.near_chance else []
+
+
 def _facts(config: NetworkConfig, data: Dataset) -> dict[str, str]:
     optimiser = f"SGD, momentum {config.momentum:g}" if config.optimiser == "sgd" else "Adam"
     loss = "mean squared error to ±1" if config.loss == "mse" else "cross-entropy"
@@ -283,10 +254,10 @@ def _facts(config: NetworkConfig, data: Dataset) -> dict[str, str]:
     }
 
 
-def _stored(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> _Tables:
+def _stored(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> Tables:
     """The tables of a checkpoint, whose weights and buffers the model and the optimiser take over."""
     try:
-        return _Tables.of(load_state(model, optimiser, path))
+        return Tables.of(load_state(model, optimiser, path))
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         remedy = "delete it, and the run begins with the first epoch"

@@ -16,16 +16,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from agop import _checks
 from agop.experiments.listener import Listener
-from agop.experiments.subject import Findings, Task
+from agop.experiments.subject import CHECKPOINTS, Findings, Task
 from agop.experiments.subjects.rfm_config import RFMConfig
 from agop.experiments.table_scores import classification_scores, regression_scores, score_table
+from agop.machines.memory import default_centers, estimate_memory, human
+from agop.machines.rfm import FEATURE_POINTS
+from agop.tables.large import LargeTable, is_large
 from agop.tables.loading import load
 from agop.tables.model import Prepared, TableModel, fitted, prepare
-from agop.tables.reading import Table, read_table
+from agop.tables.reading import Table, named, read_table
 from agop.tables.storing import MODEL
 from agop.tables.target import Target
 
@@ -50,10 +54,19 @@ class RFMTask(Task[RFMConfig, _Fitted]):
     def __init__(self, config: RFMConfig) -> None:
         self.config = config
         self.device = _checks.device("device", config.device)
-        self.data = read_table(config.data, encoding=config.encoding)
-        self.data_fingerprint = self.data.fingerprint()
         self.drawn: list[str] = []
-        frame = self._drawn(self.data.frame)
+        self.large = self._opened()
+        if self.large is None:
+            self.data = read_table(config.data, encoding=config.encoding)
+            self.data_fingerprint = self.data.fingerprint()
+            frame = self._drawn(self.data.frame)
+        else:
+            frame, self.places = named(self.large.frame), self.large.numbers
+            self.data = Table(
+                frame,
+                f"{Path(config.data).name}: {self.large.raw.n_rows:,} rows, {frame.shape[1]:,} columns.",
+            )
+            self.data_fingerprint = self.large.raw.digest
         names = list(frame.columns)
         self.ready: Prepared = prepare(
             frame,
@@ -66,6 +79,28 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         )
         self.train, self.test = self._split()
         self.needs = 100 * 2**20
+
+    def _opened(self) -> LargeTable | None:
+        """The table in blocks, if it has more rows than are searched with, and all of them may be learned from."""
+        config = self.config
+        if config.rows is not None or config.group_by is not None or not is_large(config.data):
+            return None
+        return LargeTable.of(config.data, config.seed)
+
+    def _of_all_rows(self) -> str:
+        """What will be done with all rows, and what it takes."""
+        assert self.large is not None
+        n, target = self.large.raw.n_rows, self.ready.target
+        outputs = 1 if target.task == "regression" else len(np.unique(target.values))
+        d = len(self.ready.encoder.get_feature_names_out())
+        centers = default_centers(n)
+        need = estimate_memory(
+            n, d, outputs, dtype=torch.float64, solver="nystrom", n_centers=centers, streamed=True, sums=4, feature_points=FEATURE_POINTS
+        )  # fmt: skip
+        searched = f"searched with {len(self.large.numbers):,} of {n:,} rows, then fitted to all in one pass"
+        return (
+            f"{searched}: up to {centers:,} centres, about {human(need.total)} of memory, whatever the rows"
+        )
 
     def _drawn(self, frame: pd.DataFrame) -> pd.DataFrame:
         most = self.config.most_rows
@@ -135,6 +170,7 @@ class RFMTask(Task[RFMConfig, _Fitted]):
             for column in self.ready.encoder.columns_
             if not column.used
         ]
+        lines += [] if self.large is None else [self._of_all_rows()]
         lines += [*self.data.notes, *self.drawn, *self.ready.notes]
         return "\n".join(lines)
 
@@ -147,9 +183,15 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         config, scoring = self.config, {} if self.config.scoring is None else {"scoring": self.config.scoring}
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always", UserWarning)
+            source = (
+                None
+                if self.large is None
+                else self.large.rows(self.ready.encoder, self.ready.target, self._held_out)
+            )
             model = fitted(
-                self.ready, self.train, progress=listener.progress, max_time=config.seconds, n_candidates=config.candidates,
-                ensemble=config.ensemble, device=config.device, random_state=config.seed, **scoring,
+                self.ready, self.train, source=source, checkpoint=None if source is None else folder / CHECKPOINTS,
+                progress=listener.progress, max_time=config.seconds,
+                n_candidates=config.candidates, ensemble=config.ensemble, device=config.device, random_state=config.seed, **scoring,
             )  # fmt: skip
         model.save(place)
         known = set(getattr(model.estimator, "notes_", []))
@@ -157,10 +199,19 @@ class RFMTask(Task[RFMConfig, _Fitted]):
         notes += [str(one.message) for one in heard if not any(note in str(one.message) for note in known)]
         return _Fitted(model, list(dict.fromkeys(notes)))
 
+    @property
+    def _held_out(self) -> np.ndarray:
+        """Numbers of the rows that are held out."""
+        return self.places[self.ready.target.rows][self.test]
+
     def findings(self, found: _Fitted, folder: Path) -> Findings:
         """Scores, importances and directions as tables."""
         model, target, frame = found.model, self.ready.target, self.ready.frame
         honest = np.asarray(model.estimator.oof_predictions_)
+        if (
+            self.large is not None
+        ):  # of the rows that were looked at, which may have no target, or be held out
+            honest = honest[target.rows][self.train]
         there = ~np.isnan(honest.reshape(len(honest), -1)).any(1)
         columns = {"honest": self._table(self.train[there], honest[there], model)}
         if len(self.test):
@@ -223,9 +274,8 @@ class RFMTask(Task[RFMConfig, _Fitted]):
 
     def _facts(self, model: TableModel, honest: int) -> dict[str, str]:
         config, estimator = self.config, model.estimator
-        rows = f"{len(self.train):,} to learn from" + (
-            f", {len(self.test):,} held out" if len(self.test) else ""
-        )
+        learned = len(self.train) if self.large is None else self.large.raw.n_rows - len(self.test)
+        rows = f"{learned:,} to learn from" + (f", {len(self.test):,} held out" if len(self.test) else "")
         encoded = len(model.encoder.get_feature_names_out())
         results = estimator.cv_results_
         tried = len(set(results["recursion"].tolist()))

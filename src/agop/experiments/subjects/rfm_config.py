@@ -20,7 +20,11 @@ _UNITS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 class RFMConfig(Configuration):
     """The options of `agop rfm`."""
 
-    data: str = option(help="A .csv, .parquet, .feather or .npz file.", panel=DATA_PANEL, files="*.csv")
+    data: str = option(
+        help="A .csv, .parquet, .feather or .npz file, or a folder of .parquet files.",
+        panel=DATA_PANEL,
+        files="*.csv",
+    )
     target: str = option(help="The column to predict.", panel=DATA_PANEL)
     task: str = option(
         "auto", "{choices} (whole numbers of at most ten values are classes).", DATA_PANEL, choices=TASKS
@@ -40,7 +44,7 @@ class RFMConfig(Configuration):
     )
     encoding: str = option("utf-8", "Of a .csv file.", DATA_PANEL)
     rows: int | None = option(
-        None, "At most so many rows, drawn by --seed.", DATA_PANEL, shown="5,000 for a minute of search, twice that for eight", at_least=10
+        None, "At most so many rows, drawn by --seed.", DATA_PANEL, shown="5,000 for a minute of search; all of a .parquet", at_least=10
     )  # fmt: skip
     search: str | None = option(
         None, "How long to search: 60, 60s, 5m.", MODEL, shown="60s, or no limit with --candidates"
@@ -98,6 +102,7 @@ HELP = """Learn a column of a table from the others: search RFMs, judge them hon
 [bold]Examples[/bold]
   agop rfm --data houses.csv --target price --out runs/houses
   agop rfm --data customers.parquet --target churn --search 5m --test 0.2
+  agop rfm --data flights.parquet --target delay      (more than 30,000 rows: all of them, in blocks)
   agop rfm --data visits.csv --target outcome --group-by patient --drop date,notes
   agop predict runs/houses --data new.csv --out predictions.csv
 

@@ -2,32 +2,39 @@
 
 profile.csv, layers.csv                the model: by layer and stage, by layer
 untrained.csv, untrained_layers.csv    the same of an untrained copy
+scores.csv                             accuracy and loss on these very points: of the model, of the untrained copy
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from agop import _checks
 from agop.datasets import Dataset, Standardiser
 from agop.experiments import headlines, measured, model_factory, points
+from agop.experiments.checkpoints import fill
+from agop.experiments.given_model import layers_of, measures_of, points_of, refusals, scaler_of, subject_of
 from agop.experiments.listener import Listener
+from agop.experiments.model_names import is_folder
 from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.user_model_config import ProfileConfig
-from agop.networks.models import as_images
-from agop.profiles.network import Network
 from agop.profiles.profile import profile
+from agop.profiles.scores import Scores
 from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
-MEASURED = ("nc1", "nc2", "nc3", "nfa")
-_POSITIONS = {"mean": "averaged", "flatten": "side by side", "none": "every position a sample"}
+_POSITIONS = {
+    "mean": "averaged",
+    "flatten": "side by side",
+    "none": "every position a sample",
+    "first": "the first token",
+    "last": "the last token",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,7 @@ class _Measured:
     tables: dict[str, pd.DataFrame]
     notes: list[str]
     shown: dict[str, Shown]
+    scores: Scores | None
 
 
 class UserModelTask(Task[ProfileConfig, _Measured]):
@@ -45,16 +53,21 @@ class UserModelTask(Task[ProfileConfig, _Measured]):
     def __init__(self, config: ProfileConfig) -> None:
         self.device = _checks.device("device", config.device)
         self.model = model_factory.make(config.model)
+        self.notes: list[str] = []
         if config.weights is not None:
-            model_factory.fill(self.model, config.weights, trust_pickle=config.trust_pickle)
+            self.notes = fill(
+                self.model, config.weights, trust_pickle=config.trust_pickle, prefix=config.prefix
+            )
         super().__init__(config)
-        measured.check(self.model, _measures(config))
+        measured.check(self.model, measures_of(config))
+        self.scaler = scaler_of(config, self.data)
         self.model_fingerprint = model_factory.fingerprint(self.model)
 
     @property
     def fingerprint(self) -> str:
-        """Of the points and of the model."""
-        return self.data_fingerprint + self.model_fingerprint
+        """Of the points, of the model, and of statistics from a file."""
+        scaled = "" if self.config.statistics is None or self.scaler is None else self.scaler.fingerprint()
+        return self.data_fingerprint + self.model_fingerprint + scaled
 
     def plan(self) -> str:
         """The model in a few words."""
@@ -64,26 +77,46 @@ class UserModelTask(Task[ProfileConfig, _Measured]):
     def do(self, folder: Path, listener: Listener) -> _Measured:
         """Measure the model, and an untrained copy."""
         listener.measuring()
-        notes: list[str] = []
-        x = _points(self.config, self.model, self.data, notes).to(self.device)
+        notes = list(self.notes)
+        x = points_of(self.config, self.model, self.data, self.scaler).to(self.device)
+        if self.scaler is not None:
+            notes += points.constant_note(self.scaler)
         found = _profile(self.config, self.model.to(self.device), x, self.data)
-        tables = _tables("profile", "layers", found) | measured.tables(found)
+        tables, scores = _tables("profile", "layers", found) | measured.tables(found), {"model": found.scores}
         if self.config.untrained:
             twin = _twin(self.config, self.model.cpu(), notes)
             untrained = _profile(self.config, twin.to(self.device), x, self.data)
             tables |= _tables("untrained", "untrained_layers", untrained)
-        return _Measured(tables, [*notes, *found.notes], measured.shown(found.shown, tables.values()))
+            scores["untrained"] = untrained.scores
+        if found.scores is not None:
+            tables["scores"] = pd.DataFrame(
+                [{"of": of} | asdict(told) for of, told in scores.items() if told]
+            )
+            notes += [found.scores.warning + _about_scale(self.scaler)] if found.scores.near_chance else []
+        shown = measured.shown(found.shown, tables.values())
+        return _Measured(tables, [*notes, *found.notes], shown, found.scores)
 
     def findings(self, found: _Measured, folder: Path) -> Findings:
         """The tables."""
         return Findings(
             title=f"{self.config.model} on {self.data.name}",
-            headline=headlines.drops(found.tables["layers"]),
-            facts=_facts(self.config, self.data),
+            headline=headlines.drops(found.tables["profile"], found.tables["layers"])
+            + _answers(found.scores),
+            facts=_facts(self.config, self.data, self.scaler) | _scores(found.scores),
             tables=found.tables,
             notes=found.notes,
             shown=found.shown,
+            scores=_plain(found.tables),
         )
+
+
+def _plain(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+    """The scores as JSON takes them."""
+    rows = tables["scores"].set_index("of") if "scores" in tables else pd.DataFrame()
+    return {
+        str(of): {str(name): float(value) if math.isfinite(value) else None for name, value in row.items()}
+        for of, row in rows.iterrows()
+    }
 
 
 def _tables(stages: str, layers: str, found: Profile) -> dict[str, pd.DataFrame]:
@@ -91,64 +124,60 @@ def _tables(stages: str, layers: str, found: Profile) -> dict[str, pd.DataFrame]
     return {stages: measured.without_classifiers(found.table), layers: by_layer}
 
 
-def _measures(config: ProfileConfig) -> tuple[str, ...]:
-    """What was asked for, without the NFA if its AGOPs are not wanted."""
-    asked = config.measures or MEASURED
-    return asked if config.nfa else tuple(name for name in asked if name != "nfa")
+def _answers(scores: Scores | None) -> str:
+    """What a headline says of the model's answers."""
+    return "" if scores is None else f" {str(scores).capitalize()}."
 
 
-def _facts(config: ProfileConfig, data: Dataset) -> dict[str, str]:
-    scaled = points.SCALED if config.standardise else "as they are"
+def _scores(scores: Scores | None) -> dict[str, str]:
+    """The fact about the model's answers."""
+    if scores is None:
+        return {"Accuracy": "not known: the model gives no output a class"}
+    return {
+        "Accuracy": f"{scores.accuracy:.3f} on the points that were measured; the largest class has {scores.chance:.3f} of them",
+        "Loss": f"{scores.loss:.4g} (cross-entropy) on the same points",
+    }
+
+
+def _about_scale(scaler: Standardiser | None) -> str:
+    """What may be wrong with the inputs of a model near chance."""
+    if scaler is None:
+        return "; if it was trained on standardised inputs, pass --statistics FILE"
+    return "; if it was trained on inputs as they are, leave --standardise out"
+
+
+def _origin(config: ProfileConfig) -> str:
+    """Where the weights are from."""
+    if config.weights:
+        return f" with {config.weights}"
+    return "" if is_folder(config.model) else " as the factory makes it"
+
+
+def _facts(config: ProfileConfig, data: Dataset, scaler: Standardiser | None) -> dict[str, str]:
+    scaled = "as they are"
+    if scaler is not None:
+        scaled = points.SCALED if config.statistics is None else f"standardised with {config.statistics}"
     return {
         "Points": points.fact(data, len(data.class_names), scaled),
-        "Model": config.model + (f" with {config.weights}" if config.weights else " as the factory makes it"),
+        "Model": config.model + _origin(config),
         "Positions": _POSITIONS[config.pool],
         "Measured on": "the training points, in evaluation mode"
         + ("; beside it an untrained copy" if config.untrained else ""),
     }
 
 
-def _points(config: ProfileConfig, model: nn.Module, data: Dataset, notes: list[str]) -> Tensor:
-    """The training points as the model takes them: images for a model with convolutions, else rows."""
-    if config.standardise:
-        scaler = Standardiser.of(data.x_train)
-        x = torch.from_numpy(scaler(data.x_train, np.dtype("float32")))
-        notes += points.constant_note(scaler)
-    else:
-        x = torch.from_numpy(data.x_train.astype(np.float32))
-    parameter = next(model.parameters(), None)
-    if parameter is not None and parameter.is_floating_point():
-        x = x.to(parameter.dtype)
-    kind = config.points
-    if kind == "auto":
-        convolutional = any(isinstance(part, nn.modules.conv._ConvNd) for part in model.modules())
-        kind = "images" if convolutional else "rows"
-    return as_images(x, data.shape) if kind == "images" else x
-
-
 def _profile(config: ProfileConfig, model: nn.Module, x: Tensor, data: Dataset) -> Profile:
-    layers = None if config.layers is None else [name.strip() for name in config.layers.split(",")]
-    try:
-        subject = Network(model, pool=config.pool)
-        return profile(subject, x, data.y_train, layers=layers, measures=_measures(config))
-    except (RuntimeError, ValueError) as error:
-        refused = error if isinstance(error, RuntimeError) else error.__cause__
-        if not isinstance(refused, RuntimeError):
-            raise
-        reason = " ".join(str(refused).split())[:200]
-        got = f"a model that stops with {reason!r} on points of shape {tuple(x.shape[1:])}"
-        raise _checks.bad_value(
-            "model",
-            "one that takes the points",
-            got,
-            "try --points images or --points rows, or another data set",
-        ) from None
+    with refusals(x):
+        return profile(
+            subject_of(config, model), x, data.y_train, layers=layers_of(config), measures=measures_of(config)
+        )
 
 
 def _twin(config: ProfileConfig, model: nn.Module, notes: list[str]) -> nn.Module:
     """What the factory makes without the weights, or a copy with its parameters drawn anew."""
-    fresh = model_factory.make(config.model)
-    if config.weights is not None and fresh is not model and not model_factory.same_parameters(fresh, model):
+    fresh = model_factory.make(config.model, trained=False)
+    given = config.weights is not None or is_folder(config.model)
+    if given and fresh is not model and not model_factory.same_parameters(fresh, model):
         return fresh
     twin, kept = model_factory.untrained_copy(model, config.seed + 1)
     if kept:

@@ -1,0 +1,435 @@
+r"""A kernel machine on m centres, fitted to any number of rows in one pass: :math:`f(x) = \sum_j a_j k(x, z_j)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agop._blocks import rows_per_block
+from agop._threads import tile_threads
+from agop.kernels.agop import gradient_moments
+from agop.kernels.base import Kernel
+from agop.kernels.distance import Points, working_dtype
+from agop.linalg.nystrom import NystromBasis
+from agop.machines.centers import choose_centers, n_candidates
+from agop.machines.checkpoint import SumsCheckpoint, key_of
+from agop.machines.kernel_ridge import KernelMachine, MachineFit
+from agop.machines.names import CENTERS
+from agop.machines.nystrom_sums import NystromSums
+from agop.machines.progress import StepHook
+from agop.machines.rows import Rows
+from agop.machines.samples import Samples
+from agop.ranks import current
+
+Map = Callable[[Float[Tensor, "b p"]], Float[Tensor, "b r"]]
+"""From columns to the coordinates in which the metric is Euclidean."""
+
+_TILE = 128
+"""Rows of kernel values that one thread forms at a time; on other devices the whole block is one tile."""
+
+_PER_ENTRY = {"cpu": 4, "cuda": 9}
+"""Blocks of b·m numbers in float64 that live at the same time; on a CPU what belongs to a tile is small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nystrom:
+    """How a large fit is done: its rows, how many centres, by which rule.
+
+    Attributes
+    ----------
+    rows
+        All training rows.
+    n_centers, rule, seed
+        See `choose_centers`.
+    precision
+        "mixed" forms distances and kernel values in float64, "native" in the dtype of the rows; sums are in float64 with both.
+    center_gradients
+        Whether the AGOP is the covariance of the gradients.
+    block_bytes
+        Memory that a block may take with its temporaries.
+    checkpoint
+        A folder in which sums are kept while a pass is unfinished; None: nowhere.
+    context
+        What the sums depend on beside the rows: parameters and the seed.
+    """
+
+    rows: Rows
+    n_centers: int
+    rule: str = CENTERS[0]
+    seed: int = 0
+    precision: str = "mixed"
+    center_gradients: bool = False
+    block_bytes: int = 256 * 2**20
+    reason: str = "asked for"
+    checkpoint: Path | None = None
+    context: str = ""
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block."""
+        widest = (
+            _PER_ENTRY.get(self.rows.device.type, 9) * self.n_centers
+            + 8 * self.rows.columns
+            + 4 * self.rows.outputs
+        )
+        return rows_per_block(max(1, len(self.rows)), 8 * widest, self.block_bytes)
+
+    def solve(
+        self,
+        kernel: Kernel,
+        mapped: Map,
+        ridge: float,
+        *,
+        computed: bool,
+        with_agop: bool = False,
+        ridges: RidgeChoice | None = None,
+        on_step: StepHook | None = None,
+    ) -> MachineFit:
+        """Fit the machine, with `ridge` or with the best of `ridges`; `mapped` takes columns to its coordinates.
+
+        The ranks of a launch share the rows; sums are added up, and rank 0 decides what rounding could part.
+        """
+        tell = on_step or _silent
+        least = ridge if ridges is None else min(ridges.ridges)
+        basis = self._basis(kernel, mapped, least, computed)
+        tell("centres", 1.0)
+        sums, parts = self._summed(basis, mapped, ridges, tell)
+        report: dict[str, Any] = {}
+        if ridges is not None:
+            ridge, report = ridges.best(parts, sums, self.rows.heaviest)
+        b = current().from_main(sums.solve([ridge / self.rows.heaviest])[0])
+        error = float((sums.squared_errors(b) / sums.weight).mean()) if sums.weight else 0.0
+        tell("solve", 1.0)
+        SumsCheckpoint(self.checkpoint).done()
+        machine = KernelMachine(kernel, basis.centers, basis.factor.projection @ b, self.precision)
+        matrix = None
+        if with_agop:
+            matrix = self._agop(machine, mapped, computed, tell)
+        report = {
+            "solver": "nystrom",
+            "solver_reason": self.reason,
+            "solve_dtype": "float64",
+            "n_centers": len(basis.centers),
+            "centers": self.rule,
+            "nystrom_rank": basis.factor.rank,
+            "left_out_centers": len(basis.centers) - basis.factor.rank,
+            "cut": basis.factor.cut,
+            "rows": sums.count,
+            "block_rows": self.block_rows,
+            "fitted_mse": error,
+            "agop_route": "direct" if with_agop else None,
+            "cancellation": None,
+            "notes": [],
+            **report,
+        }
+        return MachineFit(machine, None, matrix, report)
+
+    def _basis(self, kernel: Kernel, mapped: Map, ridge: float, computed: bool) -> _Basis:
+        """The centres, and the eigenvectors of their kernel matrix: found on rank 0."""
+        ranks, n = current(), len(self.rows)
+        found = self.rows.sample(n_candidates(n, self.n_centers), self.seed)
+        X = ranks.from_main(mapped(found.X))
+        share = ridge * len(X) / max(n, 1)
+        centers = choose_centers(
+            kernel, X, found.weight, self.n_centers, rule=self.rule, ridge=share, seed=self.seed, precision=self.precision
+        )  # fmt: skip
+        centers = ranks.from_main(centers)
+        points = kernel.points(centers, dtype=working_dtype(centers.dtype, self.precision), computed=computed)
+        m = len(centers)
+        if ranks.is_main:
+            factor = NystromBasis.of(
+                _values(kernel, points, points, X.new_empty(m, m, dtype=torch.float64)),
+                ridge / self.rows.heaviest,
+            )
+        else:
+            factor = NystromBasis(
+                X.new_empty(m, 0, dtype=torch.float64), X.new_empty(m, dtype=torch.float64), 0.0
+            )
+        cut = torch.tensor([factor.cut], dtype=torch.float64, device=X.device)
+        factor = NystromBasis(
+            ranks.from_main(factor.projection),
+            ranks.from_main(factor.eigenvalues),
+            float(ranks.from_main(cut, same_shape=True)),
+        )
+        return _Basis(kernel, centers, points, factor)
+
+    def _summed(
+        self, basis: _Basis, mapped: Map, ridges: RidgeChoice | None, tell: StepHook
+    ) -> tuple[NystromSums, list[NystromSums]]:
+        """The sums over all rows, and those of each part if a ridge is to be chosen."""
+        ranks, outputs, device = current(), self.rows.outputs, self.rows.device
+        rank = basis.factor.rank
+        parts = [
+            NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)
+        ]
+        mine = ranks.share(len(self.rows))
+        kept = SumsCheckpoint(self.checkpoint, self._key(basis, ridges, mine))
+        begun, after = kept.restored(device), None
+        if begun is not None:
+            parts, after = begun
+
+        def add_all() -> list[NystromSums]:
+            if self.checkpoint is None:
+                found = self._scheduled(basis, mapped, ridges, mine)
+                if found is not None:
+                    return found
+            work, done = basis.workspace(self.block_rows), sum(part.count for part in parts)
+            with kept.sums(parts) as taken:
+                for place, block in self.rows.numbered(self.block_rows, mine, after):
+                    F = work.features(mapped(block.X), basis)
+                    with taken(len(block), place):
+                        self._add(parts, F, block, ridges)
+                    done += len(block)
+                    tell("rows", min(1.0, done / max(1, mine.stop - mine.start)))
+            return parts
+
+        parts = ranks.together(add_all)
+        parts = [part.reduced(ranks) for part in parts]
+        tell("rows", 1.0)
+        if ridges is None:
+            return parts[0], parts
+        total = NystromSums.zeros(rank, outputs, device)
+        for part in parts:
+            total.merge(part)
+        return total, parts
+
+    def _scheduled(
+        self, basis: _Basis, mapped: Map, ridges: RidgeChoice | None, mine: slice
+    ) -> list[NystromSums] | None:
+        """The sums as the scheduler of a dask source forms them, a partition a task; None of another source."""
+        count = 1 if ridges is None else ridges.parts
+
+        def of(blocks: Iterator[Samples]) -> list[NystromSums]:
+            parts = [
+                NystromSums.zeros(basis.factor.rank, self.rows.outputs, self.rows.device)
+                for _ in range(count)
+            ]
+            work = basis.workspace(self.block_rows)
+            for block in blocks:
+                self._add(parts, work.features(mapped(block.X), basis), block, ridges)
+            return parts
+
+        def merged(first: list[NystromSums], second: list[NystromSums]) -> list[NystromSums]:
+            return [a.merge(b) for a, b in zip(first, second, strict=True)]
+
+        return self.rows.scheduled(self.block_rows, mine, of, merged)
+
+    def _key(self, basis: _Basis, ridges: RidgeChoice | None, mine: slice) -> str:
+        """What the sums depend on."""
+        if self.checkpoint is None:
+            return ""
+        choice = None if ridges is None else (ridges.folds, ridges.seed, ridges.ridges)
+        texts = (
+            self.context,
+            self.rows.digest,
+            repr(basis.kernel),
+            self.precision,
+            self.block_rows,
+            mine,
+            choice,
+        )
+        seen = [] if ridges is None or ridges.seen is None else [ridges.seen]
+        return key_of(texts, [basis.centers, basis.factor.projection, *seen])
+
+    def _add(
+        self, parts: list[NystromSums], F: Float[Tensor, "b k"], block: Samples, ridges: RidgeChoice | None
+    ) -> None:
+        """Add a block to the sums of the part that each of its rows is in."""
+        weight = None if block.weight is None else block.weight.double() / self.rows.heaviest
+        if ridges is None:
+            parts[0].add(F, block.Y, weight)
+            return
+        fold = ridges.part_of(block)
+        for place, part in enumerate(parts):
+            own = (fold == place).nonzero()[:, 0]
+            if len(own):
+                part.add(F[own], block.Y[own], None if weight is None else weight[own])
+
+    def _agop(
+        self, machine: KernelMachine, mapped: Map, computed: bool, tell: StepHook
+    ) -> Float[Tensor, "r r"]:
+        """The AGOP of a machine over all rows."""
+        ranks = current()
+        mine = ranks.share(len(self.rows))
+        own = replace(self, n_centers=len(machine.centers))
+        total, done = None, 0
+        for block in self.rows.blocks(own.block_rows, mine):
+            moments = machine_moments(machine, mapped(block.X), block.weight, computed=computed)
+            total = moments if total is None else [a + b for a, b in zip(total, moments, strict=True)]
+            done += len(block)
+            tell("agop", min(1.0, done / max(1, mine.stop - mine.start)))
+        d, c = machine.centers.shape[1], machine.coefficients.shape[1]
+        if total is None:
+            zeros = torch.zeros(d, d, dtype=torch.float64, device=self.rows.device)
+            total = [zeros, zeros.new_zeros(c, d), zeros.new_zeros(())]
+        squares, mean, weight = (ranks.sum_(part) for part in total)
+        matrix = squares / weight
+        if self.center_gradients:
+            matrix = matrix - mean.mT @ mean / weight**2
+        tell("agop", 1.0)
+        return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """Centres with the factor of their kernel matrix."""
+
+    kernel: Kernel
+    centers: Float[Tensor, "m r"]
+    points: Points
+    factor: NystromBasis
+
+    def workspace(self, rows: int) -> _Workspace:
+        dtype = torch.float64
+        m, rank = self.factor.projection.shape
+        new = self.factor.projection.new_empty
+        return _Workspace(new(rows, m, dtype=dtype), new(rows, rank, dtype=dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class _Workspace:
+    """Memory for one block, used again for the next."""
+
+    values: Float[Tensor, "b m"]
+    projected: Float[Tensor, "b k"]
+
+    def features(self, X: Float[Tensor, "b r"], basis: _Basis) -> Float[Tensor, "b k"]:
+        """Rows as features: kernel values at the centres, projected."""
+        K = _values(basis.kernel, basis.points.beside(X), basis.points, self.values[: len(X)])
+        return torch.mm(K, basis.factor.projection, out=self.projected[: len(X)])
+
+
+def _values(kernel: Kernel, left: Points, right: Points, K: Float[Tensor, "b m"]) -> Float[Tensor, "b m"]:
+    """Fill K with kernel values, in tiles of rows that stay in the cache."""
+    size = _TILE if K.device.type == "cpu" else len(K)
+    dtype = torch.float64 if left.values.dtype == torch.float64 else left.values.dtype
+
+    def tile(rows: slice) -> None:
+        values = kernel.block(left, rows, right, dtype, weight=False)[0]
+        assert values is not None
+        K[rows] = values
+
+    with tile_threads(K.device) as each:
+        for _ in each(
+            tile, [slice(start, min(start + size, len(K))) for start in range(0, len(K), max(1, size))]
+        ):
+            pass
+    return K
+
+
+def machine_moments(
+    machine: KernelMachine, X: Float[Tensor, "b r"], weight: Float[Tensor, " b"] | None, *, computed: bool
+) -> list[Tensor]:
+    r"""Over some rows: :math:`\sum_i w_i J_i^T J_i` (r, r), :math:`\sum_i w_i J_i` (c, r) and :math:`\sum_i w_i`, in float64."""
+    centers = machine.centers
+    points = machine.kernel.points(
+        centers, dtype=working_dtype(centers.dtype, machine.precision), computed=computed
+    )
+    left = points.beside(X)
+    A = machine.coefficients.to(points.values.dtype)
+    squares, mean = gradient_moments(machine.kernel, left, points, A, weight)
+    total = float(len(X)) if weight is None else float(weight.double().sum())
+    return [squares.double(), mean.double(), torch.tensor(total, dtype=torch.float64, device=X.device)]
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeChoice:
+    """Ridges to choose among, by rows that neither the fit nor M has seen.
+
+    Attributes
+    ----------
+    ridges
+        The candidates.
+    folds
+        Parts of the rows that are held out in turn.
+    seen
+        Hashes of the rows that M was learned on, sorted: these are always fitted on, and never judged on.
+    seed
+        Of the folds, which depend on the values of a row only: equal rows are held out together, whatever their order.
+    """
+
+    ridges: tuple[float, ...]
+    folds: int = 3
+    seen: Tensor | None = None
+    seed: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Folds, and one part for the rows that were seen."""
+        return self.folds + 1
+
+    def part_of(self, block: Samples) -> Tensor:
+        """The part of each row: its fold, or the last one if it was seen."""
+        hashes = row_hashes(block.X)
+        fold = (hashes ^ self.seed).bitwise_right_shift(20).remainder(self.folds)
+        if self.seen is not None and len(self.seen):
+            place = torch.searchsorted(self.seen, hashes).clamp_max(len(self.seen) - 1)
+            fold = torch.where(self.seen[place] == hashes, self.folds, fold)
+        return fold
+
+    def best(
+        self, parts: list[NystromSums], total: NystromSums, heaviest: float
+    ) -> tuple[float, dict[str, Any]]:
+        """The ridge with the least squared error over the folds, and what was found of each."""
+        ridges = [ridge / heaviest for ridge in self.ridges]
+        errors = torch.zeros(len(ridges), dtype=torch.float64)
+        weight, rank, outputs = 0.0, len(total.gram), total.moment.shape[1]
+        for place in range(self.folds):
+            held = parts[place]
+            if not held.count:
+                continue
+            others = NystromSums.zeros(rank, outputs, total.gram.device)
+            for number, part in enumerate(parts):  # added anew: taking one away would cancel
+                if number != place:
+                    others.merge(part)
+            found = others.solve(ridges)
+            errors += torch.stack([held.squared_errors(b).sum() for b in found]).cpu()
+            weight += held.weight
+        if not weight:
+            best, losses = len(ridges) // 2, [math.nan] * len(ridges)
+        else:
+            losses = (errors / weight / outputs).tolist()
+            best = min(range(len(ridges)), key=losses.__getitem__)
+        ranked = torch.tensor(best, device=total.gram.device)
+        best = int(current().from_main(ranked, same_shape=True))
+        return self.ridges[best], {
+            "ridge": self.ridges[best],
+            "ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)),
+            "held_out_weight": weight * heaviest,
+        }
+
+
+def row_hashes(X: Float[Tensor, "n p"]) -> Tensor:
+    """A number of 63 bits for each row, made from its values: equal rows have one, and their order does not matter."""
+    whole = X.detach().double() + 0.0  # −0 is 0
+    bits = whole.contiguous().view(torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    odd = torch.randint(-(2**62), 2**62, (X.shape[1],), generator=generator).to(X.device) * 2 + 1
+    mixed = ((bits ^ bits.bitwise_right_shift(29)) * odd).sum(1)
+    mixed = (mixed ^ mixed.bitwise_right_shift(32)) * -7046029254386353131
+    return (mixed ^ mixed.bitwise_right_shift(29)).bitwise_and(2**63 - 1)
+
+
+def predictor_agop(
+    machine: KernelMachine,
+    coordinates: Float[Tensor, "p r"],
+    X: Float[Tensor, "n r"],
+    weight: Float[Tensor, " n"] | None,
+    *,
+    computed: bool,
+) -> Float[Tensor, "p p"]:
+    """The AGOP of a machine over some rows in its coordinates, pulled back through z = Bᵀx, in float64."""
+    squares, _, total = machine_moments(machine, X, weight, computed=computed)
+    B = coordinates.double()
+    return B @ (squares / total) @ B.mT
+
+
+def _silent(step: str, share: float) -> None:
+    """Nobody listens."""

@@ -1,0 +1,183 @@
+"""What training says of the layers of a network: loss gradients, the weights it started from, gradients behind each linear map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from agop import _checks
+from agop.evidence import Evidence, Need
+from agop.gradients.calling import OutputPick
+from agop.gradients.loss_gradients import loss_gradients
+from agop.gradients.objective import Decay, Objective
+from agop.gradients.output_grams import output_grams
+from agop.gradients.reads import has_one_matrix
+from agop.profiles.batches import batches
+from agop.profiles.data import Data
+
+if TYPE_CHECKING:
+    from agop.profiles.network_pass import NetworkPass
+    from agop.profiles.reader import Reader
+
+KINDS = frozenset({"critical_weight", "initial_weight", "output_gram"})
+"""The needs that this file fills."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a `Network` was told of its training: loss, decay or optimiser, and the state that it started from."""
+
+    objective: Objective | None = None
+    decay: Decay | None = None
+    initial: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, loss: Any, weight_decay: Any, optimizer: Any, initial: Any) -> Trained:
+        """Checked; each may be None."""
+        if loss is None and (weight_decay is not None or optimizer is not None):
+            raise _checks.bad_value(
+                "loss", "what the network was trained with", "None", "pass loss='cross_entropy'"
+            )
+        state = initial.state_dict() if isinstance(initial, nn.Module) else initial
+        if state is not None and not isinstance(state, Mapping):
+            kinds = "the state dict that the model started from, or a model in that state"
+            raise _checks.bad_type("initial", kinds, type(initial).__name__)
+        return cls(
+            objective=None if loss is None else Objective.of(loss),
+            decay=None if loss is None else Decay(weight_decay, optimizer),
+            initial=None if state is None else {_plain(name): value for name, value in state.items()},
+        )
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
+
+
+@dataclass
+class OfTraining:
+    """By layer what there is for which need, and why something is not."""
+
+    given: dict[str, dict[Need, Any]] = field(default_factory=dict)
+    lacking: dict[str, dict[str, str]] = field(default_factory=dict)
+    everywhere: dict[str, str] = field(default_factory=dict)
+
+    def added_to(self, layers: Iterator[Evidence]) -> Iterator[Evidence]:
+        """The layers with what training says of them; a call `name#1` of a layer has what the layer has."""
+        for layer in layers:
+            names = (layer.name, layer.name.partition("#")[0])
+            given = next((self.given[name] for name in names if name in self.given), {})
+            lacking = next((self.lacking[name] for name in names if name in self.lacking), {})
+            weight = layer.given.get(Need("weight"))
+            other = {
+                need.kind: "its parameter is of another shape than what it multiplies by"
+                for need, value in given.items()
+                if need.kind != "output_gram" and weight is not None and value.shape != weight.shape
+            }
+            yield replace(
+                layer,
+                given={
+                    **layer.given,
+                    **{need: value for need, value in given.items() if need.kind not in other},
+                },
+                lacking={**layer.lacking, **self.everywhere, **lacking, **other},
+            )
+
+    def put(self, name: str, kind: str, value: Any, reason: str = "") -> None:
+        """A value, or why there is none."""
+        if reason:
+            self.lacking.setdefault(name, {})[kind] = reason
+        else:
+            self.given.setdefault(name, {})[Need(kind)] = value
+
+
+def of_training(
+    model: nn.Module,
+    trained: Trained,
+    run: NetworkPass,
+    reader: Reader,
+    data: Data,
+    needs: frozenset[Need],
+    picked: tuple[OutputPick, Any],
+    loaders: tuple[Any, Any],
+    notes: list[str],
+) -> OfTraining:
+    """Fill those of `KINDS` that are needed; the data are read once more for each pass."""
+    kinds, found = {need.kind for need in needs} & KINDS, OfTraining()
+    modules = reader.choice.apart(model)
+    X = run.whole if isinstance(run.whole, Tensor) else data.X
+    if isinstance(X, Iterator):
+        found.everywhere = dict.fromkeys(
+            kinds, "the samples came from an iterator, which can't be read again"
+        )
+        return found
+    if "initial_weight" in kinds:
+        _initial_weights(found, trained, modules)
+    if "output_gram" in kinds:
+        linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
+        size = data.batch_size if isinstance(X, Tensor) else None
+        pick, outputs = picked
+        grams = {}
+        if linear:
+            grams = output_grams(
+                model, X, linear, outputs=outputs, batch_size=size, output=pick, inputs=loaders[0]
+            )
+        found.everywhere["output_gram"] = "it is no linear map without groups"
+        for name, gram in grams.items():
+            found.put(name, "output_gram", gram)
+    if "critical_weight" in kinds:
+        _critical_weights(found, model, trained, modules, X, data, picked[0], loaders, notes)
+    return found
+
+
+def _initial_weights(found: OfTraining, trained: Trained, modules: dict[str, nn.Module]) -> None:
+    if trained.initial is None:
+        found.everywhere["initial_weight"] = (
+            "pass agop.Network(model, initial=state), the state dict that it started from"
+        )
+        return
+    for name, module in modules.items():
+        if not has_one_matrix(module):
+            continue
+        key = "weight" if name == "model" else f"{name}.weight"
+        value, weight = trained.initial.get(key), module.weight
+        if not isinstance(value, Tensor):
+            found.put(name, "initial_weight", None, f"initial has no {key!r}")
+        elif value.shape != weight.shape:
+            found.put(name, "initial_weight", None, f"initial has {key!r} of shape {tuple(value.shape)}")
+        else:
+            found.put(name, "initial_weight", value.detach().flatten(1))
+
+
+def _critical_weights(
+    found: OfTraining,
+    model: nn.Module,
+    trained: Trained,
+    modules: dict[str, nn.Module],
+    X: Any,
+    data: Data,
+    pick: OutputPick,
+    loaders: tuple[Any, Any],
+    notes: list[str],
+) -> None:
+    if trained.objective is None or trained.decay is None:
+        told = "pass agop.Network(model, loss=…, weight_decay=… or optimizer=…)"
+        found.everywhere["critical_weight"] = told
+        return
+    pairs = batches(X, data.y, data.batch_size, *loaders)
+    gradients, _, more = loss_gradients(model, modules, pairs, trained.objective, trained.decay, pick)
+    notes.extend([*trained.decay.notes, *more])
+    for name, own in gradients.items():
+        value = None if own.reason else own.critical_weight
+        for part, rows in _parts(name, value):
+            found.put(part, "critical_weight", rows, own.reason)
+
+
+def _parts(name: str, value: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
+    """The weight of a layer, and of the queries, keys and values that a packed one is made of."""
+    yield name, value
+    if name.endswith("in_proj"):
+        pieces = (None,) * 3 if value is None else value.chunk(3)
+        yield from ((f"{name}.{part}", piece) for part, piece in zip("qkv", pieces))
