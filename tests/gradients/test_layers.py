@@ -92,15 +92,19 @@ def test_vision_transformer():
     nn.init.normal_(model.heads.head.weight, generator=torch.Generator().manual_seed(1))
     Z = random(3, 3, 32, 32)
     result = agop.layer_agops(model, Z)
-    assert list(result)[:3] == [
+    attention = "encoder.layers.encoder_layer_0.self_attention"
+    assert list(result)[:5] == [
         "conv_proj",
-        "encoder.layers.encoder_layer_0.self_attention.in_proj",
-        "encoder.layers.encoder_layer_0.self_attention.out_proj",
+        *(f"{attention}.in_proj.{part}" for part in "qkv"),
+        f"{attention}.out_proj",
     ]
+    result |= agop.layer_agops(model, Z, [f"{attention}.in_proj"])
+    result.rows[f"{attention}.in_proj"] = 51
     modules = dict(model.named_modules())
     for name, value in result.items():
-        if name.endswith("in_proj"):
-            expected = attention_oracle(model, Z, modules[name.removesuffix(".in_proj")])
+        if ".in_proj" in name:
+            layer, _, part = name.partition(".in_proj")
+            expected = attention_oracle(model, Z, modules[layer], part.removeprefix(".") or "qkv")
         elif name.endswith("out_proj"):
             expected = out_projection_oracle(model, Z, modules[name.removesuffix(".out_proj")])
         else:
@@ -109,13 +113,12 @@ def test_vision_transformer():
         assert result.rows[name] == 3 * {"conv_proj": 16, "heads.head": 1}.get(name, 17)
 
 
-def attention_oracle(model, Z, attention):
-    """Self-attention reads one tensor three times: perturb it before it is handed over."""
+def attention_oracle(model, Z, attention, parts):
+    """Self-attention reads one tensor three times: perturb what some of queries, keys and values are made of."""
 
     def run(x, epsilon):
         def enter(_module, args, kwargs):
-            h = args[0] + epsilon
-            return (h, h, h, *args[3:]), kwargs
+            return (*(h + epsilon * (part in parts) for h, part in zip(args, "qkv")), *args[3:]), kwargs
 
         handle = attention.register_forward_pre_hook(enter, with_kwargs=True)
         try:
@@ -166,33 +169,47 @@ def test_attention_called_with_keywords(batch_first):
     # as many tokens as samples in the look at the first samples: axes must not be confused
     Z = random(5, 3, 8)
     result = agop.layer_agops(model, Z, ["mix", "head"])
-    assert list(result) == ["mix.in_proj", "mix.out_proj", "head"]
-    assert result.rows["mix.in_proj"] == 15
+    parts = ["mix.in_proj.q", "mix.in_proj.k", "mix.in_proj.v"]
+    assert list(result) == [*parts, "mix.out_proj", "head"]
+    assert result.rows["mix.in_proj.k"] == 15
+    # the packed projection as one map answers to its own name
+    result |= agop.layer_agops(model, Z, "mix.in_proj")
 
-    def through(h):
-        return model.head((h[:, 0] + model.mix(h[:, 1], h[:, 1], h[:, 1])[0]).mean(1))
+    def through(h, tapped):
+        return model.head(
+            (h[:, 0] + model.mix(*(h[:, 1 if part in tapped else 0] for part in "qkv"))[0]).mean(1)
+        )
 
-    if batch_first:
-        J = oracle.jacobians(through, torch.stack([Z, Z], 1))[..., 24:]
-        assert relative_error(result["mix.in_proj"], oracle.mean_outer(J.reshape(5, -1, 8)) / 3) < IDENTITY
-    else:
-        same = seeded(lambda: Attention(True))
-        assert relative_error(result["mix.in_proj"], agop.layer_agops(same, Z)["mix.in_proj"]) < IDENTITY
+    for name in [*parts, "mix.in_proj"]:
+        tapped = name.removeprefix("mix.in_proj").removeprefix(".") or "qkv"
+        if batch_first:
+            J = oracle.jacobians(lambda h, t=tapped: through(h, t), torch.stack([Z, Z], 1))[..., 24:]
+            assert relative_error(result[name], oracle.mean_outer(J.reshape(5, -1, 8)) / 3) < IDENTITY
+        else:
+            same = agop.layer_agops(seeded(lambda: Attention(True)), Z, name)
+            assert relative_error(result[name], same[name]) < IDENTITY
     assert list(agop.layer_agops(model, Z, "mix.out_proj")) == ["mix.out_proj"]
 
 
-def test_cross_attention_has_a_view_for_what_it_reads_from_each_side():
+def test_cross_attention_reads_each_side():
     model = seeded(Attention)
     Z, memory = random(5, 3, 8), random(5, 4, 8, seed=1)
     result = agop.layer_agops(model, [(Z, memory)], inputs=lambda pair: pair)
-    assert list(result)[:2] == ["mix.in_proj.query", "mix.in_proj.key_value"]
-    assert result.rows["mix.in_proj.key_value"] == 20
-    J = oracle.jacobians(
-        lambda both: model.head((both[:, :3] + model.mix(both[:, :3], both[:, 3:], both[:, 3:])[0]).mean(1)),
-        torch.cat([Z, memory], 1),
-    )
-    expected = oracle.mean_outer(J[..., 24:].reshape(5, -1, 8)) / 4
-    assert relative_error(result["mix.in_proj.key_value"], expected) < IDENTITY
+    assert list(result)[:3] == ["mix.in_proj.q", "mix.in_proj.k", "mix.in_proj.v"]
+    assert result.rows["mix.in_proj.q"] == 15
+    assert result.rows["mix.in_proj.v"] == 20
+    for part in "kv":
+        J = oracle.jacobians(
+            lambda all, k=part == "k": model.head(
+                (
+                    all[:, :3]
+                    + model.mix(all[:, :3], all[:, 3 + 4 * k : 7 + 4 * k], all[:, 7 - 4 * k : 11 - 4 * k])[0]
+                ).mean(1)
+            ),
+            torch.cat([Z, memory, memory], 1),
+        )
+        expected = oracle.mean_outer(J[..., 56:].reshape(5, -1, 8)) / 4
+        assert relative_error(result[f"mix.in_proj.{part}"], expected) < IDENTITY
 
 
 def test_transformer_encoder_in_eval_mode_does_not_take_the_fused_path():

@@ -212,7 +212,7 @@ def test_a_profile_has_fact_and_centred_nfa_beside_nfa(points):
         assert table.loc[name, "fact"] == pytest.approx(float(alone[name]), rel=1e-9)
         learned = layer.weight.detach() - start[f"{name}.weight"]
         K = slow.output_gram(model, name, x)
-        assert relative_error(output_grams(model, x, {name: layer})[name], K) < IDENTITY
+        assert relative_error(output_grams(model, x, [name])[name], K) < IDENTITY
         assert (
             relative_error(
                 layer.weight.mT.detach() @ K @ layer.weight.detach(), agop.layer_agops(model, x)[name]

@@ -262,23 +262,37 @@ def test_layers_that_are_never_called_are_left_out_with_a_note(points):
         agop.profile(net, x, y, layers=["a", "aux"], measures=["nc1"])
 
 
-def test_a_transformer_has_tokens_pooled_and_attention_without_a_projection(generator):
+def test_a_transformer_has_tokens_pooled_and_the_projections_of_attention(generator):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        net = Custom(lambda m, x: m.head(m.encoder(x).mean(1)), encoder=encoder, head=nn.Linear(8, 3))
+        net = Custom(lambda m, x: m.head(m.encoder(x).mean(1)), encoder=encoder, head=nn.Linear(8, 3)).eval()
     x = torch.randn(12, 5, 8, generator=generator)
     y = torch.arange(12) % 3
+    # as many tokens as samples: inside attention the time comes first
+    square = agop.profile(net, x[:, :4].repeat(1, 3, 1), y, measures=["nc1"])
+    assert value(square, 1, "input", "nc1") == pytest.approx(slow.nc1(x[:, :4].mean(1), y), rel=1e-4)
     p = agop.profile(net, x, y)
-    assert p.layers["name"].tolist() == ["encoder.self_attn", "encoder.linear1", "encoder.linear2", "head"]
-    assert p.layers["follows"].tolist()[1] == "relu"
-    attention = p.table[p.table["name"] == "encoder.self_attn"]
-    assert attention["stage"].tolist() == ["input", "output"]
+    attention = [f"encoder.self_attn.in_proj.{part}" for part in "qkv"] + ["encoder.self_attn.out_proj"]
+    assert p.layers["name"].tolist() == [*attention, "encoder.linear1", "encoder.linear2", "head"]
+    assert p.layers["follows"].tolist()[4] == "relu"
     assert value(p, 1, "input", "nc1") == pytest.approx(slow.nc1(x.mean(1), y), rel=1e-4)
+    mixer = encoder.self_attn
+    for number, weight in enumerate(mixer.in_proj_weight.detach().chunk(3), start=1):
+        _, projected = slow.linear_stages(x.mean(1), weight)
+        assert value(p, number, "projected", "nc1") == pytest.approx(slow.nc1(projected, y), rel=1e-3)
+    assert_same_agop_of_parts(p, net, x)
     each = agop.profile(Network(net, pool="none"), x, y, measures=["nc1"])
     assert value(each, 1, "input", "nc1") == pytest.approx(
         slow.nc1(x.flatten(0, 1), y.repeat_interleave(5)), rel=1e-4
     )
+
+
+def assert_same_agop_of_parts(p, net, x):
+    agops = agop.layer_agops(net, x)
+    for _, row in p.layers.iterrows():
+        weight = agops.weights[row["name"]]
+        assert row["nfa"] == pytest.approx(agop.nfa(weight.mT @ weight, agops[row["name"]]), abs=1e-4)
 
 
 def test_time_may_come_first(generator):

@@ -113,7 +113,7 @@ def test_the_mean_patch_times_the_weight_is_the_mean_output(conv, generator):
     x = torch.randn(3, 4, *[8, 7, 6][: len(conv.kernel_size)], generator=generator, dtype=torch.float64)
     y = (conv(x) - conv.bias.reshape(-1, *[1] * len(conv.kernel_size))).flatten(2)
     mean = pooling.mean_patch(x, conv)
-    weight = pooling.weight_groups(conv)
+    weight = conv.weight.flatten(1).unflatten(0, (conv.groups, -1))
     grouped = mean.reshape(3, len(weight), -1)
     torch.testing.assert_close(torch.einsum("ngd,gkd->ngk", grouped, weight).flatten(1), y.mean(2))
     rows = pooling.patches(x, conv)

@@ -22,7 +22,8 @@ def nfm(layer: nn.Module) -> Float[Tensor, "d d"]:
 
     For a convolution W is the flattened kernel, so that d is the length of a patch (groups are summed); for
     attention the stacked query, key and value projections; for a recurrent layer the input weights of its
-    first layer. It compares with the layer's entry in `layer_agops`.
+    first layer. It compares with the layer's entry in `layer_agops`; for any layer `W = layer_agops(…).weights[name]`
+    is what multiplies, and WᵀW its NFM.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 r"""The AGOP of a model with respect to what each of its layers reads: one forward, c backward passes, all
 layers.
 
-A hook at every chosen layer receives the gradient of the current output (or combination of outputs) there and
+A hook where every chosen layer writes receives the gradient of the current output (or combination of outputs) there and
 adds its outer product to a small sum, so that nothing of size (n, c, d), and not even the gradients of all
 layers of one pass, exists at once.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,13 +20,13 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import check_finite
 from agop.gradients.cotangents import Cotangents
+from agop.gradients.coverage import Coverage, coverage
 from agop.gradients.inputs import Batches
-from agop.gradients.reads import DEFAULT_LAYERS
-from agop.gradients.recorder import Recorder, reads_by_name
+from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
-from agop.gradients.taps import Layers, call_name, named_exactly, select_layers
+from agop.gradients.taps import Layers, call_name, original
 from agop.ranks import Ranks
 
 
@@ -36,7 +36,9 @@ class LayerAGOPs(dict[str, Tensor]):
 
     `n_samples` samples went in; `rows[name]` rows (samples, tokens or patches) were read by each layer;
     `positions` says what the AGOP is a mean over; `standard_error[name]` is the relative error (Frobenius
-    norm) of random outputs, 0 when exact; `notes` says what was left out. `a + b` is the result for the data
+    norm) of random outputs, 0 when exact; `weights[name]` is the effective W (k, d) that multiplies what the layer
+    reads, where it shows one (the groups of a convolution stacked); `notes` says what was left out, and `coverage`
+    how many of the model's weight matrices are layers. `a + b` is the result for the data
     of both, `all_reduce()` that of all processes.
     """
 
@@ -49,6 +51,8 @@ class LayerAGOPs(dict[str, Tensor]):
         positions: str,
         standard_error: dict[str, float],
         notes: tuple[str, ...] = (),
+        weights: Mapping[str, Tensor] | None = None,
+        coverage: Coverage | None = None,
     ) -> None:
         super().__init__(agops)
         self.n_samples = n_samples
@@ -56,10 +60,14 @@ class LayerAGOPs(dict[str, Tensor]):
         self.positions = positions
         self.standard_error = standard_error
         self.notes = notes
+        self.weights = dict(weights or {})
+        self.coverage = coverage
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name!r}: {tuple(value.shape)}" for name, value in self.items())
-        return f"LayerAGOPs({{{shapes}}}, n_samples={self.n_samples}, positions={self.positions!r})"
+        whole = self.coverage is None or self.coverage.complete
+        header = "" if whole else f"{self.coverage}: "
+        return f"LayerAGOPs({header}{{{shapes}}}, n_samples={self.n_samples}, positions={self.positions!r})"
 
     def _weights(self) -> dict[str, int]:
         return self.rows if self.positions == "mean" else dict.fromkeys(self, self.n_samples)
@@ -90,6 +98,8 @@ class LayerAGOPs(dict[str, Tensor]):
             positions=self.positions,
             standard_error=errors,
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            weights=self.weights,
+            coverage=self.coverage,
         )
 
     def all_reduce(self, group: Any = None) -> LayerAGOPs:
@@ -119,6 +129,8 @@ class LayerAGOPs(dict[str, Tensor]):
             positions=self.positions,
             standard_error=errors,
             notes=self.notes,
+            weights=self.weights,
+            coverage=self.coverage,
         )
 
 
@@ -161,9 +173,9 @@ def layer_agops(
         Samples along the first axis: a tensor, an array, a table of numbers, a dict of tensors by argument (such as a tokenizer's), a tuple
         of them for a model of several inputs. Or a loader; of a batch that is a tuple or list the first item is the input.
     layers
-        None: every Linear, Conv1d/2d/3d, MultiheadAttention and RNN that is called. Or names, globs
-        (`"head.*"`, `"!aux*"` leaves out), types, modules. A layer called several times gives one entry per
-        call: `name#0`, `name#1`, …
+        None: every use of a weight in a linear map, whatever module computes it. Or names, globs
+        (`"head.*"`, `"!aux*"` leaves out), types, modules. A weight used several times gives one entry per
+        use: `name#0`, `name#1`, …
     outputs
         None: exact. Indices: these outputs only. An int s: s random sign combinations per sample, unbiased,
         error in `.standard_error`.
@@ -212,6 +224,29 @@ def layer_agops(
     {'0': (4, 4), '2': (8, 8)}
 
     """
+    return swept(
+        model, X, layers, outputs=outputs, batch_size=batch_size, output=output, inputs=inputs, mask=mask, positions=positions, dtype=dtype,
+        random_state=random_state, check=check,
+    )  # fmt: skip
+
+
+def swept(
+    model: nn.Module,
+    X: Batches,
+    layers: Layers,
+    *,
+    outputs: int | Sequence[int] | None = None,
+    batch_size: int | None = None,
+    output: calling.OutputPick = None,
+    inputs: Callable[[Any], Any] | None = None,
+    mask: calling.MaskPick = None,
+    positions: str = "mean",
+    dtype: torch.dtype | None = None,
+    random_state: int | torch.Generator = 0,
+    check: bool = True,
+    exact: bool = True,
+) -> LayerAGOPs:
+    """`layer_agops`, where layers chosen by name need not be called in every batch if they are not `exact`."""
     _checks.one_of("positions", positions, ("mean", "sum"))
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
@@ -219,35 +254,50 @@ def layer_agops(
         raise _checks.bad_type(
             "model", "a torch module", type(model).__name__, "use agop.agop for plain functions"
         )
-    # a compiled module runs its original with compiled code, which hooks would not reach
-    model = getattr(model, "_orig_mod", model)
+    model = original(model)
     refuse_empty(model)
     if check:
         refuse_training_mode(model)
-    reads = reads_by_name(model, select_layers(model, layers, default=DEFAULT_LAYERS))
     cotangents = Cotangents(outputs, random_state)
-    sweep = Sweep(model, Recorder(reads), cotangents, output, dtype, named_exactly(layers), mask)
+    sweep = Sweep(model, Recorder(model, layers, exact=exact), cotangents, output, dtype, mask)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, check)
-    return _result(sweep, positions)
+    return _result(sweep, positions, everything=layers is None)
 
 
-def _result(sweep: Sweep, positions: str) -> LayerAGOPs:
-    calls = Counter(view.layer for view in sweep.order)
+def names_of(views: Collection[View]) -> dict[View, str]:
+    """What the layers are called."""
+    apart = {view.layer for view in views if view.effective}
+
+    def named(view: View) -> str:
+        # where a module has an effective map, its own weight is told by its full name
+        return f"{view.layer}.weight" if view.layer in apart and not view.effective else view.layer
+
+    calls = Counter(map(named, views))
+    return {view: call_name(named(view), view.index, calls[named(view)]) for view in views}
+
+
+def _result(sweep: Sweep, positions: str, *, everything: bool) -> LayerAGOPs:
     agops, rows, errors = dict[str, Tensor](), dict[str, int](), dict[str, float]()
-    for view in sweep.order:
-        name, total = call_name(view.layer, view.index, calls[view.layer]), sweep.sums.pop(view)
+    weights = dict[str, Tensor]()
+    for view, name in names_of(sweep.order).items():
+        total = sweep.sums.pop(view)
         divisor = total.n_rows if positions == "mean" else sweep.n_samples
         agops[name], errors[name] = total.agops(
             divisor, sweep.cotangents.replicate_sizes, random=sweep.cotangents.random
         )
         check_finite("model", agops[name].diagonal())
         rows[name] = total.n_rows
+        if total.weight is not None:
+            weights[name] = total.weight.flatten(0, 1)
+    told = coverage(sweep.recorder.maps) if everything else None
     return LayerAGOPs(
         agops,
         n_samples=sweep.n_samples,
         rows=rows,
         positions=positions,
         standard_error=errors,
-        notes=tuple(sweep.notes),
+        notes=(*sweep.notes, *(told.notes if told is not None else ())),
+        weights=weights,
+        coverage=told,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -12,16 +11,17 @@ from torch import Tensor, nn
 from agop.gradients import calling
 from agop.gradients.cotangents import Cotangents
 from agop.gradients.inputs import Batches
-from agop.gradients.recorder import Recorder, reads_by_name
+from agop.gradients.layers import names_of
+from agop.gradients.recorder import Recorder
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
-from agop.gradients.taps import call_name
+from agop.gradients.taps import Layers
 
 
 def output_grams(
     model: nn.Module,
     X: Batches,
-    modules: dict[str, nn.Module],
+    layers: Layers,
     *,
     outputs: int | Sequence[int] | None = None,
     batch_size: int | None = None,
@@ -34,21 +34,15 @@ def output_grams(
     For layers :math:`y = W h + b` without groups; means over positions, sums over outputs, as in `layer_agops`, whose matrix is
     :math:`W^T K W`.
     """
-    reads = {
-        name: (module, replace(read, weight=None))
-        for name, (module, read) in reads_by_name(model, modules).items()
-        if read.weight is not None and len(read.weight()) == 1
-    }
-    sweep = Sweep(model, Recorder(reads), Cotangents(outputs, random_state), output, None, set())
+    recorder = Recorder(model, layers, exact=False)
+    sweep = Sweep(model, recorder, Cotangents(outputs, random_state), output, None, with_weights=False)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, False)
-    counts: dict[str, int] = {}
-    for view in sweep.order:
-        counts[view.layer] = counts.get(view.layer, 0) + 1
     found = {}
-    for view in sweep.order:
-        total = sweep.sums.pop(view)
-        name = call_name(view.layer, view.index, counts[view.layer])
+    for view, name in names_of(sweep.order).items():
+        total, used = sweep.sums.pop(view), sweep.maps[view]
+        if used.at_input or used.matrix is None or total.totals.shape[1] > 1:
+            continue
         found[name], _ = total.agops(
             total.n_rows, sweep.cotangents.replicate_sizes, random=sweep.cotangents.random
         )

@@ -16,9 +16,9 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
 from agop.gradients.cotangents import Cotangents, replicate_error
+from agop.gradients.linear_map import LinearMap
 from agop.gradients.probe import Probe, probe
 from agop.gradients.pullback import pull_back
-from agop.gradients.reads import Read
 from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import PROBE_ROWS
 
@@ -34,11 +34,15 @@ class LayerSum:
 
     @classmethod
     def like(
-        cls, rows: Float[Tensor, "g m k"], read: Read, replicates: int, dtype: torch.dtype | None
+        cls,
+        rows: Float[Tensor, "g m k"],
+        matrix: Callable[[], Tensor] | None,
+        replicates: int,
+        dtype: torch.dtype | None,
     ) -> LayerSum:
-        """An empty sum for such rows."""
+        """An empty sum for such rows, to which `matrix` is applied."""
         kind = accumulator_dtype(rows.dtype, dtype)
-        weight = None if read.weight is None else read.weight().to(kind)
+        weight = None if matrix is None else matrix().to(kind)
         groups, _, k = rows.shape
         d = k if weight is None else weight.shape[-1]
         # per row: k² operations (half a product) for δδᵀ, or 2kd + d² to apply W first
@@ -81,18 +85,22 @@ class LayerSum:
 
 @dataclass(eq=False)
 class Sweep:
-    """One run over the data; `sums` by view afterwards, `order` the order of the calls."""
+    """One run over the data; `sums` by view afterwards, `order` the order of the calls.
+
+    Without `with_weights` the sums are those of the gradients where they are taken, W not applied.
+    """
 
     model: nn.Module
     recorder: Recorder
     cotangents: Cotangents
     output: calling.OutputPick
     dtype: torch.dtype | None
-    exact_names: set[str]
     mask: calling.MaskPick = None
+    with_weights: bool = True
     n_samples: int = 0
     sums: dict[View, LayerSum] = field(default_factory=dict)
     order: dict[View, None] = field(default_factory=dict)
+    maps: dict[View, LinearMap] = field(default_factory=dict)
     reentrant: bool = False
     notes: dict[str, None] = field(default_factory=dict)
 
@@ -121,7 +129,9 @@ class Sweep:
                     self._batch(calling.on_device(batch, device), mask)
 
     def _probe(self, batch: Any, check: bool) -> Probe:
-        seen = probe(self.model, batch, self._forward_for_probe, check=check)
+        # its backward passes may run a checkpoint's layers again
+        with self.recorder.maps.active():
+            seen = probe(self.model, batch, self._forward_for_probe, check=check)
         # a layer that ran without recording was inside a checkpoint, even where no graph leads there
         self.reentrant = seen.reentrant or bool(self.recorder.unrecorded)
         self.recorder.release()
@@ -138,23 +148,27 @@ class Sweep:
     def _forward(
         self, batch: Any, leaves: list[Tensor] | None = None, mask: Tensor | None = None
     ) -> Float[Tensor, "b c"]:
-        with self.recorder.forward():
+        first = calling.first_tensor(batch)
+        with self.recorder.forward(0 if first is None or not first.ndim else len(first)):
             returned = calling.call(self.model, calling.copied(batch, leaves))
         return calling.rows_of_output(returned, self.output, mask)
 
     def _batch(self, batch: Any, mask: Tensor | None) -> None:
         recorder = self.recorder
         y = self._forward(batch, [] if self.reentrant else None, mask)
-        self._require_called()
+        self._told(recorder)
         if not y.requires_grad:
             raise _independent(next(iter(recorder.views)))
         n_rows: dict[View, int] = {}
         replicate = 0
 
-        def sink(view: View, read: Read, gradient: Tensor) -> None:
-            rows = unpadded(read.rows(gradient), gradient, mask)
+        def sink(view: View, used: LinearMap, gradient: Tensor) -> None:
+            rows = unpadded(used.rows(gradient), gradient, mask, time_first=used.time_first)
             if view not in self.sums:
-                self.sums[view] = LayerSum.like(rows, read, len(self.cotangents.replicate_sizes), self.dtype)
+                matrix = None if used.at_input or not self.with_weights else used.matrix
+                self.sums[view] = LayerSum.like(
+                    rows, matrix, len(self.cotangents.replicate_sizes), self.dtype
+                )
             n_rows[view] = rows.shape[1]
             self.sums[view].add(rows, replicate)
 
@@ -168,24 +182,14 @@ class Sweep:
                 raise _independent(view)
             self.sums[view].n_rows += n_rows[view]
             self.order[view] = None
+            self.maps[view] = recorder.views[view]
         self.n_samples += y.shape[0]
         recorder.release()
 
-    def _require_called(self) -> None:
-        """Raise for a layer chosen by its name that was not called, note the others."""
-        called = {view.layer for view in self.recorder.views}
-        for name, (module, _) in self.recorder.reads.items():
-            if any(layer == name or layer.startswith(name + ".") for layer in called):
-                continue
-            told = f"layer {name!r} ({type(module).__name__}), which was never called"
-            if name in self.exact_names or not called:
-                raise _checks.bad_value(
-                    "layers",
-                    "layers that the forward pass calls",
-                    told,
-                    "leave it out, or call the module instead of using its weight",
-                )
-            self.notes[f"left out: {told}"] = None
+    def _told(self, recorder: Recorder) -> None:
+        """Refuse what was chosen by its name and not called; note what else is missing."""
+        called = {view.layer for view in recorder.views}
+        self.notes |= dict.fromkeys(recorder.choice.require(called, recorder.maps.seen.unread))
 
 
 def _independent(view: View) -> ValueError:
@@ -198,13 +202,19 @@ def _independent(view: View) -> ValueError:
 
 
 def unpadded(
-    rows: Float[Tensor, "g m k"], gradient: Tensor, mask: Bool[Tensor, "b p"] | None
+    rows: Float[Tensor, "g m k"],
+    gradient: Tensor,
+    mask: Bool[Tensor, "b p"] | None,
+    *,
+    time_first: bool = False,
 ) -> Float[Tensor, "g r k"]:
     """The rows at positions that count, where the gradient has the positions of the mask, samples or positions first."""
     if mask is None or mask.ndim != 2 or rows.shape[1] != mask.numel() or gradient.ndim > 3:
         return rows
     first, last = tuple(gradient.shape[:2]), (gradient.shape[0], gradient.shape[-1])
-    if gradient.ndim == 2 or tuple(mask.shape) in (first, last):
+    if time_first and (gradient.ndim == 2 or tuple(mask.T.shape) == first):
+        kept = mask.T
+    elif gradient.ndim == 2 or tuple(mask.shape) in (first, last):
         kept = mask
     elif tuple(mask.T.shape) == first:
         kept = mask.T

@@ -8,7 +8,7 @@ itself is 'model'. A module that is called several times in one forward pass has
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -31,12 +31,28 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod") or "model"
 
 
+def original(model: nn.Module) -> nn.Module:
+    """The module itself, for one that `torch.compile`, DataParallel or DistributedDataParallel has wrapped.
+
+    A compiled module runs its original with compiled code, which nobody can look into, and wrappers run copies in other threads.
+    """
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
 def call_name(name: str, index: int, count: int) -> str:
     """The name of call `index` of a module that is called `count` times in a forward pass."""
     return name if count == 1 else f"{name}#{index}"
 
 
-def select_layers(model: nn.Module, layers: Layers, *, default: tuple[type, ...]) -> dict[str, nn.Module]:
+def select_layers(
+    model: nn.Module, layers: Layers, *, default: tuple[type, ...], weights: Collection[str] = ()
+) -> dict[str, nn.Module]:
     """The chosen modules of `model` by name, in the order of `model.named_modules()`.
 
     Parameters
@@ -48,6 +64,8 @@ def select_layers(model: nn.Module, layers: Layers, *, default: tuple[type, ...]
         (`"layer3.*"`; a leading `!` leaves out), types (`nn.Conv2d`), or modules of the model.
     default
         The types that None stands for.
+    weights
+        Names that are no modules but may be chosen: of parameters that are layers.
 
     Raises
     ------
@@ -55,14 +73,15 @@ def select_layers(model: nn.Module, layers: Layers, *, default: tuple[type, ...]
         If a choice matches no module, or nothing is left.
 
     """
-    choices = _as_list(layers, default)
+    choices = as_list(layers, default)
     # a module that is registered under two names answers to both, and is listed under the first that was
     # asked for
     named = [(plain_name(name), module) for name, module in model.named_modules(remove_duplicate=False)]
     excluded = [choice[1:] for choice in choices if isinstance(choice, str) and choice.startswith("!")]
     wanted = [choice for choice in choices if not (isinstance(choice, str) and choice.startswith("!"))]
     for choice in wanted if layers is not None else []:
-        if not any(_matches(name, module, choice) for name, module in named):
+        of_weights = isinstance(choice, str) and any(matches_name(name, choice) for name in weights)
+        if not of_weights and not any(_matches(name, module, choice) for name, module in named):
             raise _checks.bad_value(
                 "layers",
                 "names, globs, types or modules of the model",
@@ -76,7 +95,7 @@ def select_layers(model: nn.Module, layers: Layers, *, default: tuple[type, ...]
         left_out = any(fnmatchcase(name, pattern) for pattern in excluded)
         if taken and not left_out and not any(module is other for other in chosen.values()):
             chosen[name] = module
-    if not chosen:
+    if not chosen and not weights:
         kinds = ", ".join(kind.__name__ for kind in default)
         raise _checks.bad_value(
             "layers", f"a model with layers to choose ({kinds})", "none", "name modules with layers="
@@ -86,11 +105,12 @@ def select_layers(model: nn.Module, layers: Layers, *, default: tuple[type, ...]
 
 def named_exactly(layers: Layers) -> set[str]:
     """The choices among `layers` that are plain names."""
-    listed = [] if layers is None else _as_list(layers, ())
+    listed = [] if layers is None else as_list(layers, ())
     return {choice for choice in listed if isinstance(choice, str) and not set(choice) & set("*?[!")}
 
 
-def _as_list(layers: Layers, default: tuple[type, ...]) -> list[LayerChoice]:
+def as_list(layers: Layers, default: tuple[type, ...]) -> list[LayerChoice]:
+    """The choices one by one."""
     if layers is None:
         return list(default)
     # a module can be iterable (Sequential), but as a choice it is one layer
@@ -102,9 +122,14 @@ def _as_list(layers: Layers, default: tuple[type, ...]) -> list[LayerChoice]:
     return choices
 
 
+def matches_name(name: str, choice: str) -> bool:
+    """Whether a name is meant by a name or glob."""
+    return name == choice or fnmatchcase(name, choice)
+
+
 def _matches(name: str, module: nn.Module, choice: LayerChoice) -> bool:
     if isinstance(choice, str):
-        return name == choice or fnmatchcase(name, choice)
+        return matches_name(name, choice.partition("#")[0])
     return isinstance(module, choice) if isinstance(choice, type) else module is choice
 
 

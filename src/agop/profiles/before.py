@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agop.gradients.taps import Layers
 from agop.profiles.network import Network
-from agop.profiles.reader import Nonlinearity
+from agop.profiles.read_call import Nonlinearity
 from agop.view import LayerView
 
 

@@ -14,7 +14,7 @@ from agop.gradients.loss_gradients import loss_gradients
 from agop.gradients.objective import Decay, Objective
 from agop.gradients.samples import samples_of
 from agop.gradients.sanity import refuse_training_mode
-from agop.gradients.taps import Layers
+from agop.gradients.taps import Layers, original
 from agop.measurement import Measurement
 from agop.probes.fact import fact_residual
 from agop.profiles.batches import batches
@@ -130,8 +130,12 @@ def fact(
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     objective, decay = Objective.of(loss), Decay(weight_decay, optimizer)
-    model = getattr(model, "_orig_mod", model)
+    model = original(model)
     modules = chosen_layers(model, layers)
+    if not modules:
+        raise _checks.bad_value(
+            "layers", "a model with layers to choose", "none", "name modules with layers="
+        )
     X = samples_of(X, model)
     with evaluation_mode(model):
         refuse_training_mode(model)

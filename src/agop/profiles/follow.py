@@ -38,6 +38,9 @@ LOOKED_THROUGH = frozenset(
 Reached = Callable[[Any, Tensor, tuple[str, ...]], None]
 """Takes the key of a layer call, its output stage, and the operations between."""
 
+LookedThrough = Callable[[str, Any, Any, list[Any]], bool]
+"""Takes an operation, its arguments and the keys of the layers whose outputs it takes: does it belong to these layers?"""
+
 
 class Follower(TorchFunctionMode):
     """Watches tensors until the rule decides; then calls `reached(key, output, names of the operations)`.
@@ -45,9 +48,9 @@ class Follower(TorchFunctionMode):
     Use it as a context around the forward pass, and `finish()` when that is over.
     """
 
-    def __init__(self, reached: Reached) -> None:
+    def __init__(self, reached: Reached, looked_through: LookedThrough | None = None) -> None:
         super().__init__()
-        self._reached = reached
+        self._reached, self._looked_through = reached, looked_through
         self._watched: dict[int, tuple[Tensor, list[Hashable], tuple[str, ...]]] = {}
         self._paused = False
 
@@ -94,6 +97,8 @@ class Follower(TorchFunctionMode):
         plain = name.rstrip("_") if not name.startswith("__") else name
         if plain in ACTIVATIONS or plain in LOOKED_THROUGH:
             return self._follow(func, plain, taken, args, kwargs)
+        if self._is_of_layer(name, args, kwargs, taken):
+            return self._follow(func, name, taken, args, kwargs, through=True)
         if name.startswith("__i") or (name.endswith("_") and not name.endswith("__")) or "out" in kwargs:
             # it overwrites what the chain has reached
             self._end(taken)
@@ -103,14 +108,21 @@ class Follower(TorchFunctionMode):
             self._end(taken)
         return result
 
-    def _follow(self, func: Any, name: str, taken: list[int], args: Any, kwargs: Any) -> Any:
+    def _is_of_layer(self, name: str, args: Any, kwargs: Any, taken: list[int]) -> bool:
+        """Whether the operation still belongs to the layer itself, whose bias or shape it gives."""
+        keys = [key for place in taken for key in self._watched[place][1]]
+        return self._looked_through is not None and self._looked_through(name, args, kwargs, keys)
+
+    def _follow(
+        self, func: Any, name: str, taken: list[int], args: Any, kwargs: Any, *, through: bool = False
+    ) -> Any:
         result = func(*args, **kwargs)
         if not isinstance(result, Tensor):
             # `type()` without arguments only asks
             return result
         for place in taken:
             _, keys, path = self._watched.pop(place)
-            if name in LOOKED_THROUGH:
+            if through or name in LOOKED_THROUGH:
                 self._wait(keys, result, (*path, name) if name.endswith("norm") else path)
             else:
                 self._settle(keys, result, (*path, name))

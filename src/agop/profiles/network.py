@@ -18,19 +18,22 @@ from agop import _checks
 from agop.evidence import Evidence, Need
 from agop.gradients import calling
 from agop.gradients.calling import OutputPick
-from agop.gradients.layers import LayerAGOPs, layer_agops
+from agop.gradients.choosing import Choice
+from agop.gradients.coverage import coverage
+from agop.gradients.layers import LayerAGOPs, swept
 from agop.gradients.outputs import candidates, told
-from agop.gradients.reads import DEFAULT_LAYERS
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
-from agop.gradients.taps import Layers, named_exactly, select_layers, tensor_in
+from agop.gradients.taps import Layers, named_exactly, original, tensor_in
+from agop.gradients.weight_names import WeightNames
 from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
 from agop.profiles.labels import IGNORE_INDEX
 from agop.profiles.network_layers import NetworkLayers
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.network_training import KINDS, OfTraining, Trained, of_training
-from agop.profiles.reader import Nonlinearity, Reader
+from agop.profiles.read_call import Nonlinearity
+from agop.profiles.reader import Reader
 from agop.profiles.stage import Wanted
 from agop.view import STAGES, LayerView
 
@@ -131,8 +134,7 @@ class Network:
             raise _checks.bad_type("model", "a torch module", type(model).__name__)
         if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
             raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
-        # a compiled module runs its original with compiled code, which hooks would not reach
-        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.model = original(model)
         self.pool = _checks.one_of("pool", pool, pooling.POOLS)
         self.stages = _stages(stages)
         self.nonlinearity = dict(nonlinearity or {})
@@ -154,23 +156,24 @@ class Network:
         if data.batch_size is not None:
             _checks.integer("batch_size", data.batch_size, at_least=1)
         refuse_empty(self.model)
-        modules = chosen_layers(self.model, data.layers)
-        for name in self.nonlinearity:
-            _checks.one_of("nonlinearity", name, list(modules))
         notes: list[str] = []
-        reader = Reader(self.model, modules, self.pool, self.nonlinearity, partial(self._wanted, needs))
+        wanted = partial(self._wanted, needs)
+        reader = Reader(self.model, data.layers, self.pool, self.nonlinearity, wanted)
         with evaluation_mode(self.model, notes):
             with untouched(self.model), reader.attached():
                 refuse_training_mode(self.model)
                 run = NetworkPass(self, reader, data, needs)
                 wants_agops = any(need.kind == "agop" for need in needs)
-                agops = self._agops(run, modules, data, notes) if wants_agops else None
+                agops = self._agops(run, reader, data, notes) if wants_agops else None
                 run.finish()
                 self._gathered(reader, run)
-            more = self._of_training(run, modules, data, needs, notes)
+            more = self._of_training(run, reader, data, needs, notes)
+        seen = coverage(reader.maps)
+        if data.layers is None:
+            notes.extend(seen.notes)
         layers = NetworkLayers(reader, run, agops, needs, named_exactly(data.layers), self.stages)
         yield from more.added_to(layers.evidence(notes))
-        yield self._whole(run, needs)
+        yield self._whole(run, needs, "" if data.layers is not None or seen.complete else str(seen))
 
     def run(self, x: Any) -> Any:
         """What the model returns for a batch's input."""
@@ -183,7 +186,7 @@ class Network:
     def _gathered(self, reader: Reader, run: NetworkPass) -> None:
         """What happens to the sums after the pass: nothing here; other processes' sums come in where a network is shared."""
 
-    def _whole(self, run: NetworkPass, needs: frozenset[Need]) -> Evidence:
+    def _whole(self, run: NetworkPass, needs: frozenset[Need], covers: str) -> Evidence:
         given: dict[Need, Any] = {}
         for need in needs:
             if need.kind == "function":
@@ -193,7 +196,9 @@ class Network:
                 if each:  # of a model with several inputs there is no one tensor
                     given[need] = inputs
         scores = run.scores.result(run.classes)
-        about = {} if scores is None else {"scores": scores}
+        about: dict[str, Any] = {"covers": covers} if covers else {}
+        if scores is not None:
+            about["scores"] = scores
         return Evidence(name=self.name, level="subject", given=given, about=about)
 
     @torch.no_grad()
@@ -265,14 +270,13 @@ class Network:
             mask=self.mask,
         )
 
-    def _agops(
-        self, run: NetworkPass, modules: dict[str, nn.Module], data: Data, notes: list[str]
-    ) -> LayerAGOPs | None:
+    def _agops(self, run: NetworkPass, reader: Reader, data: Data, notes: list[str]) -> LayerAGOPs | None:
         """The AGOPs of all linear maps; while a loader is read for them, the stages are read too."""
-        linear = [module for module in modules.values() if pooling.is_linear_map(module)]
-        if not linear:
-            return None
         first = next(run.inputs())
+        linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
+        if not linear:
+            run.finish()
+            return None
         pick, outputs = self._picked(run.returned, notes)
         stream: Any = chain([first], run.inputs())
         size: int | None = None
@@ -283,7 +287,7 @@ class Network:
             run.finish()
             stream, size, inputs, mask = run.whole, data.batch_size, self.inputs, self.mask
         try:
-            agops = layer_agops(
+            agops = swept(
                 self.model,
                 stream,
                 linear,
@@ -292,6 +296,7 @@ class Network:
                 batch_size=size,
                 inputs=inputs,
                 mask=mask,
+                exact=False,
             )
         except (ValueError, TypeError) as error:
             if run.failed or data.strict:
@@ -304,7 +309,7 @@ class Network:
     def _of_training(
         self,
         run: NetworkPass,
-        modules: dict[str, nn.Module],
+        reader: Reader,
         data: Data,
         needs: frozenset[Need],
         notes: list[str],
@@ -312,7 +317,7 @@ class Network:
         if not any(need.kind in KINDS for need in needs):
             return OfTraining()
         picked, loaders = self._picked(run.returned, []), (self.inputs, self.targets)
-        return of_training(self.model, self.trained, run, modules, data, needs, picked, loaders, notes)
+        return of_training(self.model, self.trained, run, reader, data, needs, picked, loaders, notes)
 
     def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
         """What to take of what the model returned, and which of its outputs."""
@@ -379,6 +384,11 @@ def _has_rows(returned: Any, pick: calling.OutputPick) -> bool:
     return True
 
 
+def chosen_layers(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+    """The modules that are chosen, by name."""
+    return Choice(model, layers, WeightNames(model)).apart(model)
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module, notes: list[str] | None = None) -> Iterator[None]:
     """Every part of `model` in evaluation mode, and back in the mode it was in, by its flag only.
@@ -403,12 +413,3 @@ def _mode_matters(model: nn.Module) -> bool:
     except ValueError:
         return any(part.training for part in model.modules())
     return False
-
-
-def chosen_layers(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
-    """The layers that are read, by name."""
-    modules = select_layers(model, layers, default=DEFAULT_LAYERS)
-    # attention uses the weight of its projection without calling it
-    hidden = {id(part.out_proj) for part in model.modules() if isinstance(part, nn.MultiheadAttention)}
-    exact = named_exactly(layers)
-    return {name: part for name, part in modules.items() if id(part) not in hidden or name in exact}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from agop import _checks
 from agop.collapse.classifier import decisions
@@ -17,7 +17,8 @@ from agop.gradients.layers import LayerAGOPs
 from agop.profiles import pooling
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.projection import split
-from agop.profiles.reader import ReadCall, Reader
+from agop.profiles.read_call import ReadCall
+from agop.profiles.reader import Reader
 from agop.profiles.stage import finite_rows
 from agop.view import STAGES
 
@@ -68,10 +69,15 @@ class NetworkLayers:
     def _calls(self, notes: list[str]) -> dict[str, ReadCall]:
         """The calls that have numbers; the others are noted, or refused if they were asked for by name."""
         calls = self._reader.named_calls()
+        unread, choice = self._reader.maps.seen.unread, self._reader.choice
+        names = {call.name for call in calls.values()}
         reasons = {
-            name: "the forward pass never calls it"
-            for name in self._reader.modules
-            if not any(call.name == name for call in calls.values())
+            name: unread.get(name, "the forward pass never calls it")
+            for name in (*choice.modules, *sorted(self._exact))
+            if name not in names
+            and name not in calls
+            and not any(called.startswith(f"{name}.") for called in names)
+            and not (choice.everything and name in unread)  # told with all that could not be read
         }
         reasons |= {call.name: call.left_out for call in calls.values() if call.left_out}
         for name, why in reasons.items():
@@ -106,7 +112,7 @@ class NetworkLayers:
     def _of_layer(self, name: str, call: ReadCall) -> dict[Need, Any]:
         if not call.linear:
             return {}
-        weights = pooling.weight_groups(call.module)
+        weights = _matrix(call)
         given: dict[Need, Any] = {Need("weight"): weights.flatten(0, 1)}
         if self._agops is not None and name in self._agops:
             given[Need("agop")] = self._agops[name]
@@ -134,7 +140,7 @@ class NetworkLayers:
             labels = self._labels_of(len(rows), each)
             if labels is not None and bool((labels < 0).any()):
                 rows, labels = rows[(labels >= 0).to(rows.device)], labels[labels >= 0]
-            rows = self._projected(rows, call.module) if stage == "projected" else rows
+            rows = self._projected(rows, call) if stage == "projected" else rows
             given[Need("rows")] = finite_rows(rows)
             if labels is not None and len(self._run.classes):
                 given[Need("labels")] = labels.to(rows.device)
@@ -178,25 +184,26 @@ class NetworkLayers:
         moments = call.stages[stage].moments(self._order)
         if stage != "projected" or moments is None:
             return moments
-        bias = self._bias(call.module, moments.d)
+        bias = self._bias(call, moments.d)
         if bias is None:
             return moments
         means = moments.means - bias.to(moments.means)
         means[moments.counts == 0] = 0
         return ClassMoments(moments.counts, means, moments.within, moments.residual)
 
-    def _bias(self, module: nn.Module, width: int) -> Tensor | None:
-        return pooling.bias_of(module, width, pooling.is_convolution(module), self._pool)
+    def _bias(self, call: ReadCall, width: int) -> Tensor | None:
+        bias = None if call.map is None else call.map.bias
+        return pooling.bias_of(bias, width, call.patches is not None, self._pool)
 
-    def _projected(self, y: Float[Tensor, "n k"], module: nn.Module) -> Float[Tensor, "n r"]:
+    def _projected(self, y: Float[Tensor, "n k"], call: ReadCall) -> Float[Tensor, "n r"]:
         """`S Vᵀ h` from rows of `W h + b`, positions side by side where there are several."""
-        bias = self._bias(module, y.shape[1])
+        bias = self._bias(call, y.shape[1])
         centred = y if bias is None else y - bias.to(y)
-        u = torch.block_diag(*[split(weight)[0] for weight in pooling.weight_groups(module)]).to(y)
+        u = torch.block_diag(*[split(weight)[0] for weight in _matrix(call)]).to(y)
         k = u.shape[0]
         if y.shape[1] == k:
             return centred @ u
-        if pooling.is_convolution(module):
+        if call.patches is not None:
             return torch.einsum("nkp,kr->nrp", centred.reshape(len(y), k, -1), u).flatten(1)
         return (centred.reshape(len(y), -1, k) @ u).flatten(1)
 
@@ -205,14 +212,14 @@ class NetworkLayers:
         labels = self._run.classes.classes()
         if not self._needs.keys() & {"weight", "bias", "decisions"}:
             return {}
-        if not call.linear or pooling.is_convolution(call.module) or not labels:
+        if not call.linear or call.patches is not None or not labels:
             return {}
-        weight = pooling.weight_groups(call.module)[0]
+        weight = _matrix(call)[0]
         numbered = all(isinstance(label, int) and 0 <= label < len(weight) for label in labels)
         if len(weight) != len(labels) and not (last and numbered):
             return {}
         rows = torch.tensor(labels) if numbered else torch.arange(len(labels))
-        bias = self._bias(call.module, len(weight))
+        bias = self._bias(call, len(weight))
         own = None if bias is None else bias[rows]
         by_stage = {"input": lambda: weight[rows], "projected": lambda: _onto_outputs(weight)[rows]}
         widths = {"input": weight.shape[1], "projected": len(weight)}
@@ -221,6 +228,12 @@ class NetworkLayers:
             for stage, matrix in by_stage.items()
             if call.stages[stage].d == widths[stage] and not call.stages[stage].too_large
         }
+
+
+def _matrix(call: ReadCall) -> Float[Tensor, "g k d"]:
+    assert call.map is not None
+    assert call.map.matrix is not None
+    return call.map.matrix()
 
 
 def _onto_outputs(weight: Float[Tensor, "k d"]) -> Float[Tensor, "k k"]:

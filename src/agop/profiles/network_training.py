@@ -14,12 +14,13 @@ from agop.gradients.calling import OutputPick
 from agop.gradients.loss_gradients import loss_gradients
 from agop.gradients.objective import Decay, Objective
 from agop.gradients.output_grams import output_grams
-from agop.profiles import pooling
+from agop.gradients.reads import has_one_matrix
 from agop.profiles.batches import batches
 from agop.profiles.data import Data
 
 if TYPE_CHECKING:
     from agop.profiles.network_pass import NetworkPass
+    from agop.profiles.reader import Reader
 
 KINDS = frozenset({"critical_weight", "initial_weight", "output_gram"})
 """The needs that this file fills."""
@@ -69,10 +70,19 @@ class OfTraining:
             names = (layer.name, layer.name.partition("#")[0])
             given = next((self.given[name] for name in names if name in self.given), {})
             lacking = next((self.lacking[name] for name in names if name in self.lacking), {})
+            weight = layer.given.get(Need("weight"))
+            other = {
+                need.kind: "its parameter is of another shape than what it multiplies by"
+                for need, value in given.items()
+                if need.kind != "output_gram" and weight is not None and value.shape != weight.shape
+            }
             yield replace(
                 layer,
-                given={**layer.given, **given},
-                lacking={**layer.lacking, **self.everywhere, **lacking},
+                given={
+                    **layer.given,
+                    **{need: value for need, value in given.items() if need.kind not in other},
+                },
+                lacking={**layer.lacking, **self.everywhere, **lacking, **other},
             )
 
     def put(self, name: str, kind: str, value: Any, reason: str = "") -> None:
@@ -87,7 +97,7 @@ def of_training(
     model: nn.Module,
     trained: Trained,
     run: NetworkPass,
-    modules: dict[str, nn.Module],
+    reader: Reader,
     data: Data,
     needs: frozenset[Need],
     picked: tuple[OutputPick, Any],
@@ -96,6 +106,7 @@ def of_training(
 ) -> OfTraining:
     """Fill those of `KINDS` that are needed; the data are read once more for each pass."""
     kinds, found = {need.kind for need in needs} & KINDS, OfTraining()
+    modules = reader.choice.apart(model)
     X = run.whole if isinstance(run.whole, Tensor) else data.X
     if isinstance(X, Iterator):
         found.everywhere = dict.fromkeys(
@@ -105,12 +116,14 @@ def of_training(
     if "initial_weight" in kinds:
         _initial_weights(found, trained, modules)
     if "output_gram" in kinds:
-        linear = {name: module for name, module in modules.items() if pooling.is_linear_map(module)}
+        linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
         size = data.batch_size if isinstance(X, Tensor) else None
         pick, outputs = picked
-        grams = output_grams(
-            model, X, linear, outputs=outputs, batch_size=size, output=pick, inputs=loaders[0]
-        )
+        grams = {}
+        if linear:
+            grams = output_grams(
+                model, X, linear, outputs=outputs, batch_size=size, output=pick, inputs=loaders[0]
+            )
         found.everywhere["output_gram"] = "it is no linear map without groups"
         for name, gram in grams.items():
             found.put(name, "output_gram", gram)
@@ -126,7 +139,7 @@ def _initial_weights(found: OfTraining, trained: Trained, modules: dict[str, nn.
         )
         return
     for name, module in modules.items():
-        if not pooling.is_linear_map(module):
+        if not has_one_matrix(module):
             continue
         key = "weight" if name == "model" else f"{name}.weight"
         value, weight = trained.initial.get(key), module.weight
@@ -158,4 +171,13 @@ def _critical_weights(
     notes.extend([*trained.decay.notes, *more])
     for name, own in gradients.items():
         value = None if own.reason else own.critical_weight
-        found.put(name, "critical_weight", value, own.reason)
+        for part, rows in _parts(name, value):
+            found.put(part, "critical_weight", rows, own.reason)
+
+
+def _parts(name: str, value: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
+    """The weight of a layer, and of the queries, keys and values that a packed one is made of."""
+    yield name, value
+    if name.endswith("in_proj"):
+        pieces = (None,) * 3 if value is None else value.chunk(3)
+        yield from ((f"{name}.{part}", piece) for part, piece in zip("qkv", pieces))

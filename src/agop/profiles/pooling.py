@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from agop import _checks
-from agop.gradients.reads import _CHANNELS_FIRST, reads_of
+from agop.gradients.linear_map import Geometry
+from agop.gradients.reads import CHANNELS_FIRST
 from agop.networks.names import POOLS
 
 Pool = Literal["mean", "flatten", "none", "first", "last"]
@@ -34,28 +34,15 @@ Pool = Literal["mean", "flatten", "none", "first", "last"]
 ONE_TOKEN = {"first": 0, "last": -1}
 """Pools that take one token of a sequence; its place."""
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def is_linear_map(module: nn.Module) -> bool:
-    """Whether `module` computes `y = W h + b` at every position: Linear and convolutions with their own forward."""
-    if not isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
-        return False
-    return reads_of(module)[0].weight is not None
-
-
-def is_convolution(module: nn.Module) -> bool:
-    """Whether `module` multiplies patches."""
-    return isinstance(module, _CONVOLUTIONS) and is_linear_map(module)
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | Geometry
+"""What tells where patches lie."""
 
 
 def channel_axis(module: nn.Module, tensor: Tensor) -> int:
-    """Where the channels are: last after Linear and for tokens, second for images and convolutions."""
+    """Where the channels are in what a module as a whole reads or gives: last for tokens, second for images."""
     if isinstance(module, nn.Linear):
         return -1
-    if isinstance(module, _CHANNELS_FIRST) or tensor.ndim >= 4:
-        return 1
-    return -1
+    return 1 if isinstance(module, CHANNELS_FIRST) or tensor.ndim >= 4 else -1
 
 
 def pooled(
@@ -104,9 +91,8 @@ def masked_mean(x: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]) -> Float[T
     return x.sum(1) / mask.sum(1, keepdim=True)
 
 
-def padded(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n c *t"]:
+def padded(x: Float[Tensor, "n c *s"], conv: Convolution) -> Float[Tensor, "n c *t"]:
     """The input of a convolution with the padding that it will read; zeros unless `padding_mode` says other."""
-    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     widths = [width for pair in reversed(_padding(conv)) for width in pair]
     if not any(widths):
         return x
@@ -114,7 +100,7 @@ def padded(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n c *t
     return F.pad(x, widths, mode="constant" if mode == "zeros" else mode)
 
 
-def _padding(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[tuple[int, int]]:
+def _padding(conv: Convolution) -> list[tuple[int, int]]:
     if conv.padding == "valid":
         return [(0, 0)] * len(conv.kernel_size)
     if conv.padding == "same":
@@ -123,13 +109,12 @@ def _padding(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[tuple[int, int]]:
     return [(int(width), int(width)) for width in conv.padding]
 
 
-def mean_patch(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "n d"]:
+def mean_patch(x: Float[Tensor, "n c *s"], conv: Convolution) -> Float[Tensor, "n d"]:
     r"""The mean over output positions of the patches that `conv` reads, in one pass over `x` without unfolding.
 
     Entry (c, i, j) sums the pixels of channel c that meet kernel entry (i, j): :math:`A x_c B^T` with A, B the 0/1
     matrices that say which rows and columns these are.
     """
-    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     edges = _padding(conv)
     if conv.padding_mode != "zeros":
@@ -156,9 +141,8 @@ def _meetings(size: int, kernel: int, stride: int, dilation: int, edge: tuple[in
     return torch.arange(kernel)[:, None] * dilation + torch.arange(positions)[None, :] * stride
 
 
-def patches(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "m d"]:
+def patches(x: Float[Tensor, "n c *s"], conv: Convolution) -> Float[Tensor, "m d"]:
     """Every patch that `conv` reads, a row each, positions of a sample one after the other."""
-    assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     x = padded(x, conv)
     axes = len(conv.kernel_size)
     for axis in range(axes):
@@ -166,14 +150,6 @@ def patches(x: Float[Tensor, "n c *s"], conv: nn.Module) -> Float[Tensor, "m d"]
         x = x.unfold(2 + axis, dilation * (size - 1) + 1, int(conv.stride[axis]))[..., ::dilation]
     order = [0, *range(2, 2 + axes), 1, *range(2 + axes, 2 + 2 * axes)]
     return x.permute(order).reshape(-1, x.shape[1] * math.prod(conv.kernel_size))
-
-
-def weight_groups(module: nn.Module) -> Float[Tensor, "g k d"]:
-    """W of a linear map, (1, k, d), or of each group of a convolution."""
-    weight = reads_of(module)[0].weight
-    if weight is None:
-        raise _checks.bad_type("layer", "a linear map (Linear, convolution)", type(module).__name__)
-    return weight()
 
 
 def samples_first(tensor: Tensor, n_samples: int) -> Tensor | None:
@@ -187,10 +163,9 @@ def samples_first(tensor: Tensor, n_samples: int) -> Tensor | None:
     return None
 
 
-def bias_of(module: nn.Module, width: int, channels_first: bool, pool: str) -> Float[Tensor, " w"] | None:
-    """The bias as it appears in rows of `width` features, or None."""
-    bias = getattr(module, "bias", None)
-    if not isinstance(bias, Tensor):
+def bias_of(bias: Tensor | None, width: int, channels_first: bool, pool: str) -> Float[Tensor, " w"] | None:
+    """A bias as it appears in rows of `width` features."""
+    if bias is None:
         return None
     bias = bias.detach().double()
     repeats = width // len(bias)
@@ -203,6 +178,6 @@ def spread_labels(labels: Tensor, n_rows: int) -> Tensor:
 
 
 __all__: Sequence[str] = [
-    "POOLS", "Pool", "bias_of", "channel_axis", "is_convolution", "is_linear_map", "masked_mean", "mean_patch", "padded",
-    "patches", "pooled", "samples_first", "spread_labels", "weight_groups",
+    "POOLS", "Pool", "bias_of", "channel_axis", "masked_mean", "mean_patch", "padded", "patches", "pooled", "samples_first",
+    "spread_labels",
 ]  # fmt: skip

@@ -90,7 +90,7 @@ def profile(
         "nc1" and "nc2", and for a network "nc3" (at layers with one output per class) and "nfa". The NFA costs a sweep of backward passes.
     layers
         Layers to keep: numbers from 1 in the order in which they come; for a network also names, globs, types, modules. Default: all, for
-        a network every Linear, convolution, attention and recurrent layer.
+        a network every use of a weight in a linear map.
     batch_size
         Rows per forward pass for a tensor `X`.
     options

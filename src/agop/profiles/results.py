@@ -41,6 +41,7 @@ class Results:
         self.scores: Scores | None = None
         self._kept: list[Evidence] = []
         self._goals: dict[str, str | float | None] = {}
+        self._covers = ""
         self._without_share: list[str] = []
 
     def add_layer(self, layer: Evidence) -> None:
@@ -59,6 +60,7 @@ class Results:
     def add_subject(self, subject: Evidence) -> None:
         """Measure the whole, with the layers that were added as its parts."""
         self.notes.extend(subject.notes)
+        self._covers = str(subject.about.get("covers", ""))
         self.scores = subject.about.get("scores")
         whole = subject.with_parts(tuple(self._kept))
         for probe in self._by_level["subject"]:
@@ -140,6 +142,7 @@ class Results:
             for column in probe.columns
             if column in layers or column in stages or column in whole or column in drawn
         }
+        subject = f"{subject}, {self._covers}" if self._covers else subject
         return Profile(stages, subject, measures, self.notes, layers, whole, curves, shown, self.scores)
 
 
