@@ -58,7 +58,9 @@ def batches_of(inputs: Any, batch_size: int | None) -> tuple[Iterator[Batch], in
         return _blocks(whole, n, batch_size), n
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "biuf":
         raise _checks.bad_type("inputs", "an array of numbers", f"dtype {inputs.dtype}")
-    if isinstance(inputs, np.ndarray | Tensor):
+    if isinstance(inputs, np.ndarray):
+        inputs = torch.from_numpy(np.ascontiguousarray(inputs))
+    if isinstance(inputs, Tensor):
         return _loaded(inputs, batch_size), len(inputs) if inputs.ndim else None
     if not isinstance(inputs, Iterable):
         expected = "a tensor, a mapping of tensors, or a loader of these"

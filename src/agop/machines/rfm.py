@@ -233,7 +233,7 @@ class _RFM(TableEstimator):
                 X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val, callback=callback, progress=progress
             )  # fmt: skip
         finally:
-            self._checkpoint = None
+            del self._checkpoint  # of this call only: the class says that there is none
 
     def _fit_samples(
         self,

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop.gradients import calling
-from agop.gradients.calling import OutputPick
+from agop.gradients.outputs import OutputPick, picked
 from agop.gradients.taps import tensor_in
 from agop.profiles.labels import ClassIndex
 
@@ -100,7 +100,7 @@ class OutputScores:
         self._logs: Tensor | None = None  # (classes, outputs): sum of log probabilities
         self._given_up = False
 
-    def add(self, returned: Any, index: Int[Tensor, " n"]) -> None:
+    def add(self, returned: Any, index: Int[Tensor, "n *p"]) -> None:
         """Take in what the model gave for a batch, and the class index of each sample."""
         if index.ndim > 1:  # labels of positions: outputs are of samples
             self._given_up = True
@@ -160,8 +160,10 @@ class OutputScores:
         if pick is None and not isinstance(returned, Tensor):
             pick = "logits" if hasattr(returned, "logits") else tensor_in
         try:
+            if picked(returned, pick).ndim > 2:  # answers at positions
+                return None
             outputs = calling.rows_of_output(returned, pick)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):
             return None
         return outputs.detach() if len(outputs) == n else None
 

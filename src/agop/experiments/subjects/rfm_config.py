@@ -102,7 +102,7 @@ HELP = """Learn a column of a table from the others: search RFMs, judge them hon
 [bold]Examples[/bold]
   agop rfm --data houses.csv --target price --out runs/houses
   agop rfm --data customers.parquet --target churn --search 5m --test 0.2
-  agop rfm --data flights.parquet --target delay      (more than 30,000 rows: all of them, in blocks)
+  agop rfm --data flights.parquet --target delay --out runs/flights
   agop rfm --data visits.csv --target outcome --group-by patient --drop date,notes
   agop predict runs/houses --data new.csv --out predictions.csv
 
