@@ -124,7 +124,8 @@ SUBJECTS = [
 RECORDS = {
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
     "Source", "Kernel", "AgopDisplay", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
-    "Evidence", "PatchFilters", "SearchDisplay", "TableModel", "Table", "LeaveOneOut", "Block", "Blocks",
+    "Evidence", "PatchFilters", "SearchDisplay", "TableModel", "Table", "LeaveOneOut", "Block", "Blocks", "ConceptDirections",
+    "ConceptSearch", "LayerFACTs",
 }  # fmt: skip
 """Results that functions of the table return, and an abstract class: users read them and do not make them."""
 CONSTANTS = {"PROBES", "KERNELS", "DATA", "DEFAULT_ROOT"}
