@@ -346,7 +346,7 @@ def test_what_cannot_be_read_is_listed_and_the_header_counts():
     assert repr(result).startswith("LayerAGOPs(3 of 6 weight matrices: {")
     y = torch.arange(4) % 2
     p = agop.profile(model, TOKENS, y, measures=["nc1"])
-    assert str(p).startswith("Profile of Hidden, 3 of 6 weight matrices\n")
+    assert str(p).startswith("Profile of Hidden, 3 of 6 weight matrices: accuracy")
     assert any("left out: free" in note for note in p.notes)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from agop.gradients import calling
 from agop.gradients.calling import OutputPick
+from agop.gradients.outputs import picked
 from agop.gradients.taps import tensor_in
 from agop.profiles.labels import ClassIndex
 
@@ -100,7 +101,7 @@ class OutputScores:
         self._logs: Tensor | None = None  # (classes, outputs): sum of log probabilities
         self._given_up = False
 
-    def add(self, returned: Any, index: Int[Tensor, " n"]) -> None:
+    def add(self, returned: Any, index: Int[Tensor, "n *p"]) -> None:
         """Take in what the model gave for a batch, and the class index of each sample."""
         if index.ndim > 1:  # labels of positions: outputs are of samples
             self._given_up = True
@@ -161,9 +162,10 @@ class OutputScores:
             pick = "logits" if hasattr(returned, "logits") else tensor_in
         try:
             outputs = calling.rows_of_output(returned, pick)
+            at_positions = picked(returned, pick).ndim > 2
         except (ValueError, TypeError):
             return None
-        return outputs.detach() if len(outputs) == n else None
+        return outputs.detach() if len(outputs) == n and not at_positions else None
 
     def _grow(self, classes: int, width: int) -> None:
         if self._logs is None or self._right is None:
