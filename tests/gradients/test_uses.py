@@ -346,7 +346,7 @@ def test_what_cannot_be_read_is_listed_and_the_header_counts():
     assert repr(result).startswith("LayerAGOPs(3 of 6 weight matrices: {")
     y = torch.arange(4) % 2
     p = agop.profile(model, TOKENS, y, measures=["nc1"])
-    assert str(p).startswith("Profile of Hidden, 3 of 6 weight matrices:")
+    assert str(p).startswith("Profile of Hidden, 3 of 6 weight matrices: accuracy")
     assert any("left out: free" in note for note in p.notes)
 
 
@@ -367,3 +367,30 @@ def test_everything_is_put_back_after_a_raise():
         assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
         assert all(p.grad is None and p.requires_grad for p in model.parameters())
         assert torch.overrides._get_current_function_mode_stack() == []
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_padding_counts_nowhere_inside_attention(batch_first):
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 8)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=batch_first)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x, attention_mask=None):
+            h = self.first(x) if batch_first else self.first(x).transpose(0, 1)
+            padding = None if attention_mask is None else attention_mask == 0
+            h, _ = self.attention(h, h, h, key_padding_mask=padding, need_weights=False)
+            return self.head(h if batch_first else h.transpose(0, 1))
+
+    model = seeded(Attending)
+    lengths = [3, 5, 5, 2, 4, 5, 1]
+    x = torch.randn(7, 5, 4, generator=torch.Generator().manual_seed(0)).double()
+    mask = (torch.arange(5) < torch.tensor(lengths)[:, None]).long()
+    result = agop.layer_agops(model, {"x": x, "attention_mask": mask})
+    assert set(result.rows.values()) == {sum(lengths)}
+    alone = [agop.layer_agops(model, x[i : i + 1, :n], check=False) for i, n in enumerate(lengths)]
+    for name, value in result.items():
+        expected = sum(one[name] * n for one, n in zip(alone, lengths)) / sum(lengths)
+        torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
