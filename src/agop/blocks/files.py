@@ -68,8 +68,8 @@ class FileBlocks:
     """
 
     def __init__(self, paths: Any, target: Any = None, weight: Any = None, columns: Any = None) -> None:
-        check_pyarrow()
         self._paths = _listed(paths)
+        check_pyarrow()
         self.target, self.weight = target, weight
         parts: list[_Part] = []
         kinds: dict[str, str] = {}
