@@ -53,3 +53,11 @@ def test_panels_fill_the_lower_triangle(r):
     add_gram_(G, F[12:])
     assert relative_error(symmetric_(G), F.mT @ F) < IDENTITY
     assert torch.equal(G, G.mT)
+
+
+def test_rounding_of_sums_that_are_projected():
+    # K = 2 I of 16 centres and 160 rows: ‖10 K²‖_F = 10 · 4 · 4, four units of rounding of that over √16 and the eigenvalue 2
+    basis = NystromBasis.of(2 * torch.eye(16, dtype=torch.float64), 1.0)
+    assert basis.rounding(160) == pytest.approx(4 * 2.0**-52 * 160 / 4 / 2)
+    a, b = torch.tensor([1.0, 1e-9], dtype=torch.float64).diag(), torch.eye(2, dtype=torch.float64)
+    assert NystromBasis.of(a, 1.0).rounding(2) > 1e8 * NystromBasis.of(b, 1.0).rounding(2)

@@ -167,10 +167,28 @@ def test_more_centres_fit_better_on_average(kernel):
     assert (steps.mean(0) <= 2 * steps.std(0, ddof=1) / 10**0.5).all()
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"kernel": "gaussian", "ridge": 1.0, "bandwidth_factor": 0.5}], ids=str
+)
+def test_projecting_rows_or_their_sums_is_one(options, monkeypatch):
+    fits = {}
+    for share in (0.0, 1e-3):
+        monkeypatch.setattr("agop.machines.nystrom.LATE", share)
+        model = regressor(n_centers=100, feature_points=200, **options).fit(X, Y, WEIGHT)
+        fits[model.history_[-1]["projected"]] = model.predict(NEW)
+    assert apart(fits["block by block"], fits["after the sums"]) < 1e-8
+
+
+def test_nearly_dependent_centres_project_rows():
+    model = regressor(n_centers=150, kernel="gaussian", bandwidth_factor=8.0, ridge=1e-8).fit(X, Y)
+    assert model.history_[-1]["projected"] == "block by block"
+
+
 @pytest.mark.parametrize("kernel", ["laplace", "gaussian"])
 @pytest.mark.parametrize("ridge", [1e-6, 0.1])
 def test_single_precision_follows_double(kernel, ridge):
-    options = {"kernel": kernel, "ridge": ridge, "n_centers": 100}
+    # the same centres: "kmeans++" may draw another row where two shares of distances part in their last digits
+    options = {"kernel": kernel, "ridge": ridge, "n_centers": 100, "centers": "random"}
     double = regressor(**options).fit(X, Y).predict(NEW)
     single = regressor(**options).fit(X.astype(np.float32), Y.astype(np.float32))
     assert single.machine_.coefficients.dtype == torch.float64

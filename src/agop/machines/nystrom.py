@@ -17,7 +17,7 @@ from agop._threads import tile_threads
 from agop.kernels.agop import gradient_moments
 from agop.kernels.base import Kernel
 from agop.kernels.distance import Points, working_dtype
-from agop.linalg.nystrom import NystromBasis
+from agop.linalg.nystrom import LATE, NystromBasis
 from agop.machines.centers import choose_centers, n_candidates
 from agop.machines.checkpoint import SumsCheckpoint, key_of
 from agop.machines.kernel_ridge import KernelMachine, MachineFit
@@ -121,6 +121,7 @@ class Nystrom:
             "nystrom_rank": basis.factor.rank,
             "left_out_centers": len(basis.centers) - basis.factor.rank,
             "cut": basis.factor.cut,
+            "projected": "after the sums" if basis.late else "block by block",
             "rows": sums.count,
             "block_rows": self.block_rows,
             "fitted_mse": error,
@@ -158,16 +159,17 @@ class Nystrom:
             ranks.from_main(factor.eigenvalues),
             float(ranks.from_main(cut, same_shape=True)),
         )
-        return _Basis(kernel, centers, points, factor)
+        late = factor.rounding(n) <= LATE * ridge / self.rows.heaviest
+        return _Basis(kernel, centers, points, factor, late)
 
     def _summed(
         self, basis: _Basis, mapped: Map, ridges: RidgeChoice | None, tell: StepHook
     ) -> tuple[NystromSums, list[NystromSums]]:
         """The sums over all rows, and those of each part if a ridge is to be chosen."""
         ranks, outputs, device = current(), self.rows.outputs, self.rows.device
-        rank = basis.factor.rank
         parts = [
-            NystromSums.zeros(rank, outputs, device) for _ in range(1 if ridges is None else ridges.parts)
+            NystromSums.zeros(basis.width, outputs, device)
+            for _ in range(1 if ridges is None else ridges.parts)
         ]
         mine = ranks.share(len(self.rows))
         kept = SumsCheckpoint(self.checkpoint, self._key(basis, ridges, mine))
@@ -191,11 +193,11 @@ class Nystrom:
             return parts
 
         parts = ranks.together(add_all)
-        parts = [part.reduced(ranks) for part in parts]
+        parts = [basis.finished(part.reduced(ranks)) for part in parts]
         tell("rows", 1.0)
         if ridges is None:
             return parts[0], parts
-        total = NystromSums.zeros(rank, outputs, device)
+        total = NystromSums.zeros(basis.factor.rank, outputs, device)
         for part in parts:
             total.merge(part)
         return total, parts
@@ -208,8 +210,7 @@ class Nystrom:
 
         def of(blocks: Iterator[Samples]) -> list[NystromSums]:
             parts = [
-                NystromSums.zeros(basis.factor.rank, self.rows.outputs, self.rows.device)
-                for _ in range(count)
+                NystromSums.zeros(basis.width, self.rows.outputs, self.rows.device) for _ in range(count)
             ]
             work = basis.workspace(self.block_rows)
             for block in blocks:
@@ -234,6 +235,7 @@ class Nystrom:
             self.block_rows,
             mine,
             choice,
+            basis.late,
         )
         seen = [] if ridges is None or ridges.seen is None else [ridges.seen]
         return key_of(texts, [basis.centers, basis.factor.projection, *seen])
@@ -279,30 +281,40 @@ class Nystrom:
 
 @dataclass(frozen=True, eq=False)
 class _Basis:
-    """Centres with the factor of their kernel matrix."""
+    """Centres with the factor of their kernel matrix; `late`: rows are projected after they were summed."""
 
     kernel: Kernel
     centers: Float[Tensor, "m r"]
     points: Points
     factor: NystromBasis
+    late: bool
+
+    @property
+    def width(self) -> int:
+        """Of the features that are summed."""
+        return len(self.centers) if self.late else self.factor.rank
+
+    def finished(self, sums: NystromSums) -> NystromSums:
+        """Sums in the coordinates of the factor."""
+        return sums.projected(self.factor.projection) if self.late else sums
 
     def workspace(self, rows: int) -> _Workspace:
-        dtype = torch.float64
-        m, rank = self.factor.projection.shape
         new = self.factor.projection.new_empty
-        return _Workspace(new(rows, m, dtype=dtype), new(rows, rank, dtype=dtype))
+        return _Workspace(new(rows, len(self.centers)), None if self.late else new(rows, self.factor.rank))
 
 
 @dataclass(frozen=True, eq=False)
 class _Workspace:
-    """Memory for one block, used again for the next."""
+    """Memory for one block, used again for the next; `projected` is None where sums are projected instead of rows."""
 
     values: Float[Tensor, "b m"]
-    projected: Float[Tensor, "b k"]
+    projected: Float[Tensor, "b k"] | None
 
     def features(self, X: Float[Tensor, "b r"], basis: _Basis) -> Float[Tensor, "b k"]:
-        """Rows as features: kernel values at the centres, projected."""
+        """Rows as features: kernel values at the centres, projected unless the sums will be."""
         K = _values(basis.kernel, basis.points.beside(X), basis.points, self.values[: len(X)])
+        if self.projected is None:
+            return K
         return torch.mm(K, basis.factor.projection, out=self.projected[: len(X)])
 
 

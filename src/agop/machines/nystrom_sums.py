@@ -85,6 +85,16 @@ class NystromSums:
         self.count += other.count
         return self
 
+    def projected(self, projection: Float[Tensor, "r k"]) -> NystromSums:
+        """The sums of the rows' images under a linear map."""
+        return NystromSums(
+            projection.mT @ symmetric_(self.gram) @ projection,
+            projection.mT @ self.moment,
+            self.squares,
+            self.weight,
+            self.count,
+        )
+
     def reduced(self, ranks: Ranks) -> NystromSums:
         """The sums over all ranks, on every rank; in place."""
         if ranks.alone:
