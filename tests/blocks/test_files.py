@@ -232,5 +232,6 @@ def test_a_gap_in_the_target_and_infinity_are_told_by_row(tmp_path):
 
 def test_without_pyarrow_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"pip install 'agop\[tables\]'"):
         open_blocks(tmp_path / "t.parquet")

@@ -45,7 +45,7 @@ def code(arguments):
     return caught.value.code
 
 
-@pytest.mark.parametrize("target", ["y", "kind"])
+@pytest.mark.parametrize("target", ["y", pytest.param("kind", marks=pytest.mark.slow)])
 def test_all_rows_are_learned_from_and_predicted_in_blocks(place, tmp_path, capsys, monkeypatch, target):
     run, other = tmp_path / "run", "kind" if target == "y" else "y"
     words = [

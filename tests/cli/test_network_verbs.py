@@ -85,6 +85,7 @@ def test_a_run_leaves_its_trajectory(finished):
     assert trajectory.look("nc1").scale == "log"
 
 
+@pytest.mark.slow
 def test_the_live_table_has_a_row_per_measurement(file, tmp_path, capsys):
     assert code(network(file, tmp_path / "run", "--no-untrained")) == 0
     told = capsys.readouterr().out

@@ -94,6 +94,7 @@ def test_dask_with_another_backend_is_refused():
         _where("loky", None, "tcp://h:1")
 
 
+@pytest.mark.slow
 def test_a_reproduction_from_the_command_line(tmp_path, capsys):
     out = tmp_path / "run"
     assert (

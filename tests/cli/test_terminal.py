@@ -31,6 +31,7 @@ def test_characters_that_a_terminal_has_not_get_the_nearest():
         assert written.getvalue() == expected
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_on_a_terminal_of_ascii(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "d.npz", x_train=rng.normal(size=(40, 4)), y_train=np.arange(40) % 2)

@@ -72,6 +72,7 @@ def refused(done, sentence):
     assert all(not process.err and not process.out for process in done[1:])
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_run_of_one(alone, shared):
     out, done = shared
     assert [process.code for process in done] == [0, 0], done
@@ -80,6 +81,7 @@ def test_two_ranks_give_the_run_of_one(alone, shared):
     assert {path.name for path in out.iterdir()} == made
 
 
+@pytest.mark.slow
 def test_only_rank_0_speaks(shared):
     _, (first, second) = shared
     assert "report.html" in first.out

@@ -51,6 +51,7 @@ def test_figures_are_drawn(done):
     assert stems == {"singular-values", "by-class", "threshold"}
 
 
+@pytest.mark.slow
 def test_a_table_that_lacks_a_number_of_layers_decides_nothing(done):
     import pandas as pd
 

@@ -28,6 +28,7 @@ def done(tmp_path_factory):
     return out, tiny_run(study.AMOUNTS, TINY, study.STUDY, out)
 
 
+@pytest.mark.slow
 def test_everything_ends_in_a_verdict(done):
     entries = check_whole(study.STUDY, *done)
     assert not [name for name, entry in entries.items() if None in entry["values"].values()]

@@ -105,7 +105,14 @@ def test_a_run_measures_at_its_epochs_and_the_last_is_the_model(file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("after", "optimiser"), [(0, "sgd"), (1, "sgd"), (2, "adam"), (3, "sgd"), (6, "adam")]
+    ("after", "optimiser"),
+    [
+        pytest.param(0, "sgd", marks=pytest.mark.slow),
+        pytest.param(1, "sgd", marks=pytest.mark.slow),
+        (2, "adam"),
+        (3, "sgd"),
+        pytest.param(6, "adam", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_cut_off_goes_on_to_the_same_bytes(file, tmp_path, after, optimiser):
     config = small(file, optimiser=optimiser, lr=0.01)

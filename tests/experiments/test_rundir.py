@@ -119,6 +119,7 @@ def test_a_read_only_directory_is_told_before_the_work(tmp_path):
         opened(tmp_path)
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(tmp_path):
     pytest.importorskip("fcntl", reason="no locks on this system")
     program = (

@@ -48,9 +48,8 @@ def test_any_number_of_workers_of_any_kind_writes_the_same_files(backend, tmp_pa
     assert not toy.run(tmp_path / "two", jobs=2, backend=backend).worked
 
 
-@pytest.mark.parametrize(
-    ("dies", "status"), [("always", "failed"), pytest.param("once", "done", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("dies", "status"), [("always", "failed"), ("once", "done")])
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_unit_only_and_that_after_a_retry(dies, status, tmp_path):
     units = [unit(0), unit(1, dies=dies), *(unit(seed) for seed in range(2, 6))]
     outcomes = run_units(units, tmp_path, pool=Pool(jobs=2))
@@ -98,6 +97,7 @@ def test_two_processes_on_one_directory_do_every_unit_once(jobs, tmp_path):
     assert found == expected
 
 
+@pytest.mark.slow
 def test_a_unit_that_another_process_holds_is_put_off_then_waited_for(tmp_path):
     first, second = unit(0, sleep=0.2), unit(1)
     with RunDirectory(tmp_path / first.folder, "unit", {"id": first.id}):

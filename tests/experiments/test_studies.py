@@ -106,6 +106,7 @@ def test_figures_of_each_data_set_and_of_all_of_them(done):
     assert "A. Author: Gaps. Nowhere 2024." in text
 
 
+@pytest.mark.slow
 def test_several_studies_in_one_report(tmp_path):
     out = tmp_path / "run"
     result = tiny(out, "toy2024")

@@ -102,6 +102,7 @@ def test_steps_from_names(tmp_path):
         steps_of([Path("nowhere.pt")])
 
 
+@pytest.mark.slow
 def test_as_typed(given, tmp_path, capsys):
     config, paths, _, _ = given
     words = [

@@ -57,7 +57,8 @@ def test_wide_and_narrow_layers_take_different_ways():
 SOME = ["conv1", "layer1.0.conv1", "layer2.0.conv1", "layer2.0.downsample.0", "layer4.1.conv2", "fc"]
 
 
-@pytest.mark.parametrize("layers", [SOME, pytest.param(None, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [SOME, None], ids=["some", "all"])
 def test_resnet18(layers):
     model = seeded(lambda: torchvision.models.resnet18(num_classes=2))
     result = check(model, random(2, 3, 32, 32), layers)
@@ -70,7 +71,7 @@ def test_resnet18(layers):
 @pytest.mark.parametrize(
     "layers",
     [
-        ["features.3", "features.18", "classifier.3"],
+        pytest.param(["features.3", "features.18", "classifier.3"], marks=pytest.mark.slow),
         pytest.param([nn.Conv2d, "classifier.[36]"], marks=pytest.mark.slow),
     ],
     ids=["some", "all"],
@@ -523,7 +524,7 @@ def test_random_outputs():
     assert relative_error(picked["0"], agop.agop(model, Z, outputs=[3])) < IDENTITY
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_half_precision_models_accumulate_in_float32(dtype):
     half = mlp(6, 16, 4).to(dtype)
     Z = random(400, 6).to(dtype)

@@ -94,6 +94,7 @@ def test_repeated_and_zero_rows_are_well_defined(blobs):
         assert torch.isfinite(model.agop_).all()
 
 
+@pytest.mark.slow
 def test_scikit_learn_checks():
     check_estimator(agop.RFMRegressor(kernel="relu-ntk", n_iter=1))
 

@@ -94,6 +94,7 @@ def charts_of(html):
     return {chart["id"]: chart for chart in json.loads(text)}
 
 
+@pytest.mark.slow
 def test_plug_ins_are_in_the_tables_and_the_json(plugged):
     out, done = plugged
     profile, layers = pd.read_csv(out / "profile.csv"), pd.read_csv(out / "layers.csv")
@@ -118,6 +119,7 @@ def test_plug_ins_are_in_the_tables_and_the_json(plugged):
         assert words in done.stdout
 
 
+@pytest.mark.slow
 def test_a_broken_plug_in_is_named_and_costs_nothing_else(plugged):
     out, done = plugged
     assert (
@@ -127,6 +129,7 @@ def test_a_broken_plug_in_is_named_and_costs_nothing_else(plugged):
     assert (out / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_page_and_the_figures_are_made_again_without_the_plug_ins(plugged):
     out, _ = plugged
     assert "bent" not in PROBES
@@ -154,6 +157,7 @@ def test_the_page_and_the_figures_are_made_again_without_the_plug_ins(plugged):
     assert charts["nc1"]["figure"]["layout"]["yaxis"]["type"] == "log"
 
 
+@pytest.mark.slow
 def test_two_runs_of_which_one_knows_a_measure_share_a_page(plugged, make_run, tmp_path):
     html = write_comparison([make_run("plain"), plugged[0]], tmp_path / "c.html").read_text(encoding="utf-8")
     assert "mean bend" not in html
