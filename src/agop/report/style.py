@@ -68,6 +68,7 @@ RC: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.titlepad": 14,
     "axes.labelsize": 10,
+    "axes.labelpad": 6,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
     "axes.spines.top": False,
