@@ -301,7 +301,9 @@ def test_it_prints_on_a4(opened, make_run):
     assert page.get_by_text("layers.csv").is_visible()
     assert not page.locator(".detail").first.is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
-    edges = page.locator("svg.layout").evaluate_all("all => all.map(svg => svg.getBoundingClientRect().right)")
+    edges = page.locator("svg.layout").evaluate_all(
+        "all => all.map(svg => svg.getBoundingClientRect().right)"
+    )
     assert min(edges) > 0
     assert max(edges) <= 688
 

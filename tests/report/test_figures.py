@@ -133,7 +133,8 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize(
-    "colour", [m.colour for m in (style.STAGES | style.SPLITS).values()] + [style.INK, style.MUTED, *style.RUNS]
+    "colour",
+    [m.colour for m in (style.STAGES | style.SPLITS).values()] + [style.INK, style.MUTED, *style.RUNS],
 )
 def test_colours_of_text_and_curves_have_contrast(colour):
     """WCAG 2.2 AA: 4.5:1 against white, and against what stands for white in the dark."""

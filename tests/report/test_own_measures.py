@@ -300,12 +300,11 @@ def test_the_plot_of_a_profile_draws_negative_values():
     X, y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
     p = agop.profile(net, X, y, measures=[names["BENT"], names["RARE"]])
-    figure = p.plot("bent")
-    axes, heights = drawn_lines(figure)
+    axes, heights = drawn_lines(p.plot("bent").figure)
     assert (axes.get_yscale(), axes.get_ylabel()) == ("linear", "mean bend")
     assert len(heights) == 6
     assert np.isfinite(heights).all()
-    axes, heights = drawn_lines(p.plot("rare"))
+    axes, heights = drawn_lines(p.plot("rare").figure)
     assert (axes.get_yscale(), axes.get_ylabel()) == ("symlog", "rare events\ncollapse ↑")
     assert np.isfinite(heights).all()
 

@@ -146,9 +146,13 @@ def test_a_page_is_small(make_run):
 
 
 def test_runs_keep_one_colour_each(make_run, tmp_path):
-    html = write_comparison([make_run("one"), make_run("two")], tmp_path / "c.html").read_text(encoding="utf-8")
+    html = write_comparison([make_run("one"), make_run("two")], tmp_path / "c.html").read_text(
+        encoding="utf-8"
+    )
     charts = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', html, re.S)[1])
-    looks = {(c["run"], c["colour"]) for chart in charts for panel in chart["panels"] for c in panel["curves"]}
+    looks = {
+        (c["run"], c["colour"]) for chart in charts for panel in chart["panels"] for c in panel["curves"]
+    }
     assert looks == {(0, style.RUNS[0][1:]), (1, style.RUNS[1][1:])}
     swatches = [a["style"] for a in Document(html).all("span") if a.get("class") == "run-line"]
     assert swatches == [f"--c: var(--k{colour[1:]})" for colour in style.RUNS[:2]]

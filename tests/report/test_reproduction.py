@@ -39,7 +39,12 @@ def test_the_page_asks_no_network_for_anything(page):
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
     assert not re.findall(r"<script[^>]* src=", text)
     assert "<img" not in text
-    assert all(uri.startswith(("data:image/png", "#")) for uri in re.findall(r'(?<![a-z]) href="([^"]{0,20})"', " ".join(re.findall(r"<(?:use|image) [^>]*>", text))))
+    assert all(
+        uri.startswith(("data:image/png", "#"))
+        for uri in re.findall(
+            r'(?<![a-z]) href="([^"]{0,20})"', " ".join(re.findall(r"<(?:use|image) [^>]*>", text))
+        )
+    )
     assert text.count("<svg") == text.count('aria-hidden="true"')
 
 

@@ -54,7 +54,9 @@ def gram_images(gram: Gram) -> dict[int, list[GramImage]]:
     for layer, stage in sorted(gram.matrices, key=lambda key: (key[0], order.index(key[1]))):
         matrix = gram.matrices[layer, stage]
         within, between = mean_cosines(matrix, gram.labels)
-        images.setdefault(layer, []).append(GramImage(layer, stage, marks[stage].colour, _png(matrix), within, between))
+        images.setdefault(layer, []).append(
+            GramImage(layer, stage, marks[stage].colour, _png(matrix), within, between)
+        )
     return images
 
 

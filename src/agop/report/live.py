@@ -169,7 +169,9 @@ def _tag(figure: Figure, panels: Mapping[Axes, list[_Curve]]) -> None:
     for axes, curves in panels.items():
         for curve in curves:
             beside = [
-                artist for artist in (*axes.texts, *axes.collections) if artist.get_gid() == f"of:{curve.name}"
+                artist
+                for artist in (*axes.texts, *axes.collections)
+                if artist.get_gid() == f"of:{curve.name}"
             ]
             for artist in (*curve.artists, *beside):
                 artist.set_gid(f"curve-{number}")
@@ -196,7 +198,9 @@ def _bars(axes: Axes) -> Iterator[_Curve]:
             middle = np.round(
                 [(box.y0 + box.y1) / 2 if along == "y" else (box.x0 + box.x1) / 2 for box in boxes]
             )
-            ends = np.array([patch.get_width() if along == "y" else patch.get_height() for patch in container])
+            ends = np.array(
+                [patch.get_width() if along == "y" else patch.get_height() for patch in container]
+            )
             x, y = (ends, middle) if along == "y" else (middle, ends)
             colour = to_hex(container[0].get_facecolor())
             labels = _ticks(axes.yaxis if along == "y" else axes.xaxis)
@@ -281,7 +285,11 @@ def _words(axes: Axes) -> tuple[str, str]:
     x = axes.get_xlabel() or (figure.get_supxlabel() if isinstance(figure, Figure) else "")
     y = axes.get_ylabel() or (figure.get_supylabel() if isinstance(figure, Figure) else "")
     if not y:  # panels that share an axis are told once what it is
-        y = next((other.get_ylabel() for other in figure.axes if other.get_ylabel()), "") if _shared(axes) else ""
+        y = (
+            next((other.get_ylabel() for other in figure.axes if other.get_ylabel()), "")
+            if _shared(axes)
+            else ""
+        )
     return " ".join(x.split()), " ".join(y.split())
 
 

@@ -78,7 +78,9 @@ def _charts(records: Sequence[RunRecord]) -> list[Picture]:
     if accuracy is not None:
         how = f"A curve is {_a_curve(records, 'split')}; higher is better, and test below training is overfitting."
         meaning = "share of points with the right label"
-        result.append(_chart(Drawing("accuracy", "Accuracy by layer", meaning, how, charts.nothing), accuracy))
+        result.append(
+            _chart(Drawing("accuracy", "Accuracy by layer", meaning, how, charts.nothing), accuracy)
+        )
     return result
 
 
