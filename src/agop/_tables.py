@@ -23,8 +23,8 @@ _DEEPEST = 0.4
 
 _STYLE = (
     "<style>.agop-table{overflow-x:auto;max-width:100%}.agop-table table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    ".agop-table th,.agop-table td{padding:.2em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.35);color:inherit;"
-    "background-color:transparent}.agop-table th{font-weight:600;vertical-align:bottom}.agop-table .word{text-align:left}"
+    ".agop-table th,.agop-table td{padding:.2em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.35);"
+    "color:inherit;background-color:transparent}.agop-table th{font-weight:600;vertical-align:bottom}.agop-table .word{text-align:left}"
     ".agop-table td[title]{text-decoration:underline dotted;cursor:help}.agop-table p{margin:.3em 0}</style>"
 )
 

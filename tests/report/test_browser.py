@@ -327,7 +327,7 @@ def test_an_axis_about_zero_draws_zeros_and_negative_values_and_hover_says_the_n
     heights = [place["box"][3] - ys[0] for ys in place["y"]]  # input 0, projected −0.02, output 500
     assert heights[1] < heights[0] < heights[2]
     assert page.locator("#chart-tail svg text").filter(has_text=re.compile("^−0.01$")).count() == 1
-    told = point_at(page, 0.5, "tail")
+    told = point_at(page, 0.45, "tail")
     told.get_by_text("layer 3").wait_for()
     for words in ("input: 0", "projected: −0.02", "output: 500"):
         assert words in told.inner_text()

@@ -142,6 +142,7 @@ def test_colours_of_text_and_curves_have_contrast(colour):
     assert (luminance(darkened(colour)) + 0.05) / (luminance(darkened("#ffffff")) + 0.05) >= 4.5
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.integers(0, 255)] * 3))
 def test_dark_turns_light_around_and_keeps_greys_grey(rgb):
     colour = "#{:02x}{:02x}{:02x}".format(*rgb)

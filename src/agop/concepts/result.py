@@ -170,7 +170,7 @@ class ConceptDirections:
         return plain_name(name)
 
     def plot(self, *, style: str = "screen") -> Axes:
-        """Scores by block: the RFM, what stands beside it, the direction alone, and the detector as a line; `style="paper"` for a column."""
+        """Scores by block: the RFM, what stands beside it, the direction alone, the detector as a line; `style="paper"` for a column."""
         return plot_scores(self, style=style)
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +100,8 @@ def live(
     layouts, places = [], []
     for number in range(1 if own_size or single else 2):
         if not own_size and (single or number):
-            _narrow(figure)
+            words = any(curve.along == "y" for found in panels.values() for curve in found)
+            _narrow(figure, rows_of_words=words)
         _lay_out(figure)
         layouts.append(_svg(figure, f"{name}-{number}-", "narrow" if number else "wide"))
         places.append([_place(figure, axes, curves) for axes, curves in panels.items()])
@@ -107,7 +109,7 @@ def live(
         layouts[0].set("class", "layout")
     told = [_told(axes, found, run, keys or {}) for axes, found in panels.items()]
     points = {"panels": told, "places": places}
-    return Live(tuple(Markup(svg.markup(one)) for one in layouts), points, _table(panels), subtitle)  # noqa: S704
+    return Live(tuple(Markup(svg.markup(one)) for one in layouts), points, _table(panels), subtitle)
 
 
 def _without_headings(figure: Figure) -> str:
@@ -131,24 +133,30 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def _narrow(figure: Figure) -> None:
+def _narrow(figure: Figure, *, rows_of_words: bool) -> None:
     """Make it as wide as a small screen; panels stand below each other, or in two columns if they are many."""
-    panels = [axes for axes in figure.axes if axes.get_visible()]
-    grid = [axes for axes in panels if axes.get_subplotspec() is not None]
+    grid = [axes for axes in figure.axes if axes.get_visible() and axes.get_subplotspec() is not None]
     width, height = figure.get_size_inches()
     if len(grid) < 2:
-        figure.set_size_inches(min(width, NARROW), height * (0.8 if width > NARROW else 1.0))
-        return
-    columns = 2 if len(grid) > 3 else 1
+        panel = height * (0.8 if width > NARROW else 1.0)
+        figure.set_size_inches(min(width, NARROW), panel)
+    else:
+        panel = height / grid[0].get_gridspec().nrows * (0.8 if rows_of_words else 0.55)
+        panel = _in_columns(figure, grid, max(_PANEL, panel), 2 if len(grid) > 3 else 1)
+    for axes in grid:
+        axes.set_ylabel(textwrap.fill(axes.get_ylabel(), max(12, int(panel * 10))))
+
+
+def _in_columns(figure: Figure, grid: list[Axes], panel: float, columns: int) -> float:
+    """Put the panels into so many columns; returns their height."""
     rows = -(-len(grid) // columns)
     places = figure.add_gridspec(rows, columns)
     for number, axes in enumerate(grid):
         axes.set_subplotspec(places[number // columns, number % columns])
-        axes.tick_params(
-            labelleft=number % columns == 0 or not _shared(axes), labelbottom=number + columns >= len(grid)
-        )
-    old = figure.axes[0].get_gridspec().nrows
-    figure.set_size_inches(NARROW, max(height / old, _PANEL) * rows + 0.6)
+        left = number % columns == 0 or not _shared(axes)
+        axes.tick_params(labelleft=left, labelbottom=number + columns >= len(grid))
+    figure.set_size_inches(NARROW, panel * rows + 0.6)
+    return panel
 
 
 def _shared(axes: Axes) -> bool:

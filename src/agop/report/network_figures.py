@@ -53,7 +53,7 @@ def drawings(folder: Path, looks: Mapping[str, Shown] | None = None) -> list[Dra
         text = (
             "how far log NC1 falls in each layer, at the projection and at the nonlinearity; below 0 it rises"
         )
-        how = "Where the bars of the projections are the longer ones, the linear maps collapse the classes, and the nonlinearities only little."
+        how = "Where the bars of the projections are the longer ones, it is the linear maps that collapse the classes."
         found.append(
             Drawing("drops", "What collapses the classes", text, how, lambda: drops(layers, untrained))
         )

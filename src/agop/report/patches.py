@@ -171,7 +171,7 @@ def patch_drawings(record: RunRecord) -> list[Drawing]:
     names = f"{record.title}: {{}}"
     return [
         Drawing(
-            "filters", "Filters", look, "The first filter is what a patch is most looked at through: edges, colours or blobs are features, noise is none.",
+            "filters", "Filters", look, "A patch is looked at most through the first filter; edges are features, noise is none.",
             lambda: filter_grid(patches.filters, shares=patches.shares, title=names.format("filters of the patch matrices")),
             own_size=True,
         ),

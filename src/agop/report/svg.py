@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import numpy as np
@@ -27,15 +27,16 @@ _TO_LMS = np.array([[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0
 _TO_LAB = np.array([[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]])
 
 
-def inline(figure: Figure, prefix: str) -> ElementTree.Element:
+def inline(figure: Figure, prefix: str) -> ET.Element:
     """The figure as an `svg` element; `prefix` makes its ids differ from those of the other figures of a page.
 
-    Groups whose gid is `curve-N` carry `data-curve="N"`. Fonts are the page's, which are narrower than the one that the figure is laid out with.
+    Groups whose gid is `curve-N` carry `data-curve="N"`. Fonts are the page's, which are
+    narrower than the one that the figure is laid out with.
     """
     stream = io.BytesIO()
     with mpl.rc_context(style.RC):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    root = ElementTree.fromstring(stream.getvalue())
+    root = ET.fromstring(stream.getvalue())
     wanted = {name: f"{prefix}{number}" for number, name in enumerate(dict.fromkeys(_referenced(root)))}
     for parent in root.iter():
         for child in list(parent):
@@ -47,16 +48,16 @@ def inline(figure: Figure, prefix: str) -> ElementTree.Element:
     return root
 
 
-def markup(root: ElementTree.Element) -> str:
+def markup(root: ET.Element) -> str:
     """The text of an `svg` element, as HTML holds it."""
-    return ElementTree.tostring(root, encoding="unicode")
+    return ET.tostring(root, encoding="unicode")
 
 
 def _bare(name: str) -> str:
     return _NAMESPACE.sub("", name)
 
 
-def _referenced(root: ElementTree.Element) -> Iterator[str]:
+def _referenced(root: ET.Element) -> Iterator[str]:
     for element in root.iter():
         for name, value in element.attrib.items():
             if _bare(name) == "href" and value.startswith("#"):
@@ -64,7 +65,7 @@ def _referenced(root: ElementTree.Element) -> Iterator[str]:
             yield from _REFERENCE.findall(value)
 
 
-def _clean(element: ElementTree.Element, wanted: dict[str, str], *, raw: bool) -> None:
+def _clean(element: ET.Element, wanted: dict[str, str], *, raw: bool) -> None:
     """Plain names, only the ids that are referred to, colours as variables unless they are raw."""
     element.tag = _bare(element.tag)
     own = element.attrib.pop("id", "")
@@ -116,7 +117,8 @@ def colour_rules(page: str) -> str:
 def darkened(colour: str) -> str:
     """The colour that stands for this one on a dark ground: of the same hue, light where this one is dark.
 
-    White becomes the ground, ink nearly white; contrast to the ground stays. The map is linear in the lightness of OKLab (Björn Ottosson 2020).
+    White becomes the ground, ink nearly white; contrast to the ground stays. The map is linear in the
+    lightness of OKLab (Björn Ottosson 2020).
 
     >>> darkened("#ffffff"), darkened("#1a1a1a")
     ('#161616', '#eaeaea')
