@@ -125,7 +125,11 @@ def _without_headings(figure: Figure) -> str:
 
 
 def _lay_out(figure: Figure) -> None:
-    """Fix every place, in the points that SVG counts in."""
+    """Fix every place, in the points that SVG counts in; it is the same whether the figure was laid out before or not."""
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        if spec is not None:
+            axes.set_subplotspec(spec)
     with mpl.rc_context(style.RC):
         figure.set_dpi(72)
         figure.set_layout_engine("constrained")
