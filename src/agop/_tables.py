@@ -33,15 +33,15 @@ def table(
     head: str, columns: Sequence[str], rows: Iterable[Sequence[Cell | str]], notes: Iterable[str] = ()
 ) -> str:
     """An HTML table with a line above it and lines below it; every text is escaped."""
-    rows = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-    words = [not any(_is_number(row[place].text) for row in rows) for place in range(len(columns))]
+    cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+    words = [not any(_is_number(row[place].text) for row in cells) for place in range(len(columns))]
     headings = "".join(
         f'<th scope="col"{_CLASS if word else ""}>{escape(name)}</th>' for name, word in zip(columns, words)
     )
     body = "".join(
-        "<tr>" + "".join(_cell(cell, word) for cell, word in zip(row, words)) + "</tr>" for row in rows
+        "<tr>" + "".join(_cell(cell, word) for cell, word in zip(row, words)) + "</tr>" for row in cells
     )
-    drawn = f"<table><thead><tr>{headings}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+    drawn = f"<table><thead><tr>{headings}</tr></thead><tbody>{body}</tbody></table>" if cells else ""
     told = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return f'{_STYLE}<div class="agop-table" tabindex="0"><p>{escape(head)}</p>{drawn}{told}</div>'
 
