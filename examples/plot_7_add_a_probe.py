@@ -77,7 +77,7 @@ print(agop.collapse_report(features, torch.as_tensor(y), measures=["nc1", "cdnv"
 # Where the curve falls below 1, balls around the class means hold their classes' average points and do not
 # touch.
 
-profile.plot("margin_ratio").axes[0].axhline(1, color="0.4", linestyle="--")
+profile.plot("margin_ratio").axhline(1, color="0.4", linestyle="--")
 plt.show()
 
 # %%

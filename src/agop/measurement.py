@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agop._tables import UNDEFINED, Cell, table
+
 
 class Measurement(float):
     """A `float` with its definition; NaN together with the reason where the measure is undefined.
@@ -64,3 +66,9 @@ class Measurement(float):
 
     def __str__(self) -> str:
         return float.__repr__(self)
+
+    def _repr_html_(self) -> str:
+        """Name, definition and value in a notebook; where it is undefined, why."""
+        value = Cell(f"{float(self):.6g}") if self.defined else Cell(UNDEFINED, self.undefined_because or "")
+        notes = [] if self.defined else [f"undefined: {self.undefined_because}"]
+        return table(self.name, ["definition", "value"], [[self.definition, value]], notes)

@@ -21,7 +21,7 @@ from agop.experiments.configuration import options
 from agop.experiments.subjects import SUBJECTS
 
 app_module = sys.modules["agop.cli.app"]
-HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "plotly", "torchmetrics"}
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "torchmetrics"}
 
 
 def fresh(code, **environment):

@@ -188,7 +188,7 @@ def test_from_a_model_to_a_detector_and_back(tmp_path):
     assert "position 'mean'" in text
     assert "large | small" in text
     assert found.to_frame() is not found.table
-    figure = found.plot()
+    figure = found.plot().figure
     assert len(figure.axes[0].lines) == 7
     import matplotlib.pyplot as plt
 

@@ -51,7 +51,7 @@ def test_a_probe_of_ones_own_is_in_table_frame_plot_and_file(points, tmp_path):
     p = agop.profile(net, *points, measures=["nc1", SPREAD])
     assert (p.to_frame()["spread"] < 0).all()
     assert "spread" in str(p)
-    figure = p.plot("spread")
+    figure = p.plot("spread").figure
     axis = figure.axes[0]
     assert "spread of rows" in axis.get_ylabel()
     assert "↓" in axis.get_ylabel()
@@ -305,7 +305,7 @@ def test_profiles_of_format_1_are_read(points, tmp_path):
 def test_a_log_axis_shows_zeros_and_negative_values(points):
     signed = Probe(name="signed", scale="log", towards=1.0, measure=lambda e: [0.0, -1.0, 10.0][e.number % 3])
     p = agop.profile(mlp(5, 6, 4, 3), *points, measures=[signed])
-    figure = p.plot()
+    figure = p.plot().figure
     axis = figure.axes[0]
     assert axis.get_yscale() == "symlog"
     assert sorted(axis.lines[0].get_ydata()) == [-1.0, 0.0, 10.0]

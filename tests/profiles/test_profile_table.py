@@ -55,7 +55,7 @@ def test_the_text_names_layers_and_what_follows(measured):
 
 def test_the_plot_has_a_curve_per_stage_and_the_ansatz(measured):
     p, *_ = measured
-    figure = p.plot()
+    figure = p.plot().figure
     stages, ansatz = figure.axes
     assert [line.get_label() for line in stages.lines] == ["input", "projected", "output"]
     assert stages.get_yscale() == "log"

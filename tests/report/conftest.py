@@ -57,3 +57,44 @@ def make_run(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def make_network(make_run):
+    """A run of `agop network` as its directory has it: three layers through six epochs, an untrained network beside them."""
+
+    def make(name="network"):
+        folder = make_run(name, n_layers=3, with_gram=False)
+        numbers = {
+            "drop_projection": [0.5, 0.4, 0.9],
+            "drop_nonlinearity": [0.1, -0.2, 0.0],
+            "nfa": [0.9, 0.7, 0.8],
+        }
+        layers = pd.read_csv(folder / "layers.csv").assign(**numbers)
+        layers.to_csv(folder / "layers.csv", index=False)
+        layers.assign(nfa=0.3, drop_projection=0.01).to_csv(folder / "untrained_layers.csv", index=False)
+        profile = pd.read_csv(folder / "profile.csv")
+        rows, own = [], []
+        for epoch in range(0, 6):
+            share = 1 / (1 + epoch)
+            rows.append(
+                profile.assign(
+                    epoch=epoch,
+                    nc1=profile["nc1"] * share,
+                    trace_within_share=share,
+                    trace_between_share=1 - share,
+                )
+            )
+            own.append(layers[["layer", "nfa"]].assign(epoch=epoch))
+        pd.concat(rows).to_csv(folder / "through.csv", index=False)
+        pd.concat(own).to_csv(folder / "through_layers.csv", index=False)
+        epochs = {
+            "number": range(6),
+            "loss": [1 / (1 + 9 * n) for n in range(6)],
+            "accuracy": 0.9,
+            "test_accuracy": 0.8,
+        }
+        pd.DataFrame(epochs).to_csv(folder / "epochs.csv", index=False)
+        return folder
+
+    return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pandas as pd
@@ -46,7 +47,7 @@ def opened(browser):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: _local(request.url, problems))
         page.goto(path.as_uri())
-        page.wait_for_selector("#chart-nc1 .main-svg")
+        page.wait_for_selector("#chart-nc1 .tip", state="attached")
         return page
 
     yield open_page
@@ -66,32 +67,73 @@ def _local(url, problems):
         problems.append(url)
 
 
-def traces(page, chart="nc1"):
-    data = f"document.getElementById('chart-{chart}').data"
-    return page.evaluate(f"{data}.map(trace => [trace.meta.series, trace.x])")
+SHOWN = """chart => [...chart.querySelectorAll("svg.layout:first-of-type g[data-curve]")]
+  .filter((group) => group.getClientRects().length && group.querySelector("use"))
+  .map((group) => [Number(group.dataset.curve), group.querySelectorAll("use").length])"""
 
 
-def test_curves_are_drawn_and_hover_shows_values(opened, make_run):
+def curves(page, chart="nc1"):
+    """The curves that can be seen, by their number, and how many points each has."""
+    return page.locator(f"#chart-{chart}").evaluate(SHOWN)
+
+
+def point_at(page, share, chart="nc1"):
+    """Move the pointer over a figure, at this share of the width of its axes; returns what is told."""
+    script = "id => JSON.parse(document.getElementById('data').textContent).find(c => c.id === id).places[0][0].box"
+    left, top, right, bottom = page.evaluate(script, chart)
+    svg = page.locator(f"#chart-{chart} svg.layout").first
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    scale = box["width"] / svg.evaluate("svg => svg.viewBox.baseVal.width")
+    page.mouse.move(box["x"] + scale * (left + share * (right - left)), box["y"] + scale * (top + bottom) / 2)
+    return page.locator(f"#chart-{chart} .tip")
+
+
+def test_curves_are_drawn_and_the_pointer_is_told_the_values(opened, make_run):
     page = opened(report_of(make_run(n_layers=5, factor=0.5)))
-    assert [name for name, _ in traces(page)] == ["input", "projected", "output"]
-    box = page.locator("#chart-nc1 .nsewdrag").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    hover = page.locator("#chart-nc1 .hoverlayer")
-    hover.get_by_text("layer 3").wait_for()
-    assert "0.125" in hover.text_content()  # projected at layer 3: 0.5 ** 3
-    assert "projected" in hover.text_content()
+    assert curves(page) == [[0, 5], [1, 5], [2, 5]]
+    told = point_at(page, 0.5)
+    told.get_by_text("layer 3").wait_for()
+    assert "projected: 0.125" in told.inner_text()  # 0.5 ** 3
+    page.mouse.move(5, 5)
+    assert not told.is_visible()
 
 
-def test_hover_never_shows_the_value_of_another_layer(opened, make_run, tmp_path):
+def test_the_pointer_is_never_told_the_value_of_another_layer(opened, make_run, tmp_path):
     runs = [make_run("short", n_layers=3), make_run("long", n_layers=9)]
     page = opened(write_comparison(runs, tmp_path / "c.html"))
-    box = page.locator("#chart-nc1 .nsewdrag").bounding_box()
     for share, words, others in ((0.37, "layer 4", "short"), (0.13, "layer 2", "nobody")):
-        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
-        hover = page.locator("#chart-nc1 .hoverlayer")
-        hover.get_by_text(words).wait_for()
-        assert "long: projected" in hover.text_content()
-        assert others not in hover.text_content()
+        told = point_at(page, share)
+        told.get_by_text(words).wait_for()
+        assert "long: projected" in told.inner_text()
+        assert others not in told.inner_text()
+
+
+def test_the_arrow_keys_read_a_figure(opened, make_run):
+    page = opened(report_of(make_run(n_layers=4, factor=0.5)))
+    page.locator("#chart-nc1 .live").focus()
+    told = page.locator("#chart-nc1 .tip")
+    assert told.get_attribute("role") == "status"
+    for key, words in (
+        ("ArrowRight", "layer 1"), ("ArrowRight", "layer 2"), ("ArrowLeft", "layer 1"), ("End", "layer 4"), ("Home", "layer 1"),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        assert told.inner_text().startswith(words)
+    page.get_by_label("output", exact=True).uncheck()
+    page.get_by_label("from").fill("2")
+    page.locator("#chart-nc1 .live").focus()
+    page.keyboard.press("Home")
+    assert told.inner_text().split("\n") == ["layer 2", "input: 1", "projected: 0.25"]
+    page.keyboard.press("Escape")
+    assert not told.is_visible()
+
+
+def test_the_numbers_of_a_figure_are_a_file(opened, make_run):
+    page = opened(report_of(make_run(n_layers=2)))
+    with page.expect_download() as waiting:
+        page.locator("#chart-nc1").get_by_role("link").click()
+    assert waiting.value.suggested_filename == "nc1.csv"
+    assert len(pd.read_csv(waiting.value.path())) == 6
 
 
 def test_stages_and_layers_can_be_switched_by_keyboard(opened, make_run):
@@ -99,15 +141,19 @@ def test_stages_and_layers_can_be_switched_by_keyboard(opened, make_run):
     box = page.get_by_label("input", exact=True)
     box.focus()
     page.keyboard.press("Space")
-    assert [name for name, _ in traces(page)] == ["projected", "output"]
+    assert [number for number, _ in curves(page)] == [1, 2]
+    assert page.locator("#chart-nc1 svg text", has_text="input").count() == 1  # the word at its end
+    assert not page.locator("#chart-nc1 svg text", has_text="input").is_visible()
     assert not page.locator("th[data-stage=input]").first.is_visible()
     assert not page.locator("figure[data-stage=input]").first.is_visible()
     page.get_by_label("from").fill("3")
-    assert traces(page)[0][1] == [3, 4, 5, 6]
+    assert "layer 3" in point_at(page, 0.01).inner_text()  # what is left of it is veiled
+    assert page.locator("#chart-nc1 .veil").count() == 1
     assert page.locator("#table tbody tr:visible").count() == 4
     page.get_by_role("button", name="all").click()
     page.locator("#table tbody tr").first.wait_for(state="visible")  # the form resets before the page follows
-    assert len(traces(page)) == 3
+    assert len(curves(page)) == 3
+    assert page.locator("#chart-nc1 .veil").count() == 0
     assert page.locator("#table tbody tr:visible").count() == 6
 
 
@@ -139,19 +185,18 @@ def test_the_table_sorts_by_keyboard(opened, make_run):
 def test_axes_have_labels_enough_whatever_is_shown(opened, make_run, factor):
     page = opened(report_of(make_run(n_layers=6, factor=factor)))
 
+    inside = "svg => [...svg.querySelectorAll('text')].filter(t => getComputedStyle(t).textAnchor === 'end').map(t => t.textContent)"
+
     def labels():
-        return page.locator("#chart-nc1 .ytick text").all_text_contents()
+        return page.locator("#chart-nc1 svg.layout").first.evaluate(inside)
 
     assert len(set(labels())) >= 3
     for series in ("input", "output"):
         page.get_by_label(series, exact=True).uncheck()
     page.get_by_label("from").fill("5")
-    assert [x for _, x in traces(page)] == [[5, 6]]
-    page.wait_for_timeout(100)
     assert len(set(labels())) >= 3
-    title = page.locator("#chart-nc1 .ytitle").text_content()
-    kind = page.evaluate("document.getElementById('chart-nc1').layout.yaxis.type")
-    assert title == ("NC1 (log scale)" if kind == "log" else "NC1")
+    words = page.locator("#chart-nc1 svg text").all_text_contents()
+    assert len({"NC1", "NC1 (log scale)"} & set(words)) == 1
 
 
 CONTRAST = """() => {
@@ -167,18 +212,23 @@ CONTRAST = """() => {
     return [255, 255, 255];
   };
   return [...document.querySelectorAll("body *")]
-    .filter((e) => !e.closest("svg, script, noscript") && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    .filter((e) => !e.closest("script, noscript") && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
     .map((e) => {
-      const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+      const style = getComputedStyle(e);
+      const [a, b] = [light(parse(e.closest("svg") ? style.fill : style.color)), light(ground(e))];
       return [e.tagName + "." + e.className, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
     });
 }"""
 
 
-def test_every_text_has_contrast(opened, make_run, tmp_path):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_contrast(opened, make_run, tmp_path, scheme):
     """WCAG 2.2 AA: 4.5:1 against what is behind it."""
     runs = [make_run("one", notes=["A note."]), make_run("two")]
-    measured = opened(write_comparison(runs, tmp_path / "c.html")).evaluate(CONTRAST)
+    page = opened(write_comparison(runs, tmp_path / "c.html"), color_scheme=scheme)
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert light == (scheme == "light")
+    measured = page.evaluate(CONTRAST)
     assert len(measured) > 100
     assert not [pair for pair in measured if pair[1] < 4.5]
 
@@ -197,17 +247,47 @@ def test_landmarks_and_the_way_by_keyboard(opened, make_run):
 
 def test_runs_can_be_switched(opened, make_run, tmp_path):
     page = opened(write_comparison([make_run("one"), make_run("two")], tmp_path / "c.html"))
-    assert len(traces(page)) == 6
+    assert len(curves(page)) == 6
     page.get_by_label("two").uncheck()
-    assert len(traces(page)) == 3
+    assert len(curves(page)) == 3
     assert page.locator("#table tbody tr:visible").count() == 6
     assert page.locator(".grams-of-run:visible").count() == 1
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1400])
-def test_nothing_is_wider_than_the_screen(opened, make_run, width):
+OUTSIDE = """() => [...document.querySelectorAll("svg.layout")].filter((svg) => svg.getClientRects().length).flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()])
+    .filter(([, b]) => b.width && (b.left < box.left - 1 || b.right > box.right + 1 || b.top < box.top - 1 || b.bottom > box.bottom + 1))
+    .map(([words]) => words);
+})"""
+
+
+@pytest.mark.parametrize("width", [320, 380, 768, 1400])
+def test_nothing_is_wider_than_the_screen_and_no_word_is_cut_off(opened, make_run, width):
     page = opened(report_of(make_run()), viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.evaluate(OUTSIDE)
+    for share in (0.0, 1.0):  # what is told stays on the screen
+        told = point_at(page, share)
+        box = told.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+@pytest.mark.parametrize("width", [380, 1400])
+def test_figures_of_a_network_are_drawn_and_say_their_numbers(opened, make_network, width):
+    page = opened(report_of(make_network()), viewport={"width": width, "height": 900})
+    assert not page.evaluate(OUTSIDE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    stems = [f"#chart-{stem}" for stem in ("drops", "training-nc1", "nfa", "training")]
+    for stem in stems:
+        assert page.locator(f"{stem} svg.layout:visible").count() == 1
+    for stem, words in zip(stems, ("at the projection", "input", "trained", "tr Σ_B"), strict=True):
+        page.locator(f"{stem} .live").focus()
+        page.keyboard.press("ArrowRight")
+        assert words in page.locator(f"{stem} .tip").inner_text()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#chart-training .tip").inner_text().startswith("training loss: epoch")
 
 
 def test_it_prints_on_a4(opened, make_run):
@@ -221,14 +301,18 @@ def test_it_prints_on_a4(opened, make_run):
     assert page.get_by_text("layers.csv").is_visible()
     assert not page.locator(".detail").first.is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
-    edges = page.locator(".main-svg").evaluate_all("all => all.map(svg => svg.getBoundingClientRect().right)")
+    edges = page.locator("svg.layout").evaluate_all(
+        "all => all.map(svg => svg.getBoundingClientRect().right)"
+    )
+    assert min(edges) > 0
     assert max(edges) <= 688
 
 
-def test_without_scripts_the_numbers_are_there(browser, make_run):
+def test_without_scripts_figures_and_numbers_are_there(browser, make_run):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(report_of(make_run()).as_uri())
     assert page.locator("#table tbody tr").count() == 6
+    assert page.locator("#chart-nc1 svg.layout").is_visible()
 
 
 def test_an_axis_about_zero_draws_zeros_and_negative_values_and_hover_says_the_numbers(opened, make_run):
@@ -238,15 +322,14 @@ def test_an_axis_about_zero_draws_zeros_and_negative_values_and_hover_says_the_n
     table["tail"] = table["stage"].map({"input": 0.0, "projected": -0.02, "output": 500.0})
     table.to_csv(folder / "profile.csv", index=False)
     page = opened(report_of(folder))
-    heights = page.evaluate("document.getElementById('chart-tail').data.map(trace => trace.y[0])")
-    assert heights == pytest.approx([0, -1.30103, 5.69897], abs=1e-4)
-    assert page.locator("#chart-tail .ytick text").all_text_contents()[:3] == ["−0.01", "0", "0.01"]
-    page.locator("#chart-tail").scroll_into_view_if_needed()
-    box = page.locator("#chart-tail .nsewdrag").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.locator("#chart-tail .hoverlayer").get_by_text("layer 3").wait_for()
-    told = page.locator("#chart-tail .hoverlayer").text_content()
-    for words in ("input : 0.00", "projected : -0.0200", "output : 500"):
-        assert words in told
+    script = "JSON.parse(document.getElementById('data').textContent).find(c => c.id === 'tail').places[0][0]"
+    place = page.evaluate(script)
+    heights = [place["box"][3] - ys[0] for ys in place["y"]]  # input 0, projected −0.02, output 500
+    assert heights[1] < heights[0] < heights[2]
+    assert page.locator("#chart-tail svg text").filter(has_text=re.compile("^−0.01$")).count() == 1
+    told = point_at(page, 0.45, "tail")
+    told.get_by_text("layer 3").wait_for()
+    for words in ("input: 0", "projected: −0.02", "output: 500"):
+        assert words in told.inner_text()
     page.get_by_label("output", exact=True).uncheck()
-    assert [name for name, _ in traces(page, "tail")] == ["input", "projected"]
+    assert [number for number, _ in curves(page, "tail")] == [0, 1]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
 from agop.report import figures, style
+from agop.report.svg import darkened
 
 
 def frame(values, measure="nc1"):
@@ -132,14 +133,29 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize(
-    "colour", [m.colour for m in (style.STAGES | style.SPLITS).values()] + [style.INK, style.MUTED]
+    "colour",
+    [m.colour for m in (style.STAGES | style.SPLITS).values()] + [style.INK, style.MUTED, *style.RUNS],
 )
 def test_colours_of_text_and_curves_have_contrast(colour):
-    """WCAG 2.2 AA: 4.5:1 against white."""
+    """WCAG 2.2 AA: 4.5:1 against white, and against what stands for white in the dark."""
     assert 1.05 / (luminance(colour) + 0.05) >= 4.5
+    assert (luminance(darkened(colour)) + 0.05) / (luminance(darkened("#ffffff")) + 0.05) >= 4.5
 
 
-@pytest.mark.parametrize("name", ["report.css", "reproduction.html.j2"])
+@settings(deadline=None)
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_dark_turns_light_around_and_keeps_greys_grey(rgb):
+    colour = "#{:02x}{:02x}{:02x}".format(*rgb)
+    assert re.fullmatch("#[0-9a-f]{6}", darkened(colour))
+    grey = f"#{rgb[0]:02x}{rgb[0]:02x}{rgb[0]:02x}"
+    red, green, blue = (int(darkened(grey)[i : i + 2], 16) for i in (1, 3, 5))
+    assert max(red, green, blue) - min(red, green, blue) <= 2
+    if rgb[0] < 255:
+        lighter = f"#{rgb[0] + 1:02x}{rgb[0] + 1:02x}{rgb[0] + 1:02x}"
+        assert luminance(darkened(lighter)) <= luminance(darkened(grey)) + 1e-3
+
+
+@pytest.mark.parametrize("name", ["report.css", "reproduction.css"])
 def test_colours_of_the_pages_have_contrast_on_white_and_on_the_soft_ground(name):
     folder = Path(style.__file__).parent / "templates"
     soft = re.search(r"--soft: (#\w{6})", (folder / "report.css").read_text())[1]
@@ -150,3 +166,12 @@ def test_colours_of_the_pages_have_contrast_on_white_and_on_the_soft_ground(name
         assert on_soft >= (4.5 if colour != "#767676" else 3), (
             colour
         )  # the arrows of headings, which are no text
+
+
+def test_colours_of_the_pages_have_contrast_in_the_dark():
+    sheet = (Path(style.__file__).parent / "templates" / "dark.css").read_text()
+    soft = re.search(r"--soft: (#\w{6})", sheet)[1]
+    colours = set(re.findall(r"(?:[{; ]color|--ink|--muted|--link): (#\w{6})", sheet))
+    assert len(colours) >= 5
+    for colour in colours:
+        assert (luminance(colour) + 0.05) / (luminance(soft) + 0.05) >= 4.5, colour

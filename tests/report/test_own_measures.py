@@ -146,15 +146,14 @@ def test_the_page_and_the_figures_are_made_again_without_the_plug_ins(plugged):
     for stem in ("bent", "rare", "deep", "curve-line"):
         assert (out / "figures" / f"{stem}.svg").stat().st_size > 1000
     charts = charts_of(html)
-    assert list(charts) == ["nc1", "bent", "rare", "deep", "accuracy"]
-    bent, rare = charts["bent"]["figure"], charts["rare"]["figure"]
-    assert min(min(trace["y"]) for trace in bent["data"]) == pytest.approx(-100 / 120)
-    assert "type" not in bent["layout"]["yaxis"]
-    assert [line["y0"] for line in bent["layout"]["shapes"]] == [0.0]
-    assert min(min(trace["y"]) for trace in rare["data"]) == 0
-    assert rare["layout"]["yaxis"]["title"]["text"] == "rare events, collapse ↑"
-    assert rare["layout"]["meta"] == {"linear_within": 0.01}
-    assert charts["nc1"]["figure"]["layout"]["yaxis"]["type"] == "log"
+    assert list(charts) == ["nc1", "bent", "rare", "deep", "accuracy", "curve-line"]
+    (bent,), (rare,) = charts["bent"]["panels"], charts["rare"]["panels"]
+    assert min(min(curve["value"]) for curve in bent["curves"]) == pytest.approx(-100 / 120)
+    assert bent["words"][1] == "bend"
+    assert "the dotted line at 0 is collapse" in html
+    assert min(min(curve["value"]) for curve in rare["curves"]) == 0
+    assert rare["words"][1] == "rare events, collapse ↑ (log scale, linear about 0)"
+    assert charts["nc1"]["panels"][0]["words"][1] == "NC1 (log scale)"
 
 
 @pytest.mark.slow
@@ -278,11 +277,8 @@ def test_stages_of_any_name_are_drawn(make_run):
         folder / "gram.npz", labels=labels, class_names=names, **{"1/gate": np.eye(6), "1/output": np.eye(6)}
     )
     html = write_report(folder).read_text(encoding="utf-8")
-    assert [trace["name"] for trace in charts_of(html)["nc1"]["figure"]["data"]] == [
-        "output",
-        "gate",
-        "7 /heads",
-    ]
+    (panel,) = charts_of(html)["nc1"]["panels"]
+    assert [curve["name"] for curve in panel["curves"]] == ["output", "gate", "7 /heads"]
     assert "NC1 7 /heads" in html
     marks = style.stages(["output", "gate", "7 /heads"])
     assert len({mark.colour for mark in marks.values()}) == len({mark.marker for mark in marks.values()}) == 3
@@ -308,12 +304,11 @@ def test_the_plot_of_a_profile_draws_negative_values():
     X, y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
     p = agop.profile(net, X, y, measures=[names["BENT"], names["RARE"]])
-    figure = p.plot("bent")
-    axes, heights = drawn_lines(figure)
+    axes, heights = drawn_lines(p.plot("bent").figure)
     assert (axes.get_yscale(), axes.get_ylabel()) == ("linear", "mean bend")
     assert len(heights) == 6
     assert np.isfinite(heights).all()
-    axes, heights = drawn_lines(p.plot("rare"))
+    axes, heights = drawn_lines(p.plot("rare").figure)
     assert (axes.get_yscale(), axes.get_ylabel()) == ("symlog", "rare events\ncollapse ↑")
     assert np.isfinite(heights).all()
 

@@ -22,7 +22,7 @@ from agop.concepts.states import HiddenStates, hidden_states
 from agop.gradients.taps import plain_name
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +169,9 @@ class ConceptDirections:
             raise _checks.bad_value("layers", "blocks among " + ", ".join(self.directions), repr(name))
         return plain_name(name)
 
-    def plot(self) -> Figure:
-        """Scores by block: the RFM, what stands beside it, the direction alone, and the detector as a line."""
-        return plot_scores(self)
+    def plot(self, *, style: str = "screen") -> Axes:
+        """Scores by block: the RFM, what stands beside it, the direction alone, the detector as a line; `style="paper"` for a column."""
+        return plot_scores(self, style=style)
 
     def __str__(self) -> str:
         measures = [

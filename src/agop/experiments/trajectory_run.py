@@ -158,10 +158,10 @@ def _figures(trajectory: Trajectory, folder: Path) -> Path:
             ("step", "layer") if (drawn[drawn["measure"] == measure]["layer"] > 0).any() else ("step",)
         ):
             for suffix in ("svg", "pdf"):
-                figure = trajectory.plot(
+                axes = trajectory.plot(
                     measure, against=against, path=folder / f"{measure}-by-{against}.{suffix}"
                 )
-                plt.close(figure)
+                plt.close(axes.figure)  # type: ignore[arg-type]
     return folder
 
 

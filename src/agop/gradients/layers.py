@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from agop import _checks
+from agop._tables import Cell, number, shades, table
 from agop.gradients import calling
 from agop.gradients.accumulate import check_finite
 from agop.gradients.cotangents import Cotangents
@@ -68,6 +69,24 @@ class LayerAGOPs(dict[str, Tensor]):
         whole = self.coverage is None or self.coverage.complete
         header = "" if whole else f"{self.coverage}: "
         return f"LayerAGOPs({header}{{{shapes}}}, n_samples={self.n_samples}, positions={self.positions!r})"
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook: by layer the shape, the rows that were read, the trace, and how much of it lies on one coordinate."""
+        traces = [float(value.trace()) for value in self.values()]
+        tops = [_top_share(value, trace) for value, trace in zip(self.values(), traces)]
+        columns = {
+            "layer": [Cell(name) for name in self],
+            "shape": [Cell("×".join(map(str, value.shape))) for value in self.values()],
+            "rows": [Cell(f"{self.rows[name]}") for name in self],
+            "trace": [Cell(number(t), shade=s) for t, s in zip(traces, shades(traces, log=True))],
+            "largest diagonal entry / trace": [
+                Cell(number(t), "" if t == t else "the trace is 0", s) for t, s in zip(tops, shades(tops))
+            ],
+            "standard error": [Cell(number(self.standard_error[name])) for name in self],
+        }
+        told = () if self.coverage is None or self.coverage.complete else (str(self.coverage),)
+        head = f"AGOPs of {len(self)} layers, {self.n_samples} samples, {self.positions} over positions"
+        return table(head, list(columns), list(zip(*columns.values())), (*told, *self.notes))
 
     def _weights(self) -> dict[str, int]:
         return self.rows if self.positions == "mean" else dict.fromkeys(self, self.n_samples)
@@ -132,6 +151,11 @@ class LayerAGOPs(dict[str, Tensor]):
             weights=self.weights,
             coverage=self.coverage,
         )
+
+
+def _top_share(agop: Tensor, trace: float) -> float:
+    """The share of the trace that lies on one coordinate."""
+    return float(agop.diagonal().max()) / trace if trace > 0 else math.nan
 
 
 def layer_agops(

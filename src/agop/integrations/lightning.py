@@ -223,7 +223,7 @@ class CollapseCallback(Callback):
         writers = [logger for logger in trainer.loggers if loggers.takes_figures(logger)]
         if not writers or not found.measures:
             return
-        figure = found.plot()
+        figure: Any = found.plot().figure
         for writer in writers:
             loggers.write_figure(
                 writer, f"{self.prefix}/{found.measures[0]} by layer", figure, trainer.global_step

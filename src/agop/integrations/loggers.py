@@ -75,7 +75,7 @@ def log(
     values = scalars(profile, prefix)
     write_scalars(writer, values, step)
     if figures and profile.measures and takes_figures(writer):
-        figure = profile.plot()
+        figure: Any = profile.plot().figure
         write_figure(
             writer, "/".join(filter(None, (prefix, f"{profile.measures[0]} by layer"))), figure, step
         )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agop import _checks
+from agop._plotting import PAGE, keeping_text, size, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +99,7 @@ class AgopDisplay:
         ax: Axes | None = None,
         max_features: int = 20,
         n_directions: int = 3,
+        style: str = "screen",
     ) -> AgopDisplay:
         """Draw.
 
@@ -112,21 +114,29 @@ class AgopDisplay:
             Columns that are drawn: those with the largest importance, or the largest entries on the diagonal.
         n_directions
             Of "directions".
+        style
+            "screen", or "paper": a column of a paper, 3.3 inches, small letters.
+
+        Returns
+        -------
+        AgopDisplay
+            Itself, as the displays of scikit-learn do; axes and figure are `ax_` and `figure_`.
         """
         _checks.one_of("kind", kind, KINDS)
         _checks.integer("max_features", max_features, at_least=1)
         _checks.integer("n_directions", n_directions, at_least=1)
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            shown = min(max_features, len(self.names if kind == "importances" else self.encoded_names))
-            size = (
-                (0.34 * shown + 3.4, 0.34 * shown + 2.4) if kind == "heatmap" else (6.4, 0.28 * shown + 1.4)
-            )
-            _, ax = plt.subplots(figsize=size, layout="constrained")
         draw = {"importances": self._bars, "heatmap": self._heat_map, "directions": self._directions}[kind]
-        draw(ax, max_features, n_directions)
-        ax.set_title(self.title, loc="left", fontsize=10)
+        with styled(style):
+            if ax is None:
+                import matplotlib.pyplot as plt
+
+                shown = min(max_features, len(self.names if kind == "importances" else self.encoded_names))
+                wide, row = (0.34 * shown + 3.4, 0.34) if kind == "heatmap" else (PAGE, 0.28)
+                inches = size(style, row * shown + (2.4 if kind == "heatmap" else 1.4), wide)
+                figure, ax = plt.subplots(figsize=inches, layout="constrained")
+                keeping_text(figure)
+            draw(ax, max_features, n_directions)
+            ax.set_title(self.title, loc="left", fontsize="medium")
         self.ax_, self.figure_ = ax, ax.figure  # type: ignore[assignment]
         return self
 
@@ -178,7 +188,7 @@ class AgopDisplay:
         _label_rows(ax, [self.encoded_names[j] for j in chosen])
         ax.axvline(0, color=_INK, linewidth=0.8)
         ax.set_xlabel("entry of the eigenvector")
-        ax.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
+        ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
 
 
 def _label_rows(ax: Axes, names: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agop import _checks
+from agop._plotting import keeping_text, size, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,12 @@ class SearchDisplay:
         return display.plot(kind=kind, ax=ax, **options)
 
     def plot(
-        self, *, kind: str = "parameter", parameter: str = "bandwidth_factor", ax: Axes | None = None
+        self,
+        *,
+        kind: str = "parameter",
+        parameter: str = "bandwidth_factor",
+        ax: Axes | None = None,
+        style: str = "screen",
     ) -> SearchDisplay:
         """Draw.
 
@@ -93,24 +99,33 @@ class SearchDisplay:
             A parameter of `cv_results_`.
         ax
             Axes to draw into; None makes a figure.
+        style : "screen" or "paper"
+            For a screen, or a column of a paper, 3.3 inches, with small letters.
+
+        Returns
+        -------
+        SearchDisplay
+            Itself, as the displays of scikit-learn do; axes and figure are `ax_` and `figure_`.
         """
         _checks.one_of("kind", kind, KINDS)
         known = sorted(name[6:] for name in self.results if name.startswith("param_"))
         _checks.one_of("parameter", parameter, known if kind == "parameter" else [*known, parameter])
-        if ax is None:
-            import matplotlib.pyplot as plt
+        with styled(style):
+            if ax is None:
+                import matplotlib.pyplot as plt
 
-            _, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-        best, scores, whole = self._of_recursions()
-        if kind == "parameter":
-            self._against(ax, parameter, best, scores, whole)
-        else:
-            self._along(ax, best, scores, whole)
-        self._honest(ax)
-        ax.set_ylabel("score, larger is better")
-        ax.set_title(self.title, loc="left", fontsize=10)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=8)
+                figure, ax = plt.subplots(figsize=size(style, 4.0), layout="constrained")
+                keeping_text(figure)
+            best, scores, whole = self._of_recursions()
+            if kind == "parameter":
+                self._against(ax, parameter, best, scores, whole)
+            else:
+                self._along(ax, best, scores, whole)
+            self._honest(ax)
+            ax.set_ylabel("score, larger is better")
+            ax.set_title(self.title, loc="left", fontsize="medium")
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure  # type: ignore[assignment]
         return self
 

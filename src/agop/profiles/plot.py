@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agop import _checks
+from agop._plotting import keeping_text, once_a_figure, size, styled
 from agop.profiles.shown import Shown
 from agop.view import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _LOOKS = {"input": ("#0067a5", "o"), "projected": ("#b84a00", "s"), "output": ("#007a5a", "^")}
 
 
-def plot_profile(profile: Any, measure: str | None = None) -> Figure:
-    """A figure of a `Profile`: one measure by layer, a curve a stage if it is one of stages, and the NFA below if there is one.
+def plot_profile(profile: Any, measure: str | None = None, *, style: str = "screen") -> Axes:
+    """The axes of one measure of a `Profile` by layer, a curve a stage if it is one of stages; the NFA is below if there is one.
 
     The measure's probe says the label and the scale of the axis and where collapse lies; values that are not positive are drawn too.
     """
@@ -28,20 +28,23 @@ def plot_profile(profile: Any, measure: str | None = None) -> Figure:
     default = profile.measures[0] if profile.measures else next(iter(profile.layer_measures), None)
     measure = str(_checks.one_of("measure", default if measure is None else measure, drawable))
     with_nfa = measure != "nfa" and "nfa" in profile.layers and bool(profile.layers["nfa"].notna().any())
-    figure, axes = plt.subplots(
-        2 if with_nfa else 1,
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-        figsize=(6.4, 5.4 if with_nfa else 3.8),
-        height_ratios=[2, 1] if with_nfa else [1],
-    )
-    _curves(axes[0, 0], profile, measure)
-    axes[0, 0].set_title(profile.subject, loc="left", fontsize=10)
-    if with_nfa:
-        _curves(axes[1, 0], profile, "nfa")
-    axes[-1, 0].set_xlabel("layer")
-    return figure
+    with styled(style):
+        figure, axes = plt.subplots(
+            2 if with_nfa else 1,
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+            figsize=size(style, 5.4 if with_nfa else 3.8),
+            height_ratios=[2, 1] if with_nfa else [1],
+        )
+        _curves(axes[0, 0], profile, measure)
+        axes[0, 0].set_title(profile.subject, loc="left", fontsize="medium", wrap=True)
+        if with_nfa:
+            _curves(axes[1, 0], profile, "nfa")
+        axes[-1, 0].set_xlabel("layer")
+    keeping_text(figure)
+    first: Axes = axes[0, 0]
+    return once_a_figure(first)
 
 
 def _curves(ax: Axes, profile: Any, measure: str) -> None:

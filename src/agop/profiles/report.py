@@ -12,6 +12,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from agop._checks import bad_type, bad_value, floating, one_of
+from agop._plotting import keeping_text, size, styled
+from agop._tables import UNDEFINED, Cell, shades, table
 from agop.collapse._undefined import listed
 from agop.collapse.classifier import decisions
 from agop.collapse.moments import ClassMoments, Weighting
@@ -56,9 +58,37 @@ class CollapseReport:
             raise KeyError(f"{name!r} was not measured; there are {', '.join(self.measurements)}")
         return self.measurements[name]
 
-    def __str__(self) -> str:
+    @property
+    def _head(self) -> str:
         m = self.moments
-        head = f"Neural collapse of {m.n} samples, {len(m.present)} of {m.n_classes} classes, {m.d} features"
+        return f"Neural collapse of {m.n} samples, {len(m.present)} of {m.n_classes} classes, {m.d} features"
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook: the deeper the ground, the farther from collapse on a logarithmic scale, where collapse is 0 or 1."""
+        pairs = list(zip(self.probes, self.measurements.values(), strict=True))
+        distances = [
+            float(value)
+            if probe.towards == "lower"
+            else 1 - float(value)
+            if probe.towards == 1.0
+            else float("nan")
+            for probe, value in pairs
+        ]
+        rows = [
+            [
+                probe.name,
+                Cell(f"{float(value):.4g}", shade=shade)
+                if value.defined
+                else Cell(UNDEFINED, value.undefined_because or ""),
+                self._goal(probe),
+                probe.formula,
+            ]
+            for (probe, value), shade in zip(pairs, shades(distances, log=True), strict=True)
+        ]
+        return table(self._head, ["measure", "value", "collapse", "formula"], rows, self.notes)
+
+    def __str__(self) -> str:
+        head = self._head
         rows = [("measure", "value", "collapse", "formula")]
         for probe, value in zip(self.probes, self.measurements.values(), strict=True):
             number = f"{float(value):.4g}" if value.defined else "undefined"
@@ -112,28 +142,30 @@ class CollapseReport:
         ]
         return pd.DataFrame(rows).set_index("measure")
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Distance to collapse on a log axis, a line per measure: its value, or 1 − it if collapse is 1."""
+    def plot(self, ax: Axes | None = None, *, style: str = "screen") -> Axes:
+        """Distance to collapse on a log axis, a line per measure: its value, or 1 − it if collapse is 1; `style="paper"` for a column."""
         shown = [
             (probe, 1 - float(value) if probe.towards == 1.0 else float(value))
             for probe, value in zip(self.probes, self.measurements.values(), strict=True)
             if value.defined and probe.towards in ("lower", 1.0) and probe.name != "effective_rank"
         ]
-        return _plot_distances(shown, ax)
+        with styled(style):
+            return _plot_distances(shown, ax, style)
 
 
-def _plot_distances(shown: Sequence[tuple[Probe, float]], ax: Axes | None) -> Axes:
+def _plot_distances(shown: Sequence[tuple[Probe, float]], ax: Axes | None, style: str) -> Axes:
     import matplotlib.pyplot as plt
 
     if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 0.36 * len(shown) + 1.2), layout="constrained")
+        figure, ax = plt.subplots(figsize=size(style, 0.36 * len(shown) + 1.2), layout="constrained")
+        keeping_text(figure)
     positive = [value for _, value in shown if value > 0]
     left = min(positive, default=1.0) / 3
     labels = [probe.label if probe.towards == "lower" else f"1 − {probe.label}" for probe, _ in shown]
     places = range(len(shown))
     values = [max(value, left) for _, value in shown]
     ax.hlines(places, left, values, color="0.75", linewidth=1.5)
-    ax.plot(values, places, "o", color="C0", markersize=6, clip_on=False)
+    ax.plot(values, places, "o", color="#0067a5", clip_on=False)
     for place, (_, value) in zip(places, shown, strict=True):
         ax.annotate(
             f"{value:.2g}",
@@ -141,7 +173,7 @@ def _plot_distances(shown: Sequence[tuple[Probe, float]], ax: Axes | None) -> Ax
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
-            fontsize=8,
+            fontsize="small",
         )
     ax.set(xscale="log", yticks=list(places), yticklabels=labels, xlabel="distance to collapse")
     ax.set_xlim(left, max(values, default=1.0) * 6)

@@ -19,7 +19,7 @@ from agop.profiles.shown import Shown, look_of
 from agop.view import STAGES
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 FORMAT_VERSION = 2
 _OLDEST_READ = 1
@@ -129,11 +129,21 @@ class Profile:
         projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
         return float(share_of_fall(float(projection), float(rest)))
 
-    def plot(self, measure: str | None = None) -> Figure:
-        """One measure against the layer, a curve per stage, and the NFA below if there is one."""
+    def plot(self, measure: str | None = None, *, style: str = "screen") -> Axes:
+        """One measure against the layer, a curve per stage, and the NFA below if there is one.
+
+        Returns the axes of the measure; a notebook shows the figure once, and `.figure.savefig("nc1.pdf")` writes it with its text as text.
+        `style="paper"` is a column of a paper, 3.3 inches.
+        """
         from agop.profiles.plot import plot_profile
 
-        return plot_profile(self, measure)
+        return plot_profile(self, measure, style=style)
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook, with every column."""
+        from agop.profiles.notebook import profile_html
+
+        return profile_html(self)
 
     def __str__(self) -> str:
         parts = [self._text(), *(f"{name}: {value:.4g}" for name, value in self._of_whole().items())]

@@ -21,7 +21,7 @@ from agop.profiles.shown import Shown, look_of
 from agop.profiles.table import Profile, columns_of, frame_of, long_table, looks_of, texts_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
     from torch import nn
 
 FORMAT_VERSION = 1
@@ -208,13 +208,16 @@ class Trajectory:
         *,
         stage: str | None = None,
         against: str = "step",
-        width: float = 6.4,
+        style: str = "screen",
+        width: float | None = None,
         path: str | Path | None = None,
-    ) -> Figure:
-        """One measure through training, as a figure for a paper: see `agop.profiles.trajectory_plot.plot_trajectory`."""
+    ) -> Axes:
+        """One measure through training; `style="paper"` for a column: see `agop.profiles.trajectory_plot.plot_trajectory`."""
         from agop.profiles.trajectory_plot import plot_trajectory
 
-        return plot_trajectory(self, measure, stage=stage, against=against, width=width, path=path)
+        return plot_trajectory(
+            self, measure, stage=stage, against=against, style=style, width=width, path=path
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the trajectory to a safetensors file, atomically, with every digit; see `load`. The data are not in it."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from agop import _checks
 from agop._files import atomic
+from agop._plotting import COLUMN, PAGE, STYLES, keeping_text, styled
 from agop.profiles.plot import scaled_axis
 from agop.view import STAGES
 
@@ -30,10 +31,11 @@ def plot_trajectory(
     *,
     stage: str | None = None,
     against: str = "step",
-    width: float = 6.4,
+    style: str = "screen",
+    width: float | None = None,
     path: str | Path | None = None,
-) -> Figure:
-    """One measure of a `Trajectory`.
+) -> Axes:
+    """One measure of a `Trajectory`; returns the axes of the first panel, the others are `.figure.axes`.
 
     Parameters
     ----------
@@ -43,32 +45,28 @@ def plot_trajectory(
         One stage; None: a panel for each that has numbers.
     against
         "step": a line a layer; "layer": a line a step.
+    style
+        "screen", or "paper": a column of a paper, small letters.
     width
-        In inches: 3.3 is a column of most papers, 6.4 a page.
+        In inches, if it shall be another than 6.4, or 3.3 in a paper; below 5 the letters are those of a paper.
     path
         Also write it, atomically: .svg, .pdf (text stays text) or .png.
 
     Raises
     ------
     ValueError
-        If nothing was recorded, or the measure, the stage or the ending of the file is none.
+        If nothing was recorded, or the measure, the stage, the style or the ending of the file is none.
     """
-    import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     _checks.one_of("against", against, ("step", "layer"))
-    _checks.real("width", width, above=1)
+    _checks.one_of("style", style, STYLES)
+    width = (COLUMN if style == "paper" else PAGE) if width is None else _checks.real("width", width, above=1)
     rows = _rows(trajectory, measure, stage)
     name = str(rows["measure"].iloc[0])
     panels = [word for word in dict.fromkeys([*STAGES, *rows["stage"]]) if (rows["stage"] == word).any()]
     small = width < 5
-    rc: dict[Any, Any] = {
-        "font.size": 7 if small else 9,
-        "pdf.fonttype": 42,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "agop",
-    }
-    with mpl.rc_context(rc):
+    with styled("paper" if small else style):
         height = max(1.6, 0.62 * width / len(panels) if len(panels) > 1 else 0.62 * width)
         figure, axes = plt.subplots(
             1, len(panels), figsize=(width, height), sharey=True, squeeze=False, layout="constrained"
@@ -80,7 +78,9 @@ def plot_trajectory(
         _legend(figure, axes[0, -1], rows, against, small)
         if path is not None:
             _write(figure, Path(path))
-    return figure
+    keeping_text(figure)
+    first: Axes = axes[0, 0]
+    return first
 
 
 def _rows(trajectory: Any, measure: str | None, stage: str | None) -> pd.DataFrame:

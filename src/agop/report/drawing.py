@@ -27,15 +27,16 @@ Arrays = Callable[[str, str], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Plate:
-    """A figure that was drawn: file stem, section of the page, what it shows in words, the tables it came from, and how it is shown."""
+    """A figure that was drawn: file stem, section of the page, heading, what it shows and how to read it, the tables it came from."""
 
     stem: str
     section: str
+    heading: str
     caption: str
+    how: str
     tables: tuple[str, ...]
     figure: Figure
-    raster: bool = False
-    wide: bool = False
+    own_size: bool = False
 
 
 def plates(drawing: Drawing, tables: Tables, arrays: Arrays, data: str) -> Iterator[Plate]:
@@ -52,8 +53,8 @@ def plates(drawing: Drawing, tables: Tables, arrays: Arrays, data: str) -> Itera
         if found:
             words = _Words(drawing, data, [])
             yield Plate(
-                words("stem"), drawing.section, words("caption"), (), draw(drawing, found, words),
-                raster=True, wide=drawing.kind != "matrix",
+                words("stem"), drawing.section, words("title"), words("caption"), _HOW[drawing.kind], (), draw(drawing, found, words),
+                own_size=True,
             )  # fmt: skip
         return
     draw_frame = _FRAMES[one_of("kind of drawing", drawing.kind, _FRAMES)]
@@ -64,7 +65,9 @@ def plates(drawing: Drawing, tables: Tables, arrays: Arrays, data: str) -> Itera
         if not any(len(table) for table in rows.values()) or not _has_needed(one, rows):
             continue
         words = _Words(one, data, list(rows.values()))
-        yield Plate(words("stem"), one.section, words("caption"), tuple(rows), draw_frame(one, rows, words))
+        yield Plate(
+            words("stem"), one.section, words("title"), words("caption"), _how(one), tuple(rows), draw_frame(one, rows, words)
+        )  # fmt: skip
 
 
 def _split(drawing: Drawing, tables: Tables) -> Iterator[tuple[Drawing, Tables]]:
@@ -317,6 +320,26 @@ def _chosen_arrays(drawing: Drawing, there: Mapping[str, np.ndarray]) -> list[tu
     for name, _ in chosen:
         one_of(f"arrays of drawing {drawing.stem!r}", name, there)
     return chosen
+
+
+_HOW = {
+    "series": "A curve is the mean over seeds, the band around it one standard deviation",
+    "stages": "A curve is a stage, the band around it one standard deviation over seeds.",
+    "accuracy": "Higher is better; test below training is overfitting.",
+    "gram": "A row is a stage, a column a layer; collapsed classes are red squares on blue.",
+    "matrix": "Red is 1, white 0, blue −1; matrices that look alike say the same of pairs of points.",
+    "filters": "The first filter is what a patch is most looked at through.",
+    "energy": "Where a map is bright, a change of the pixel changes the prediction most.",
+}
+"""How each kind of drawing is read."""
+
+
+def _how(drawing: Drawing) -> str:
+    if drawing.kind != "series":
+        return _HOW[drawing.kind]
+    words = "A curve is a seed" if drawing.each_seed else _HOW["series"]
+    axes = {"": "", "x": "; the horizontal axis is logarithmic", "y": "; the vertical axis is logarithmic"}
+    return f"{words}{axes.get(drawing.log, '; both axes are logarithmic')}."
 
 
 _FRAMES: dict[str, Callable[[Drawing, Tables, _Words], Figure]] = {

@@ -51,11 +51,11 @@ def _by_layer(
     series: Mapping[str, pd.DataFrame], marks: Mapping[str, Mark], look: Shown, title: str, layers: pd.Series
 ) -> tuple[Figure, Axes]:
     with mpl.rc_context(style.RC):
-        figure, axes = _axes(title, look.meaning)
+        figure, axes = plain_axes(title, look.meaning)
         for name, table in series.items():
-            _curve(axes, table, marks[name])
+            _curve(axes, table, marks[name], name)
         draw_axis(axes, look, (value for table in series.values() for value in table["mean"]))
-        _layer_axis(axes, layers)
+        layer_axis(axes, layers)
     return figure, axes
 
 
@@ -67,13 +67,13 @@ def accuracy_curves(layers: pd.DataFrame, *, title: str, subtitle: str = "") -> 
         if column in layers and layers[column].notna().any():
             series[split] = layers.groupby("layer")[column].agg(["mean", "std"])
     with mpl.rc_context(style.RC):
-        figure, axes = _axes(title, subtitle)
+        figure, axes = plain_axes(title, subtitle)
         for split, table in series.items():
-            _curve(axes, table, style.SPLITS[split])
+            _curve(axes, table, style.SPLITS[split], split)
         axes.set_ylabel("accuracy")
         lowest = min((table["mean"].min() for table in series.values()), default=0.0)
         axes.set_ylim(max(0.0, lowest - 0.15 * (1.02 - lowest) - 0.005), 1 + 0.06 * (1.02 - lowest))
-        _layer_axis(axes, layers["layer"])
+        layer_axis(axes, layers["layer"])
         _direct_labels(axes, {split: table["mean"] for split, table in series.items()}, style.SPLITS)
     return figure
 
@@ -132,7 +132,8 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
             partial.write_bytes(drawn.getbuffer())
 
 
-def _axes(title: str, subtitle: str) -> tuple[Figure, Axes]:
+def plain_axes(title: str, subtitle: str) -> tuple[Figure, Axes]:
+    """An empty figure with a heading, and what it says."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
     axes = figure.subplots()
@@ -140,17 +141,20 @@ def _axes(title: str, subtitle: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _curve(axes: Axes, table: pd.DataFrame, mark: Mark) -> None:
+def _curve(axes: Axes, table: pd.DataFrame, mark: Mark, name: str) -> None:
     axes.plot(
         table.index, table["mean"], color=mark.colour, marker=mark.marker, linestyle=mark.line,
-        markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
+        markeredgecolor="white", markeredgewidth=0.8, clip_on=False, label=name,
     )  # fmt: skip
     if table["std"].notna().any():
         low, high = table["mean"] - table["std"], table["mean"] + table["std"]
-        axes.fill_between(table.index, low, high, color=mark.colour, alpha=0.18, linewidth=0)
+        axes.fill_between(
+            table.index, low, high, color=mark.colour, alpha=0.18, linewidth=0, gid=style.of(name)
+        )
 
 
-def _layer_axis(axes: Axes, layers: pd.Series) -> None:
+def layer_axis(axes: Axes, layers: pd.Series) -> None:
+    """Whole numbers of layers, with a little room on both sides."""
     first, last = int(layers.min()), int(layers.max())
     axes.set_xlabel("layer")
     axes.set_xlim(first - 0.03 * (last - first) - 0.1, last + 0.04 * (last - first) + 0.1)
@@ -172,7 +176,7 @@ def _direct_labels(axes: Axes, series: Mapping[str, pd.Series], marks: Mapping[s
     for name, height in zip(order, placed, strict=True):
         axes.annotate(
             name, (1, height), xycoords="axes fraction", xytext=(6, 0), textcoords="offset points",
-            va="center", color=marks[name].colour, fontweight="bold", fontsize=10, annotation_clip=False,
+            va="center", color=marks[name].colour, fontweight="bold", fontsize=10, annotation_clip=False, gid=style.of(name),
         )  # fmt: skip
 
 

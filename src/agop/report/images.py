@@ -23,6 +23,7 @@ class GramImage:
 
     layer: int
     stage: str
+    colour: str
     uri: str
     within: float
     between: float
@@ -48,11 +49,14 @@ def cosine(value: float) -> str:
 def gram_images(gram: Gram) -> dict[int, list[GramImage]]:
     """The images by layer, stages in data-flow order."""
     images: dict[int, list[GramImage]] = {}
-    order = list(style.stages(stage for _, stage in gram.matrices))
+    marks = style.stages(stage for _, stage in gram.matrices)
+    order = list(marks)
     for layer, stage in sorted(gram.matrices, key=lambda key: (key[0], order.index(key[1]))):
         matrix = gram.matrices[layer, stage]
         within, between = mean_cosines(matrix, gram.labels)
-        images.setdefault(layer, []).append(GramImage(layer, stage, _png(matrix), within, between))
+        images.setdefault(layer, []).append(
+            GramImage(layer, stage, marks[stage].colour, _png(matrix), within, between)
+        )
     return images
 
 

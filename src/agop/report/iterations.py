@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from agop.report import style
-from agop.report.network_figures import Drawing
+from agop.report.pictures import Drawing
 from agop.report.record import RunRecord
 
 ITERATIONS = "iterations.csv"
@@ -34,9 +34,9 @@ def iteration_drawings(record: RunRecord) -> list[Drawing]:
         return []
     of = str(scores.columns[0])
     meaning = f"accuracy by {of}; the ring is what predicts"
-    return [
-        Drawing(of + "s", f"By {of}", meaning, lambda: scores_by(scores, f"{record.title}: accuracy by {of}"))
-    ]
+    how = "Higher is better; only the images that choose decided where the ring is."
+    title = f"{record.title}: accuracy by {of}"
+    return [Drawing(of + "s", f"By {of}", meaning, how, lambda: scores_by(scores, title))]
 
 
 def scores_by(scores: pd.DataFrame, title: str) -> Figure:

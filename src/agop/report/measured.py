@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from agop.profiles.shown import Shown
 from agop.report import style
-from agop.report.network_figures import DRAWN, Drawing
+from agop.report.network_figures import DRAWN
+from agop.report.pictures import Drawing
 from agop.report.record import RunRecord
 from agop.report.series import series_figure
 from agop.report.ticks import draw_axis
@@ -66,7 +67,8 @@ def _curve_drawing(rows: pd.DataFrame, record: RunRecord, measure: str, stage: s
     look = record.look(measure)
     heading = " ".join(filter(None, (look.heading, stage)))
     stem = style.file_stem("-".join(filter(None, ("curve", measure, stage))))
-    return Drawing(stem, heading, look.meaning, lambda: _curves(rows, look, heading))
+    how = f"A curve is a layer; {style.reading(look)}."
+    return Drawing(stem, heading, look.meaning, how, lambda: _curves(rows, look, heading))
 
 
 def _curves(rows: pd.DataFrame, look: Shown, heading: str) -> Figure:

@@ -6,10 +6,7 @@ Tables as `agop network` and `agop profile` write them: `layers` (by layer), `th
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -22,21 +19,12 @@ from matplotlib.ticker import MaxNLocator
 from agop.probes.drops import share_of_fall
 from agop.profiles.shown import Shown, look_of
 from agop.report import style
+from agop.report.pictures import Drawing
 from agop.report.ticks import draw_axis, label_log_axis
 
 _PROJECTION, _NONLINEARITY = style.STAGES["projected"].colour, style.STAGES["output"].colour
 _TRAINED, _UNTRAINED = style.INK, "#a6a6a6"
 _MANY = 12
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure: its file name, heading, and what it shows in a sentence."""
-
-    stem: str
-    heading: str
-    meaning: str
-    make: Callable[[], Figure]
 
 
 DRAWN = ("nfa", "drop_projection", "drop_nonlinearity", "share_projection")
@@ -65,7 +53,10 @@ def drawings(folder: Path, looks: Mapping[str, Shown] | None = None) -> list[Dra
         text = (
             "how far log NC1 falls in each layer, at the projection and at the nonlinearity; below 0 it rises"
         )
-        found.append(Drawing("drops", "What collapses the classes", text, lambda: drops(layers, untrained)))
+        how = "Where the bars of the projections are the longer ones, it is the linear maps that collapse the classes."
+        found.append(
+            Drawing("drops", "What collapses the classes", text, how, lambda: drops(layers, untrained))
+        )
     if "through" in tables and tables["through"]["epoch"].nunique() > 1:
         found += [
             _through_training(tables["through"], measure, (looks or {}).get(measure) or look_of(measure))
@@ -74,15 +65,17 @@ def drawings(folder: Path, looks: Mapping[str, Shown] | None = None) -> list[Dra
         ]
     if "nfa" in layers and layers["nfa"].notna().any():
         text = "correlation of WᵀW with the square root of the AGOP; 1 is perfect"
+        how = "Near 1 a layer keeps the directions along which the output changes; the untrained network shows what chance gives."
         by_epoch = tables.get("through_layers")
         found.append(
-            Drawing("nfa", "Neural feature ansatz", text, lambda: ansatz(layers, untrained, by_epoch))
+            Drawing("nfa", "Neural feature ansatz", text, how, lambda: ansatz(layers, untrained, by_epoch))
         )
     shares = {"trace_within_share", "trace_between_share"} <= set(tables.get("through", ()))
     if shares and "epochs" in tables and tables["through"]["epoch"].nunique() > 1:
         through, epochs = tables["through"], tables["epochs"]
         text = "variance within and between classes at the input of the last layer, the loss, the accuracy"
-        found.append(Drawing("training", "Training", text, lambda: training(through, epochs)))
+        how = "Collapse comes where the variance within classes goes to 0, often long after the training accuracy is 1."
+        found.append(Drawing("training", "Training", text, how, lambda: training(through, epochs)))
     return found
 
 
@@ -91,6 +84,7 @@ def _through_training(through: pd.DataFrame, measure: str, look: Shown) -> Drawi
         f"training-{style.file_stem(measure)}",
         "Stages through training" if measure == "nc1" else f"{look.heading} through training",
         f"{look.heading} of the {'three ' if measure == 'nc1' else ''}stages of every layer while the network learns",
+        f"A panel is a layer, a curve a stage; {style.reading(look)}.",
         lambda: stages_through(through, measure, look),
     )
 
@@ -118,7 +112,7 @@ def drops(layers: pd.DataFrame, untrained: pd.DataFrame | None) -> Figure:
 
 def _drop_bars(ax: Axes, table: pd.DataFrame, name: str) -> None:
     rows = table.dropna(subset=["drop_projection", "drop_nonlinearity"])
-    places = np.arange(len(rows))
+    places = rows["layer"].to_numpy(float)
     size = 0.4
     ax.bar(
         places - size / 2, rows["drop_projection"], size, color=_PROJECTION, label="at the projection S Vᵀ"
@@ -127,7 +121,7 @@ def _drop_bars(ax: Axes, table: pd.DataFrame, name: str) -> None:
         places + size / 2, rows["drop_nonlinearity"], size, color=_NONLINEARITY, label="at the nonlinearity"
     )
     ax.axhline(0, color=style.INK, linewidth=0.8)
-    _layer_ticks(ax, rows)
+    _layer_ticks(ax)
     ax.grid(visible=False, axis="x")
     projection, rest = rows["drop_projection"].sum(), rows["drop_nonlinearity"].sum()
     if projection + rest <= 0:
@@ -141,11 +135,9 @@ def _drop_bars(ax: Axes, table: pd.DataFrame, name: str) -> None:
     ax.set_title(f"{name}: {told}", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
 
 
-def _layer_ticks(ax: Axes, rows: pd.DataFrame) -> None:
+def _layer_ticks(ax: Axes) -> None:
     ax.set_xlabel("layer")
-    numbers = [str(number) for number in rows["layer"]]
-    step = -(-len(numbers) // _MANY)
-    ax.set_xticks(range(0, len(numbers), step), numbers[::step])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=_MANY))
 
 
 def stages_through(through: pd.DataFrame, measure: str = "nc1", look: Shown | None = None) -> Figure:
@@ -216,8 +208,8 @@ def _ansatz_by_layer(ax: Axes, layers: pd.DataFrame, untrained: pd.DataFrame | N
     ):
         if table is not None:
             values = rows[["layer"]].merge(table[["layer", "nfa"]], how="left")["nfa"]
-            ax.plot(range(len(rows)), values, color=colour, marker=marker, label=name)
-    _layer_ticks(ax, rows)
+            ax.plot(rows["layer"], values, color=colour, marker=marker, label=name)
+    _layer_ticks(ax)
     ax.legend(loc="lower left", frameon=False, fontsize=9)
     ax.set_title("by layer", fontsize=9.5, fontweight="normal", color=style.MUTED, pad=6)
 
@@ -253,7 +245,7 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
         shares.set_title(
             "variance between (B), within (W) classes", fontsize=9.5, fontweight="normal", color=style.MUTED
         )
-        loss.plot(epochs["number"], epochs["loss"], color=_TRAINED, linewidth=1.5)
+        loss.plot(epochs["number"], epochs["loss"], color=_TRAINED, linewidth=1.5, label="loss")
         if epochs["loss"].max() > 10 * epochs["loss"].min() > 0:
             label_log_axis(loss, epochs["loss"])
         loss.set_title("training loss", fontsize=9.5, fontweight="normal", color=style.MUTED)
@@ -281,36 +273,13 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
 
 def _labelled(ax: Axes, x: pd.Series, curves: dict[str, tuple[pd.Series, str, str]]) -> None:
     for name, (values, colour, marker) in curves.items():
-        ax.plot(x, values, color=colour, marker=marker, markersize=4)
+        ax.plot(x, values, color=colour, marker=marker, markersize=4, label=name)
         end = float(values.iloc[-1])
         # beside the end of its curve, on the side of the middle, where the other curve is not
         ax.annotate(
             name, (x.iloc[-1], end), xytext=(0, -20 if end > 0.5 else 20), textcoords="offset points",
-            ha="right", va="top" if end > 0.5 else "bottom", color=colour, fontsize=8.5, fontweight="bold",
+            ha="right", va="top" if end > 0.5 else "bottom", color=colour, fontsize=8.5, fontweight="bold", gid=style.of(name),
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A drawing on a page: the image as a data URI, and what it shows."""
-
-    heading: str
-    meaning: str
-    uri: str
-
-
-def pictures(drawn: Iterable[Drawing]) -> list[Picture]:
-    """Drawings as images that a page can hold."""
-    found = []
-    for drawing in drawn:
-        stream = io.BytesIO()
-        with mpl.rc_context(style.RC):
-            drawing.make().savefig(stream, format="svg", metadata={"Date": None})
-        text = base64.b64encode(stream.getvalue()).decode("ascii")
-        found.append(Picture(drawing.heading, drawing.meaning, f"data:image/svg+xml;base64,{text}"))
-    return found
-
-
-__all__: Sequence[str] = [
-    "Drawing", "Picture", "ansatz", "drawings", "drops", "pictures", "stages_through", "training"
-]  # fmt: skip
+__all__: Sequence[str] = ["ansatz", "drawings", "drops", "stages_through", "training"]

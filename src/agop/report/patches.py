@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from agop._checks import bad_value
 from agop.report import style
-from agop.report.network_figures import Drawing
+from agop.report.pictures import Drawing
 from agop.report.record import RunRecord
 
 _HEAT = "viridis"
@@ -171,12 +171,14 @@ def patch_drawings(record: RunRecord) -> list[Drawing]:
     names = f"{record.title}: {{}}"
     return [
         Drawing(
-            "filters", "Filters", look,
+            "filters", "Filters", look, "A patch is looked at most through the first filter; edges are features, noise is none.",
             lambda: filter_grid(patches.filters, shares=patches.shares, title=names.format("filters of the patch matrices")),
+            own_size=True,
         ),
         Drawing(
-            "energy", "Where the model looks", where,
+            "energy", "Where the model looks", where, "Where a map is bright, a change of the pixel changes the prediction most.",
             lambda: energy_maps(patches.images, patches.energies, title=names.format("energy of the patches")),
+            own_size=True,
         ),
     ]  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections import Counter
@@ -13,10 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from agop import __version__
 from agop.experiments.claims import FAILS, GROUPS, HOLDS, OPEN
 from agop.experiments.drawing import Drawing
 from agop.experiments.files import write_text
@@ -24,8 +21,11 @@ from agop.experiments.finished import Finished, is_reproduction
 from agop.experiments.rundir import held
 from agop.experiments.study import Study
 from agop.experiments.tables import together
-from agop.report import citation, figures
+from agop.report import figures
 from agop.report.drawing import Plate, plates
+from agop.report.pictures import Drawing as Drawn
+from agop.report.pictures import Picture, picture
+from agop.report.rendering import page
 from agop.report.write import FIGURES, PAGE
 
 __all__ = ["is_reproduction", "number", "write_reproduction"]
@@ -49,17 +49,13 @@ def write_reproduction(path: str | os.PathLike[str], *, jobs: int = 1) -> Path:
     record = Finished.load(path)
     with held(record.folder):
         studies = [_study(record, study, jobs) for study in record.studies]
-        environment = Environment(
-            loader=PackageLoader("agop.report", "templates"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        css = Path(__file__).parent / "templates" / "report.css"
-        page = environment.get_template("reproduction.html.j2").render(
+        text = page(
+            "reproduction.html.j2",
+            [shown.picture for study in studies for one in study["sets"] for section in one["sections"] for shown in section["pictures"]],
             **{name: record.result[name] for name in ("title", "headline", "facts", "notes")},
-            config=record.config, studies=studies, cite=citation, version=__version__,
-            css=Markup(css.read_text(encoding="utf-8")),
+            config=record.config, studies=studies,
         )  # fmt: skip
-        write_text(record.folder / PAGE, page)
+        write_text(record.folder / PAGE, text)
     return record.folder / PAGE
 
 
@@ -96,13 +92,13 @@ def _counts(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _draw(record: Finished, study: Study, jobs: int) -> dict[str, list[Picture]]:
+def _draw(record: Finished, study: Study, jobs: int) -> dict[str, list[Shown]]:
     """Draw and save every figure of a study, by data set; those of all of them together are under their joined names."""
     from joblib import Parallel, delayed
 
     tasks = list(_tasks(record, study))
     pictures = Parallel(n_jobs=min(jobs, max(1, len(tasks))))(delayed(task)() for task in tasks)
-    drawn: dict[str, list[Picture]] = {label: [] for label in record.labels(study.name)}
+    drawn: dict[str, list[Shown]] = {label: [] for label in record.labels(study.name)}
     for task, found in zip(tasks, pictures, strict=True):
         drawn.setdefault(task.words, []).extend(found)
     return drawn
@@ -137,15 +133,13 @@ def _labels(record: Finished, study: str, drawing: Drawing) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as the page shows it: section, caption, image, links to its files and to the tables it was drawn from."""
+class Shown:
+    """A figure on the page: its section, the picture, links to its files and to the tables it was drawn from."""
 
     section: str
-    caption: str
-    uri: str
+    picture: Picture
     links: list[tuple[str, str]]
     tables: list[str]
-    wide: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +158,7 @@ class _Task:
         """The data sets, as the page calls them."""
         return ", ".join(self.labels)
 
-    def __call__(self) -> list[Picture]:
+    def __call__(self) -> list[Shown]:
         """Draw and save its figures."""
         place = f"{FIGURES}/{self.study}/{self.folder}"
         (self.record.folder / place).mkdir(parents=True, exist_ok=True)
@@ -177,22 +171,22 @@ class _Task:
                 for entry in self.record.tables
                 if entry["study"] == self.study and entry["name"] == name and entry["data"] in self.labels
             ]
-            found.append(_picture(plate, self.record.folder, f"{place}/{plate.stem}", files))
+            found.append(_shown(plate, f"{place}/{plate.stem}", files))
         return found
 
     def _arrays(self, table: str, file: str) -> Mapping[str, np.ndarray]:
         return self.record.arrays(self.study, self.labels[0], table, file)
 
 
-def _picture(plate: Plate, folder: Path, stem: str, tables: list[str]) -> Picture:
-    suffix, kind = ("png", "png") if plate.raster else ("svg", "svg+xml")
-    encoded = base64.b64encode((folder / f"{stem}.{suffix}").read_bytes()).decode()
+def _shown(plate: Plate, stem: str, tables: list[str]) -> Shown:
     links = [(form.upper(), f"{stem}.{form}") for form in figures.FORMATS]
-    uri = f"data:image/{kind};base64,{encoded}"
-    return Picture(plate.section, plate.caption, uri, links, tables, plate.wide)
+    drawing = Drawn(
+        _id(stem.removeprefix(f"{FIGURES}/")), plate.heading, plate.caption, plate.how, Figure, plate.own_size
+    )
+    return Shown(plate.section, picture(drawing, figure=plate.figure), links, tables)
 
 
-def _sections(drawn: Sequence[Picture], study: str, data: str) -> list[dict[str, Any]]:
+def _sections(drawn: Sequence[Shown], study: str, data: str) -> list[dict[str, Any]]:
     """The figures by section, in the order in which sections come."""
     return [
         {

@@ -25,7 +25,7 @@ MARKERS = ("s", "o", "^", "D", "v", "P", "X")
 def mark(index: int, *, marker: bool = True, line: bool = True) -> Mark:
     """The look of the series with this number: a colour and a shape that doubles it."""
     shape = MARKERS[index % len(MARKERS)] if marker else ""
-    return Mark(COLOURS[index % len(COLOURS)], shape, "circle", "solid", "-" if line else "")
+    return Mark(COLOURS[index % len(COLOURS)], shape, "circle", "-" if line else "")
 
 
 _FEW = 12
@@ -72,17 +72,17 @@ def series_figure(
     marks = marks or {name: mark(index) for index, name in enumerate(names)}
     tables = {name: frame[frame[series] == name].groupby(x)[y].agg(["mean", "std"]) for name in names}
     with mpl.rc_context(style.RC):
-        figure, axes = figures._axes(title, subtitle)
+        figure, axes = figures.plain_axes(title, subtitle)
         values = [float(value) for table in tables.values() for value in table["mean"]]
         positive = linear_within(values) is None
         for name, table in tables.items():
-            _curve(axes, table, marks[name], log="y" in log and positive)
+            _curve(axes, table, marks[name], name, log="y" in log and positive)
         for line in lines:
             _level(axes, line)
         axes.set_ylabel(labels[1] + (label_log_axis(axes, values) if "y" in log else ""))
         axes.set_xlabel(labels[0])
         if labels[0] == "layer":
-            figures._layer_axis(axes, frame[x])
+            figures.layer_axis(axes, frame[x])
         else:
             _plain_axis(axes, frame[x], "x" in log)
         figures._direct_labels(
@@ -91,7 +91,7 @@ def series_figure(
     return figure
 
 
-def _curve(axes: Axes, table: pd.DataFrame, look: Mark, *, log: bool) -> None:
+def _curve(axes: Axes, table: pd.DataFrame, look: Mark, name: str, *, log: bool) -> None:
     low = table["mean"] - table["std"]
     if (
         log
@@ -99,10 +99,12 @@ def _curve(axes: Axes, table: pd.DataFrame, look: Mark, *, log: bool) -> None:
         low = low.clip(lower=float(table["mean"].min()) / 3)
     if table["std"].notna().any():
         high = table["mean"] + table["std"]
-        axes.fill_between(table.index, low, high, color=look.colour, alpha=0.18, linewidth=0)
+        axes.fill_between(
+            table.index, low, high, color=look.colour, alpha=0.18, linewidth=0, gid=style.of(name)
+        )
     axes.plot(
         table.index, table["mean"], color=look.colour, marker=look.marker, linestyle=look.line,
-        markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
+        markeredgecolor="white", markeredgewidth=0.8, clip_on=False, label=name,
     )  # fmt: skip
 
 

@@ -22,41 +22,43 @@ class Mark:
 
     colour: str
     marker: str  # matplotlib
-    symbol: str  # plotly
-    dash: str  # plotly
+    symbol: str  # the same shape on the page
     line: Any  # matplotlib
 
 
 STAGES = {
-    "input": Mark("#0067a5", "o", "circle", "solid", "-"),
-    "projected": Mark("#b84a00", "s", "square", "solid", "-"),
-    "output": Mark("#007a5a", "^", "triangle-up", "solid", "-"),
+    "input": Mark("#0067a5", "o", "circle", "-"),
+    "projected": Mark("#b84a00", "s", "square", "-"),
+    "output": Mark("#007a5a", "^", "triangle-up", "-"),
 }
 """The three stages of a layer."""
 
 _FURTHER = (
-    Mark("#8a6d00", "D", "diamond", "solid", "-"),
-    Mark("#6a3d9a", "v", "triangle-down", "solid", "-"),
-    Mark("#a3223c", "P", "cross", "solid", "-"),
-    Mark("#00677f", "X", "x", "solid", "-"),
-    Mark("#4d5a00", "p", "pentagon", "solid", "-"),
+    Mark("#8a6d00", "D", "diamond", "-"),
+    Mark("#6a3d9a", "v", "triangle-down", "-"),
+    Mark("#a3223c", "P", "cross", "-"),
+    Mark("#00677f", "X", "x", "-"),
+    Mark("#4d5a00", "p", "pentagon", "-"),
 )
 """Stages of other names, in the order in which they come."""
 
-LAYER = Mark(INK, "D", "diamond", "solid", "-")
+LAYER = Mark(INK, "D", "diamond", "-")
 """What a layer has one value of."""
 
 GOAL = "#8a8a8a"
 """The thin line where collapse lies."""
 
 SPLITS = {
-    "train": Mark("#595959", "o", "circle", "dot", ":"),
-    "test": Mark("#8f3f71", "D", "diamond", "solid", "-"),
+    "train": Mark("#595959", "o", "circle", ":"),
+    "test": Mark("#8f3f71", "D", "diamond", "-"),
 }
 """Accuracy on training and test points."""
 
-RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-"""How runs differ when several share a chart: stages keep their colours."""
+RUNS = ("#0067a5", "#b84a00", "#007a5a", "#8f3f71", "#8a6d00", "#1a1a1a", "#6a3d9a")
+"""The colours of runs that share a page, whatever is drawn of them; series of one run differ by shape and line."""
+
+LINES = ("-", "--", ":", "-.")
+"""The lines of the series of a run where the colour says which run."""
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -66,6 +68,7 @@ RC: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.titlepad": 14,
     "axes.labelsize": 10,
+    "axes.labelpad": 6,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
     "axes.spines.top": False,
@@ -105,9 +108,32 @@ def stages(names: Iterable[str]) -> dict[str, Mark]:
     return known | {name: _FURTHER[index % len(_FURTHER)] for index, name in enumerate(others)}
 
 
+def run_colour(index: int) -> str:
+    """The colour of the run with this number on a page of several."""
+    return RUNS[index % len(RUNS)]
+
+
+def of(name: str) -> str:
+    """The gid of what belongs to a curve of this name: the band around it, the word at its end."""
+    return f"of:{name}"
+
+
 def axis_title(look: Shown) -> str:
     """What an axis says: the short heading of a measure, or its label with an arrow to where collapse lies."""
     return look.heading if look.short or not look.arrow else f"{look.label}, {look.arrow}"
+
+
+def reading(look: Shown) -> str:
+    """How to read a measure, in half a sentence.
+
+    >>> reading(Shown("m", towards="lower")), reading(Shown("m", towards=1.0)), reading(Shown("m"))
+    ('lower is more collapsed', 'the dotted line at 1 is collapse', 'higher is more of it')
+    """
+    if look.goal is not None:
+        return f"the dotted line at {look.goal:g} is collapse"
+    return {"lower": "lower is more collapsed", "higher": "higher is more collapsed"}.get(
+        str(look.towards), "higher is more of it"
+    )
 
 
 def file_stem(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from agop import __version__
 from agop._checks import bad_value
 from agop.experiments.files import write_text
-from agop.report import citation, figures, table_figures
-from agop.report.network_figures import Drawing, Picture
+from agop.report import figures, table_figures
+from agop.report.pictures import Drawing, picture
 from agop.report.record import opened
+from agop.report.rendering import page
 
 PAGE, FIGURES = "report.html", "figures"
 _NEEDED = {
@@ -127,12 +124,14 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
                 "confusion",
                 "Confusion",
                 "rows of each class, by the class that is predicted; honest predictions",
+                "A row is what is true, a column what is said; the darker the diagonal, the better.",
                 lambda: table_figures.confusion(parts["honest"], f"{title}: confusion"),
             ),
             Drawing(
                 "calibration",
                 "Calibration",
                 "how often what was said came true: of the second class if there are two, else of the predicted class; one standard error",
+                "On the line what is said is what comes true; below it the model is too sure.",
                 lambda: table_figures.calibration(parts, f"{title}: calibration"),
             ),
         ]
@@ -142,6 +141,7 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
                 "predicted",
                 "Predicted against true",
                 "a point a row, and the line on which both are equal",
+                "The nearer a point lies to the line, the better its row is predicted.",
                 lambda: table_figures.predicted_against_true(parts, f"{title}: predicted against true"),
             )
         ]
@@ -150,6 +150,7 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
             "importances",
             "Importances",
             "how much the prediction changes along a column, as a share; categories and dates count once",
+            "A longer bar is a column that the prediction depends on more; all bars sum to 1.",
             lambda: table_figures.importances(record.columns, f"{title}: what counts"),
         )
     ]
@@ -159,6 +160,7 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
                 "directions",
                 "Top directions",
                 "the combinations of columns along which the prediction changes most: eigenvectors of the AGOP, in standardised units",
+                "Columns with long bars count together in this direction; bars on opposite sides work against each other.",
                 lambda: table_figures.directions(record.directions, f"{title}: top directions"),
             )
         )
@@ -169,6 +171,7 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
                 "search",
                 "Search",
                 "the honest score of the best candidate of each recursion that reached the last heat",
+                "A point is a recursion; where the line no longer rises, searching longer did not help.",
                 lambda: table_figures.search(record.search, f"{title}: search"),
             )
         ]
@@ -186,32 +189,24 @@ def write_table_report(path: str | os.PathLike[str]) -> Path:
     record = TableRecord.load(path)
     folder = record.path / FIGURES
     folder.mkdir(exist_ok=True)
-    drawn = drawings(record)
-    for drawing in [one for section in drawn.values() for one in section]:
-        figures.save(drawing.make(), folder, drawing.stem)
-    environment = Environment(
-        loader=PackageLoader("agop.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    css = Path(__file__).parent / "templates" / "report.css"
-    page = environment.get_template("table.html.j2").render(
+    shown = {}
+    for section, found in drawings(record).items():
+        shown[section] = []
+        for drawing in found:
+            figure = drawing.make()
+            figures.save(figure, folder, drawing.stem)
+            shown[section].append(picture(drawing, figure=figure))
+    text = page(
+        "table.html.j2",
+        [one for section in shown.values() for one in section],
+        **shown,
         record=record,
-        **{section: [_picture(drawing, folder) for drawing in found] for section, found in drawn.items()},
         scores=_scores(record),
         columns=[_column(row) for _, row in record.columns.iterrows()],
         command=f"{record.config.get('command', 'agop')} --out runs/again",
-        cite=citation,
-        version=__version__,
-        css=Markup(css.read_text(encoding="utf-8")),
     )
-    write_text(record.path / PAGE, page)
+    write_text(record.path / PAGE, text)
     return record.path / PAGE
-
-
-def _picture(drawing: Drawing, folder: Path) -> Picture:
-    """A figure that was saved, for the page."""
-    text = base64.b64encode((folder / f"{drawing.stem}.svg").read_bytes()).decode("ascii")
-    return Picture(drawing.heading, drawing.meaning, f"data:image/svg+xml;base64,{text}")
 
 
 def _scores(record: TableRecord) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from agop.profiles.shown import Shown
 from agop.report import style
 
 _ENOUGH = 3
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _DECADES = 12
 """An axis has no more on a side of zero: what is smaller is rounding."""
 
@@ -109,5 +110,5 @@ def _text(value: float) -> str:
         return f"{value:g}"
     exponent = math.floor(math.log10(value) + 1e-9)
     mantissa = value / 10.0**exponent
-    power = f"10^{{{exponent}}}"
-    return f"${power}$" if abs(mantissa - 1) < 1e-6 else f"${mantissa:g} \\times {power}$"
+    power = "10" + str(exponent).translate(_RAISED)
+    return power if abs(mantissa - 1) < 1e-6 else f"{mantissa:g}×{power}"
