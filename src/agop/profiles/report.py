@@ -74,7 +74,7 @@ class CollapseReport:
             else float("nan")
             for probe, value in pairs
         ]
-        rows = [
+        rows: list[list[Cell | str]] = [
             [
                 probe.name,
                 Cell(f"{float(value):.4g}", shade=shade)

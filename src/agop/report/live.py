@@ -145,7 +145,8 @@ def _narrow(figure: Figure, *, rows_of_words: bool) -> None:
         panel = height * (0.8 if width > NARROW else 1.0)
         figure.set_size_inches(min(width, NARROW), panel)
     else:
-        panel = height / grid[0].get_gridspec().nrows * (0.8 if rows_of_words else 0.55)
+        layout = grid[0].get_gridspec()
+        panel = height / (layout.nrows if layout else 1) * (0.8 if rows_of_words else 0.55)
         panel = _in_columns(figure, grid, max(_PANEL, panel), 2 if len(grid) > 3 else 1)
     for axes in grid:
         axes.set_ylabel(textwrap.fill(axes.get_ylabel(), max(12, int(panel * 10))))

@@ -131,4 +131,7 @@ def darkened(colour: str) -> str:
         if (rgb >= -1e-4).all() and (rgb <= 1 + 1e-4).all():
             break
     rgb = rgb.clip(0, 1)
-    return to_hex(np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055).clip(0, 1))
+    red, green, blue = (
+        np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055).clip(0, 1).tolist()
+    )
+    return to_hex((red, green, blue))

@@ -189,7 +189,7 @@ def write_table_report(path: str | os.PathLike[str]) -> Path:
     record = TableRecord.load(path)
     folder = record.path / FIGURES
     folder.mkdir(exist_ok=True)
-    shown = {}
+    shown: dict[str, list[Any]] = {}
     for section, found in drawings(record).items():
         shown[section] = []
         for drawing in found:
