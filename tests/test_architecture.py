@@ -23,6 +23,8 @@ ORDER = [
     "_threads",
     "_files",
     "_store",
+    "_plotting",
+    "_tables",
     "registry",
     "measurement",
     "ranks",
