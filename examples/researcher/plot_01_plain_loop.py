@@ -33,7 +33,7 @@ net.add_module("head", nn.Linear(96, 10))
 # is recorded leaves the training as it was, weights and random state alike.
 
 EPOCHS, MEASURED = 60, {0, 1, 2, 4, 8, 16, 30, 60}
-optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
 trajectory = agop.Trajectory(X, y, measures=["nc1", "nfa"])
 trajectory.record(net, 0)
 for epoch in range(1, EPOCHS + 1):

@@ -29,21 +29,34 @@ y = torch.as_tensor(digits)
 
 torch.manual_seed(0)
 body = nn.Sequential(
-    nn.Linear(64, 128),
+    nn.Linear(64, 128, bias=False),
+    nn.BatchNorm1d(128),
     nn.ReLU(),
-    nn.Linear(128, 64),
+    nn.Linear(128, 64, bias=False),
+    nn.BatchNorm1d(64),
     nn.ReLU(),
 )
 head = nn.Linear(64, 4)
-untrained = body(X).detach(), head.weight.detach().clone(), head.bias.detach().clone()
+
+
+@torch.no_grad()
+def features(x: torch.Tensor) -> torch.Tensor:
+    return body.eval()(x)
+
+
+untrained = features(X), head.weight.detach().clone(), head.bias.detach().clone()
 
 parameters = [*body.parameters(), *head.parameters()]
-optimiser = torch.optim.SGD(parameters, lr=0.2, momentum=0.9, weight_decay=2e-3)
-for _ in range(600):
-    optimiser.zero_grad()
-    nn.functional.cross_entropy(head(body(X)), y).backward()
-    optimiser.step()
-trained = body(X).detach(), head.weight.detach(), head.bias.detach()
+optimiser = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-3)
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 100)
+body.train()
+for _ in range(100):
+    for batch in torch.randperm(len(y)).split(90):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(head(body(X[batch])), y[batch]).backward()
+        optimiser.step()
+    schedule.step()
+trained = features(X), head.weight.detach(), head.bias.detach()
 accuracy = (head(trained[0]).argmax(1) == y).float().mean()
 print(f"accuracy on the training points {float(accuracy):.3f}")
 
@@ -53,8 +66,7 @@ print(f"accuracy on the training points {float(accuracy):.3f}")
 # class are random images.
 
 noise = torch.rand(500, 64, generator=torch.Generator().manual_seed(1))
-with torch.no_grad():
-    other = body(noise)
+other = features(noise)
 report = agop.collapse_report(
     trained[0], y, weight=trained[1], bias=trained[2], ood=other
 )
@@ -75,18 +87,18 @@ print(f"nc5  trained {report['nc5']:.3g}")
 # shows the two along which they are spread most.
 
 
-def flat(features: torch.Tensor) -> np.ndarray:
-    means = torch.stack([features[y == c].mean(0) for c in range(4)])
+def flat(rows: torch.Tensor) -> np.ndarray:
+    means = torch.stack([rows[y == c].mean(0) for c in range(4)])
     centre = means.mean(0)
     axes = torch.linalg.svd(means - centre, full_matrices=False).Vh[:2]
-    return ((features - centre) @ axes.T).numpy()
+    return ((rows - centre) @ axes.T).numpy()
 
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 3.8), layout="constrained")
-for panel, (features, *_), title in zip(
+for panel, (rows, *_), title in zip(
     panels, (untrained, trained), ("before training", "after training")
 ):
-    points = flat(features)
+    points = flat(rows)
     for c in range(4):
         panel.scatter(*points[digits == c].T, s=5, label=f"digit {c}")
         panel.plot(*points[digits == c].mean(0), "kx")
