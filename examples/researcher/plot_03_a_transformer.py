@@ -85,7 +85,12 @@ print(together.round(3))
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, style in (("untrained", "o--"), ("trained", "o-")):
     defined = together[name].dropna()
-    axis.plot([place.removeprefix("blocks.layers.") for place in defined.index], defined, style, label=name)
+    axis.plot(
+        [place.removeprefix("blocks.layers.") for place in defined.index],
+        defined,
+        style,
+        label=name,
+    )
 axis.set(yscale="log", ylabel="NC1 of what the layer reads")
 axis.tick_params(axis="x", rotation=60)
 axis.legend(frameon=False)

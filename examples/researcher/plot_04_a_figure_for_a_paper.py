@@ -49,7 +49,10 @@ def train(net: nn.Module) -> nn.Module:
 
 tables = []
 for seed in range(3):
-    for kind, net in (("untrained", network(seed)), ("trained", train(network(seed)))):
+    for kind, net in (
+        ("untrained", network(seed)),
+        ("trained", train(network(seed))),
+    ):
         table = agop.profile(net, X, y, measures=["nc1"]).to_frame()
         tables.append(table.assign(kind=kind, seed=seed))
 rows = pd.concat(tables)
@@ -79,9 +82,14 @@ style = {
 folder = Path(tempfile.mkdtemp())
 with mpl.rc_context(style):
     figure, axis = plt.subplots(figsize=(3.3, 2.3), layout="constrained")
-    for kind, colour, line in (("untrained", "0.5", "--"), ("trained", "#b84a00", "-")):
+    for kind, colour, line in (
+        ("untrained", "0.5", "--"),
+        ("trained", "#b84a00", "-"),
+    ):
         own = span.loc[kind]
-        axis.fill_between(own.index, own["min"], own["max"], color=colour, alpha=0.25)
+        axis.fill_between(
+            own.index, own["min"], own["max"], color=colour, alpha=0.25
+        )
         axis.plot(own.index, own["median"], line, color=colour, label=kind)
     axis.set(yscale="log", xlabel="layer", ylabel="NC1 (output stage)")
     axis.set_xticks(sorted(set(rows["layer"])))

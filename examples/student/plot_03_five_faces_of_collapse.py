@@ -70,7 +70,9 @@ other = features(noise)
 report = agop.collapse_report(
     trained[0], y, weight=trained[1], bias=trained[2], ood=other
 )
-before = agop.collapse_report(untrained[0], y, weight=untrained[1], bias=untrained[2])
+before = agop.collapse_report(
+    untrained[0], y, weight=untrained[1], bias=untrained[2]
+)
 for name in ("nc1", "nc2", "nc3", "nc4"):
     print(f"{name}  untrained {before[name]:.3g}  trained {report[name]:.3g}")
 print(f"nc5  trained {report['nc5']:.3g}")
