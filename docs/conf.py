@@ -81,19 +81,20 @@ if os.environ.get("AGOP_DOCS_LINKS"):  # links into other documentations: their 
     }
 
 autosummary_filename_map = {  # files whose names differ in capitals only are one file on some disks
-    f"agop.{name}": f"agop.{name}-function"
-    for name in (
-        "profile",
-        "redundancy",
-        "probes.tunnel.tunnel",
-        "probes.localisation.localisation",
-        "theory.linearised.limit",
-    )
+    "agop.profile": "agop.profile-function",
+    "agop.redundancy": "agop.redundancy-function",
+    "agop.probes.tunnel.tunnel": "agop.probes.tunnel.tunnel-function",
+    "agop.probes.localisation.localisation": "agop.probes.localisation.localisation-function",
+    "agop.theory.linearised.limit": "agop.theory.linearised.limit-function",
 }
 autosummary_context = {  # what a class has from elsewhere is documented there
     "strangers": "BaseEstimator, Module, Metric, Callback, TrainerCallback, tuple, float, dict, object",
     "machinery": "get_metadata_routing, set_output, set_fit_request, set_partial_fit_request, "
     "set_predict_request, set_predict_proba_request, set_score_request, set_transform_request",
+    "about": {
+        "agop.PROBES": "Every probe by name, an `agop.registry.Registry`; "
+        "other packages add theirs through the entry-point group ``agop.probes``."
+    },
 }
 
 autodoc_typehints = "none"

@@ -82,6 +82,9 @@ print(
 )
 
 # %%
+# The margin ratio falls by layer, as NC1 does, and passes 1 at the second projection. In
+# the report it stands below the others, with its formula.
+#
 # Where the curve falls below 1, balls around the class means hold their classes' average points and do not
 # touch.
 

