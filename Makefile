@@ -38,7 +38,7 @@ floors: $(VENV)-floors/.dev    ## the tests with the lowest versions that pyproj
 	OMP_NUM_THREADS=1 $(VENV)-floors/bin/python -m pytest -m "not slow"
 
 clean:
-	rm -rf $(VENV) $(VENV)-floors build dist docs/_build docs/gallery runs
+	rm -rf $(VENV) $(VENV)-floors build dist docs/_build docs/gallery docs/reference runs
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "agop needs Python 3.11 or newer, this is " + sys.version)'

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -78,13 +81,18 @@ def test_lines_left_out_of_the_picture_follow_from_those_shown():
         assert all(drawn.floors(graph)[other] < drawn.floors(graph)[room] for other in others)
 
 
-def test_the_reference_has_every_public_name():
+def test_the_reference_has_a_page_for_every_public_name():
     text = (DOCS / "api.md").read_text(encoding="utf-8")
-    listed = {
-        name.rpartition(".")[2]
-        for name in re.findall(r"(?:autofunction|autoclass|py:data)::\s+([\w.]+)", text)
-    }
-    assert not set(agop.__all__) - listed
+    names = re.findall(r"^   (agop\.[\w.]+)$", text, re.MULTILINE)
+    assert not {f"agop.{name}" for name in agop.__all__} - set(names)
+    conf = ast.parse((DOCS / "conf.py").read_text(encoding="utf-8"))
+    (renamed,) = (
+        ast.literal_eval(node.value)
+        for node in conf.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "autosummary_filename_map"
+    )
+    files = [renamed.get(name, name).lower() for name in names]
+    assert len(files) == len(set(files)), "on some disks names that differ in capitals only are one file"
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_program():
@@ -93,13 +101,41 @@ def test_the_exit_codes_of_the_page_are_those_of_the_program():
     assert codes == {exits.DONE, exits.UNEXPECTED, exits.BAD_INPUT, exits.LOST, exits.INTERRUPTED}
 
 
-@pytest.mark.parametrize("folder", ["docs", "."])
-def test_links_between_pages_lead_somewhere(folder):
-    for page in (ROOT / folder).glob("*.md"):
+@pytest.mark.parametrize("pattern", ["docs/**/*.md", "*.md"])
+def test_links_between_pages_lead_somewhere(pattern):
+    for page in ROOT.glob(pattern):
         for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             target = page.parent / link
-            example = ROOT / "examples" / f"{Path(link).name}.py"
+            example = ROOT / "examples" / f"{link.partition('gallery/')[2]}.py"
             assert link.startswith("https://") or target.exists() or example.exists(), f"{page.name}: {link}"
+
+
+class Anchors(HTMLParser):
+    """Where a page leads, and where one can be led to in it."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.links, self.anchors = [], {""}
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.anchors |= {found.get("id"), found.get("name")}
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+
+
+def dead_links(folder):
+    """Links from built pages to pages and anchors that are not there."""
+    pages = {page.resolve(): Anchors(page) for page in folder.rglob("*.html")}
+    for page, found in pages.items():
+        for link in found.links:
+            if not re.match(r"\w+:", link):
+                path, _, anchor = unquote(link).partition("#")
+                target = (page.parent / path).resolve() if path else page
+                known = target in pages and anchor in pages[target].anchors
+                if not (known or (target.exists() and target not in pages)):
+                    yield f"{page.name}: {link}"
 
 
 @pytest.mark.slow
@@ -120,9 +156,10 @@ def test_it_builds_without_warnings_and_asks_no_network_for_anything(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MPLBACKEND": "agg"})
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("*.html"))
-    assert len(list((tmp_path / "gallery").glob("plot_*.html"))) == len(
-        list((ROOT / "examples").glob("plot_*.py"))
-    )
+    drawn = {path.relative_to(tmp_path / "gallery") for path in tmp_path.glob("gallery/*/plot_*.html")}
+    examples = (ROOT / "examples").glob("*/plot_*.py")
+    assert drawn == {path.relative_to(ROOT / "examples").with_suffix(".html") for path in examples}
+    assert not list(dead_links(tmp_path))
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r'src="(?:https?:)?//[^"]*|<link[^>]*href="(?:https?:)?//[^"]*', text), (

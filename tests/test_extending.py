@@ -46,9 +46,9 @@ def definitions(example):
     return names
 
 
-Matern = definitions("plot_6_add_a_kernel.py")["Matern"]
-margin_ratio = definitions("plot_7_add_a_probe.py")["margin_ratio"]
-mlp_views = definitions("plot_8_add_a_subject.py")["mlp_views"]
+Matern = definitions("developer/plot_02_add_a_kernel.py")["Matern"]
+margin_ratio = definitions("developer/plot_01_add_a_probe.py")["margin_ratio"]
+mlp_views = definitions("developer/plot_03_add_a_subject.py")["mlp_views"]
 
 
 class TestMatern(RadialConformance):
@@ -136,7 +136,7 @@ def test_the_study_of_the_gallery_is_that_of_contributing(registered):
     """Its verdicts are those of the file, and nothing of it stays registered."""
     environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "plot_9_add_a_study.py")],
+        [sys.executable, str(EXAMPLES / "developer/plot_04_add_a_study.py")],
         capture_output=True,
         text=True,
         env=environment,
@@ -177,7 +177,7 @@ def test_a_subject_is_anything_with_views(points):
 
 
 def example_probe():
-    tree = ast.parse((EXAMPLES / "plot_7_add_a_probe.py").read_text(encoding="utf-8"))
+    tree = ast.parse((EXAMPLES / "developer/plot_01_add_a_probe.py").read_text(encoding="utf-8"))
     (call,) = (
         node
         for node in ast.walk(tree)

@@ -152,7 +152,7 @@ def test_show_completion_knows_the_shell_it_is_told():
 
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 
 
 def shown_commands():
@@ -166,7 +166,7 @@ def shown_commands():
         text = (ROOT / page).read_text(encoding="utf-8")
         texts[page] = "\n".join(re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     for place, text in texts.items():
-        for line in text.splitlines():
+        for line in text.replace("\\\n", " ").splitlines():
             if match := re.match(r"\s*(?:\$ )?agop (.*)", line):
                 yield place, shlex.split(match[1], comments=True)
 

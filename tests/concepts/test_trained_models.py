@@ -205,7 +205,9 @@ def test_crepe_collapses_pitch_classes_late_and_more_than_with_random_weights(mo
     import matplotlib as mpl
 
     mpl.use("agg")
-    spec = spec_from_file_location("crepe", ROOT / "examples" / "plot_15_a_network_trained_elsewhere.py")
+    spec = spec_from_file_location(
+        "crepe", ROOT / "examples" / "researcher/plot_11_a_network_trained_elsewhere.py"
+    )
     example = module_from_spec(spec)
     spec.loader.exec_module(example)
     assert float((example.heard == example.pitch).double().mean()) > 0.95

@@ -34,7 +34,7 @@ def open_blocks(source: Any, *, target: Any = None, weight: Any = None, columns:
     Returns
     -------
     Blocks
-        See `agop.blocks.Blocks`, which says how to write your own.
+        See `agop.Blocks`, which says how to write your own.
 
     Raises
     ------

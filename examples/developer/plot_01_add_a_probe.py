@@ -39,8 +39,12 @@ def margin_ratio(m: agop.ClassMoments) -> agop.Measurement:
     radius = math.sqrt(float((m.within[m.present] / m.counts[m.present]).max()))
     half = float(torch.pdist(means).min()) / 2
     if half == 0:
-        return agop.Measurement.undefined("margin_ratio", "margin", "two class means are equal", details)
-    return agop.Measurement(radius / half, "margin_ratio", "margin", details=details)
+        return agop.Measurement.undefined(
+            "margin_ratio", "margin", "two class means are equal", details
+        )
+    return agop.Measurement(
+        radius / half, "margin_ratio", "margin", details=details
+    )
 
 
 # %%
@@ -71,9 +75,16 @@ profile = agop.profile(model, X, y, measures=["nc1", MARGIN_RATIO])
 print(profile)
 
 features = torch.as_tensor(model.transform(X))
-print(agop.collapse_report(features, torch.as_tensor(y), measures=["nc1", "cdnv", MARGIN_RATIO]))
+print(
+    agop.collapse_report(
+        features, torch.as_tensor(y), measures=["nc1", "cdnv", MARGIN_RATIO]
+    )
+)
 
 # %%
+# The margin ratio falls by layer, as NC1 does, and passes 1 at the second projection. In
+# the report it stands below the others, with its formula.
+#
 # Where the curve falls below 1, balls around the class means hold their classes' average points and do not
 # touch.
 

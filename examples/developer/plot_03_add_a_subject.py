@@ -68,18 +68,30 @@ trained = MLPClassifier(**settings, max_iter=60)
 
 profiles = {}
 for name, model in (("untrained", untrained), ("trained", trained)):
-    with warnings.catch_warnings(action="ignore"):  # that training did not converge, which is meant
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # that training did not converge, which is meant
         model.fit(X, y)
-    profiles[name] = agop.profile(mlp_views(model, X), X, y, measures=["nc1", "nc2", "nfa"])
+    profiles[name] = agop.profile(
+        mlp_views(model, X), X, y, measures=["nc1", "nc2", "nfa"]
+    )
     print(f"{name}\n{profiles[name]}\n")
 
 # %%
-# The classes collapse where the weights project; without training they hardly do.
+# In the trained network NC1 falls from layer to layer, in the untrained one it stays where
+# it was; *nfa* is high in both, so it says less. The classes collapse where the weights
+# project; without training they hardly do.
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+figure, axes = plt.subplots(
+    1, 2, figsize=(9, 3.6), layout="constrained", sharey=True
+)
 for axis, (name, profile) in zip(axes, profiles.items(), strict=True):
     table = profile.to_frame()
-    for stage, colour in (("input", "#0067a5"), ("projected", "#b84a00"), ("output", "#007a5a")):
+    for stage, colour in (
+        ("input", "#0067a5"),
+        ("projected", "#b84a00"),
+        ("output", "#007a5a"),
+    ):
         rows = table[table["stage"] == stage]
         axis.plot(rows["layer"], rows["nc1"], "o-", color=colour, label=stage)
     axis.set(title=name, xlabel="layer", yscale="log", xticks=range(1, 5))

@@ -33,7 +33,9 @@ def slope(counts: np.ndarray, squared_norms: np.ndarray) -> float:
 
 theory = {}
 for depth in (1, 2, 3):
-    found = agop.deep_linear_collapse(COUNTS, n_layers=depth, weight_decay=1e-5, feature_decay=1e-5)
+    found = agop.deep_linear_collapse(
+        COUNTS, n_layers=depth, weight_decay=1e-5, feature_decay=1e-5
+    )
     theory[depth] = found.layer_means(1).square().sum(1).numpy()
     print(
         f"theory, M = {depth}: slope {slope(COUNTS, theory[depth]):+.2f}, expected {-depth / (depth + 1):+.2f}"
@@ -41,6 +43,8 @@ for depth in (1, 2, 3):
     assert abs(slope(COUNTS, theory[depth]) + depth / (depth + 1)) < 0.1
 
 # %%
+# The slopes of the closed form are those of the power law, to two digits.
+#
 # Deep RFM on digits, tenfold imbalanced. Which digit is rare is drawn anew for every repetition, so that what a
 # digit looks like does not pass for the size of its class. As a control, the same with equal counts, set against
 # the sizes that were not used. Means are taken about the origin, as in the theory.
@@ -50,9 +54,14 @@ def norms(counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared norms (layer, class) of the class means of the projected stage, and the mean cosine between them."""
     rng = np.random.default_rng(seed)
     digits = rng.permutation(10)
-    rows = [rng.permutation(np.flatnonzero(y == digit))[:n] for digit, n in zip(digits, counts, strict=True)]
+    rows = [
+        rng.permutation(np.flatnonzero(y == digit))[:n]
+        for digit, n in zip(digits, counts, strict=True)
+    ]
     points, labels = X[np.concatenate(rows)], np.repeat(np.arange(10), counts)
-    model = agop.DeepRFMClassifier(n_layers=LAYERS, width=512, random_state=seed).fit(points, labels)
+    model = agop.DeepRFMClassifier(
+        n_layers=LAYERS, width=512, random_state=seed
+    ).fit(points, labels)
     squared, cosines = [], []
     for view in model.views(points):
         features = torch.as_tensor(view.projected).double()
@@ -68,7 +77,9 @@ runs = {
     "balanced": [norms(np.full(10, COUNTS.sum() // 10), seed) for seed in range(3)],
 }
 slopes = {
-    name: np.array([[slope(COUNTS, layer) for layer in squared] for squared, _ in found])
+    name: np.array(
+        [[slope(COUNTS, layer) for layer in squared] for squared, _ in found]
+    )
     for name, found in runs.items()
 }
 for name, values in slopes.items():
@@ -83,11 +94,23 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained
 for depth, squared in theory.items():
     left.plot(COUNTS, squared / squared[0], color="0.6", linewidth=1)
     left.text(
-        COUNTS[-1] * 0.95, squared[-1] / squared[0], f"M = {depth}", color="0.4", ha="right", va="center"
+        COUNTS[-1] * 0.95,
+        squared[-1] / squared[0],
+        f"M = {depth}",
+        color="0.4",
+        ha="right",
+        va="center",
     )
 left.text(30, 3.3, "theory", color="0.4")
 for squared, _ in runs["imbalanced"]:
-    left.plot(COUNTS, squared[-1] / squared[-1][0], "o-", color="#0067a5", linewidth=1, markersize=4)
+    left.plot(
+        COUNTS,
+        squared[-1] / squared[-1][0],
+        "o-",
+        color="#0067a5",
+        linewidth=1,
+        markersize=4,
+    )
 left.text(30, 0.63, "Deep RFM, three draws", color="#0067a5")
 left.set(
     xscale="log", yscale="log", xlim=(8, 140), ylim=(0.5, 8),
@@ -96,14 +119,24 @@ left.set(
 left.set_xticks([12, 25, 50, 120], ["12", "25", "50", "120"])
 left.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
 left.minorticks_off()
-for (name, values), colour in zip(slopes.items(), ("#0067a5", "#b84a00"), strict=True):
+for (name, values), colour in zip(
+    slopes.items(), ("#0067a5", "#b84a00"), strict=True
+):
     spread = values.std(0, ddof=1)
     right.errorbar(
-        range(1, LAYERS + 1), values.mean(0), spread, color=colour, marker="o", capsize=3, label=name
+        range(1, LAYERS + 1),
+        values.mean(0),
+        spread,
+        color=colour,
+        marker="o",
+        capsize=3,
+        label=name,
     )
 right.axhline(-0.5, color="0.6", linewidth=1)
 right.text(LAYERS, -0.48, "theory, M = 1", color="0.4", ha="right", va="bottom")
-right.set(xlabel="layer", ylabel="slope of log norm² against log count", title="by layer")
+right.set(
+    xlabel="layer", ylabel="slope of log norm² against log count", title="by layer"
+)
 right.legend(frameon=False)
 plt.show()
 

@@ -20,12 +20,16 @@ from sklearn.preprocessing import StandardScaler
 import agop
 
 X, y = load_digits(return_X_y=True)
-X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=500, random_state=0, stratify=y)
+X_train, X_test, y_train, y_test = train_test_split(
+    X, y, train_size=500, random_state=0, stratify=y
+)
 
 # %%
 # Logistic regression on pixels, and on what three layers make of them.
 
-plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(X_train, y_train)
+plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(
+    X_train, y_train
+)
 deep = make_pipeline(
     StandardScaler(),
     agop.DeepRFMClassifier(n_layers=3, width=512, random_state=0),
@@ -37,7 +41,9 @@ print(f"features  {deep.score(X_test, y_test):.3f}")
 # %%
 # How many layers? A grid search knows the names of the parameters.
 
-search = GridSearchCV(deep, {"deeprfmclassifier__n_layers": [1, 2, 3, 4, 6]}, cv=3).fit(X_train, y_train)
+search = GridSearchCV(
+    deep, {"deeprfmclassifier__n_layers": [1, 2, 3, 4, 6]}, cv=3
+).fit(X_train, y_train)
 print(search.best_params_, f"{search.score(X_test, y_test):.3f}")
 
 # %%
@@ -53,11 +59,21 @@ layers = np.arange(1, 9)
 nc1 = {"training points": [], "test points": []}
 accuracy = []
 for layer in layers:
-    train, test = (model.transform(scaler.transform(points), layer=layer - 1) for points in (X_train, X_test))
-    for name, features, labels in (("training points", train, y_train), ("test points", test, y_test)):
-        moments = agop.ClassMoments.of(torch.as_tensor(features), torch.as_tensor(labels))
+    train, test = (
+        model.transform(scaler.transform(points), layer=layer - 1)
+        for points in (X_train, X_test)
+    )
+    for name, features, labels in (
+        ("training points", train, y_train),
+        ("test points", test, y_test),
+    ):
+        moments = agop.ClassMoments.of(
+            torch.as_tensor(features), torch.as_tensor(labels)
+        )
         nc1[name].append(float(agop.nc1(moments)))
-    accuracy.append(LogisticRegression(max_iter=2000).fit(train, y_train).score(test, y_test))
+    accuracy.append(
+        LogisticRegression(max_iter=2000).fit(train, y_train).score(test, y_test)
+    )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for (name, values), colour in zip(nc1.items(), ("#0067a5", "#b84a00"), strict=True):
@@ -67,7 +83,11 @@ left.legend(frameon=False)
 right.plot(layers, accuracy, "o-", color="#b84a00")
 right.axhline(plain.score(X_test, y_test), color="0.4", linestyle="--")
 right.annotate(
-    "on pixels", (8, plain.score(X_test, y_test)), xytext=(0, 4), textcoords="offset points", ha="right"
+    "on pixels",
+    (8, plain.score(X_test, y_test)),
+    xytext=(0, 4),
+    textcoords="offset points",
+    ha="right",
 )
 right.set(xlabel="layer", title="test accuracy on the features")
 for axis in (left, right):

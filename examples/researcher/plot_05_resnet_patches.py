@@ -28,7 +28,9 @@ import agop
 
 pixels, digits = load_digits(return_X_y=True)
 images = torch.as_tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
-images = nn.functional.interpolate(images, size=16, mode="bilinear", align_corners=False)
+images = nn.functional.interpolate(
+    images, size=16, mode="bilinear", align_corners=False
+)
 labels = torch.as_tensor(digits)
 train, test = slice(0, 1000), slice(1000, None)
 
@@ -40,13 +42,17 @@ def small_resnet() -> nn.Module:
 
 
 def fit(model: nn.Module, epochs: int) -> None:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         model.train()
         for batch in torch.randperm(1000).split(50):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[train][batch]), labels[train][batch]).backward()
+            nn.functional.cross_entropy(
+                model(images[train][batch]), labels[train][batch]
+            ).backward()
             optimizer.step()
         schedule.step()
     model.eval()
@@ -60,8 +66,13 @@ def fit(model: nn.Module, epochs: int) -> None:
 
 def measure(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     # the patches of the last stages have 2,304 and 4,608 numbers, whose eigenvectors take minutes
-    agops = agop.layer_agops(model, images[train][:100], ["conv1", "layer[12].*.conv?", "fc"])
-    return agops, {name: agop.nfa(agop.nfm(model.get_submodule(name)), A) for name, A in agops.items()}
+    agops = agop.layer_agops(
+        model, images[train][:100], ["conv1", "layer[12].*.conv?", "fc"]
+    )
+    return agops, {
+        name: agop.nfa(agop.nfm(model.get_submodule(name)), A)
+        for name, A in agops.items()
+    }
 
 
 torch.manual_seed(0)
@@ -85,16 +96,22 @@ figure, axes = plt.subplots(2, 8, figsize=(10, 3.1), layout="constrained")
 for column in range(8):
     seen, weight = looked_at[:, -1 - column], kept[:, -1 - column]
     weight = weight * torch.sign(seen @ weight)
-    for row, (vector, spectrum) in enumerate(((seen, values), (weight, kept_values))):
+    for row, (vector, spectrum) in enumerate(
+        ((seen, values), (weight, kept_values))
+    ):
         axis = axes[row, column]
         limit = float(vector.abs().max())
         axis.imshow(vector.reshape(5, 5), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set_title(f"{float(spectrum[-1 - column] / spectrum.sum()):.0%}", fontsize=9)
+        axis.set_title(
+            f"{float(spectrum[-1 - column] / spectrum.sum()):.0%}", fontsize=9
+        )
         axis.set_xticks([])
         axis.set_yticks([])
 axes[0, 0].set_ylabel("AGOP")
 axes[1, 0].set_ylabel(r"$W^\top W$")
-figure.suptitle("Top eigenvectors over 5 × 5 patches at the first convolution, with their share of the trace")
+figure.suptitle(
+    "Top eigenvectors over 5 × 5 patches at the first convolution, with their share of the trace"
+)
 plt.show()
 
 # %%
@@ -115,9 +132,14 @@ panels = {
         [share(A) for A in agops_before.values()],
         map(share, agops.values()),
     ),
-    r"correlation of $W^\top W$ and AGOP$^{1/2}$": (before.values(), after.values()),
+    r"correlation of $W^\top W$ and AGOP$^{1/2}$": (
+        before.values(),
+        after.values(),
+    ),
 }
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+figure, axes = plt.subplots(
+    1, 2, figsize=(11, 4.2), layout="constrained", sharey=True
+)
 for axis, (label, (start, end)) in zip(axes, panels.items()):
     axis.plot(list(start), names, "o", color="#bbbbbb", label="before training")
     axis.plot(list(end), names, "o", color="#cc3311", label="after training")

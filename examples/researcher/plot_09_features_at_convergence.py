@@ -22,11 +22,17 @@ import agop
 # A network on the digits, trained on all points at once with SGD, momentum and weight decay.
 
 X, y = load_digits(return_X_y=True)
-X = torch.as_tensor((X - X.mean(0)) / (X - X.mean(0)).std(), dtype=torch.float32)[:400]
+X = torch.as_tensor((X - X.mean(0)) / (X - X.mean(0)).std(), dtype=torch.float32)[
+    :400
+]
 y = torch.as_tensor(y)[:400]
 torch.manual_seed(0)
-net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=3e-3)
+net = nn.Sequential(
+    nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+)
+optimizer = torch.optim.SGD(
+    net.parameters(), lr=0.1, momentum=0.9, weight_decay=3e-3
+)
 
 epochs, residuals, ansatz = [], [], []
 for epoch in range(601):
@@ -34,7 +40,9 @@ for epoch in range(601):
         found = agop.fact(net, X, y, optimizer=optimizer)
         epochs.append(epoch)
         residuals.append([float(value) for value in found.residuals.values()])
-        ansatz.append(agop.profile(net, X, y, measures=["nfa"]).layers["nfa"].to_list())
+        ansatz.append(
+            agop.profile(net, X, y, measures=["nfa"]).layers["nfa"].to_list()
+        )
     optimizer.zero_grad()
     nn.functional.cross_entropy(net(X), y).backward()
     optimizer.step()
@@ -45,7 +53,10 @@ print(found.notes)
 # The ansatz is high when the residual of FACT still says that nothing has come to rest.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-for axis, values, label in ((axes[0], residuals, "FACT residual"), (axes[1], ansatz, "NFA correlation")):
+for axis, values, label in (
+    (axes[0], residuals, "FACT residual"),
+    (axes[1], ansatz, "NFA correlation"),
+):
     for number, curve in enumerate(np.array(values).T, start=1):
         axis.plot(epochs, curve, marker="o", label=f"layer {number}")
     axis.set_xlabel("epoch")
@@ -67,4 +78,6 @@ x, target = make_friedman1(n_samples=800, n_features=30, noise=1.0, random_state
 for update in ("agop", "fact", "fact-geometric"):
     model = agop.RFMRegressor(update=update, n_iter=5).fit(x[:400], target[:400])
     top = np.sort(np.argsort(model.feature_importances_)[-5:])
-    print(f"{update:15s} R² {model.score(x[400:], target[400:]):.3f}, columns {top.tolist()}")
+    print(
+        f"{update:15s} R² {model.score(x[400:], target[400:]):.3f}, columns {top.tolist()}"
+    )
