@@ -62,7 +62,7 @@ def label_log_axis(ax: Axes, values: Iterable[float]) -> str:
         return ""
     if len(subs) > 1:
         ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=99))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _text(value)))
+    ax.yaxis.set_major_formatter(FuncFormatter(_tick))
     ax.yaxis.set_minor_formatter(NullFormatter())
     return " (log scale)"
 
@@ -70,7 +70,7 @@ def label_log_axis(ax: Axes, values: Iterable[float]) -> str:
 def _label_about_zero(ax: Axes, values: Sequence[float], within: float) -> str:
     ax.set_yscale("symlog", linthresh=within)
     ax.yaxis.set_major_locator(FixedLocator(powers_about_zero(values, within)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _text(value)))
+    ax.yaxis.set_major_formatter(FuncFormatter(_tick))
     ax.yaxis.set_minor_locator(NullLocator())
     return "\n(log scale, linear about 0)"
 
@@ -100,6 +100,10 @@ def draw_axis(ax: Axes, look: Shown, values: Iterable[float]) -> None:
     ax.set_ylabel(style.axis_title(look) + scaled)
     if look.goal is not None and not (ax.get_yscale() == "log" and look.goal <= 0):
         ax.axhline(look.goal, color=style.GOAL, linestyle=":", linewidth=1, zorder=1)
+
+
+def _tick(value: float, place: int | None) -> str:
+    return _text(value)
 
 
 def _text(value: float) -> str:
