@@ -32,7 +32,9 @@ def test_the_version_comes_from_one_place():
 def test_every_floor_is_in_the_list_that_is_tested():
     extras = PROJECT["optional-dependencies"]
     declared = [*PROJECT["dependencies"], *extras["vision"], *extras["lightning"], *extras["distributed"]]
-    declared += [line for line in extras["dev"] if line.startswith(("pytest", "hypothesis", "beartype", "sybil"))]
+    declared += [
+        line for line in extras["dev"] if line.startswith(("pytest", "hypothesis", "beartype", "sybil"))
+    ]
     pairs = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?>=([\d.]+)", line).groups() for line in declared]
     floors = dict(
         line.split("==")
