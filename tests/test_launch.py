@@ -186,7 +186,7 @@ for _ in range(3):
     with launched() as ranks:
         print(ranks.size)
 """
-    for process in start(program, AGOP_DISTRIBUTED_TIMEOUT=10):
+    for process in start(program):
         assert process.code == 0, process.err
         assert process.out == "2\n" * 3
 
