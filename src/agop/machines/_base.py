@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop._progress import Bar, ProgressHook
 from agop.blocks.block import Blocks
 from agop.machines import _inputs, persistence
 from agop.machines._inputs import Place
-from agop.machines.progress import Bar, ProgressHook
 from agop.machines.samples import Samples
 from agop.machines.targets import Targets
 from agop.ranks import Ranks, current
