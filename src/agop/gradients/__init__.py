@@ -3,7 +3,8 @@
 from agop.gradients.ansatz import PowerFit, nfa, nfa_best_power, nfm
 from agop.gradients.energy import patch_energy
 from agop.gradients.filters import PatchFilters, patch_filters
-from agop.gradients.layers import LayerAGOPs, layer_agops
+from agop.gradients.layer_results import LayerAGOPs
+from agop.gradients.layers import layer_agops
 from agop.gradients.modes import mode_agops, mode_nfa
 from agop.gradients.outer import AGOPMoments, agop
 from agop.gradients.patches import conv_nfa, patch_agop

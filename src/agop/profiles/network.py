@@ -20,7 +20,8 @@ from agop.gradients import calling
 from agop.gradients.calling import OutputPick
 from agop.gradients.choosing import Choice
 from agop.gradients.coverage import coverage
-from agop.gradients.layers import LayerAGOPs, swept
+from agop.gradients.layer_results import LayerAGOPs
+from agop.gradients.layers import swept
 from agop.gradients.outputs import candidates, told
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
