@@ -22,19 +22,18 @@ class Bar:
     """A `ProgressHook` that draws a bar with elapsed and remaining time, on standard error unless told otherwise.
 
     Where nothing can be redrawn (a file, a notebook without ipywidgets) it writes a line at a tenth and at the end, at most one in
-    `SECONDS_BETWEEN_LINES`. For the first `quiet` seconds it says nothing.
+    `SECONDS_BETWEEN_LINES`.
     """
 
-    def __init__(self, console: Console | None = None, *, quiet: float = 0.0) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
 
         self._console = console or Console(stderr=True)
         notebook = self._console.is_jupyter
-        self._drawn = bool(importlib.util.find_spec("ipywidgets")) if notebook else self._console.is_terminal
+        self.redraws = bool(importlib.util.find_spec("ipywidgets")) if notebook else self._console.is_terminal
         self._start = self._spoke = time.monotonic()
         self._first: float | None = None
         self._tenth = 0
-        self._quiet = quiet
         self._bar: Any = None
 
     def __enter__(self) -> Bar:
@@ -49,9 +48,7 @@ class Bar:
         if self._first is None:
             self._first = done
             self._start = self._spoke = time.monotonic()
-        if time.monotonic() < self._start + self._quiet:
-            return
-        if self._drawn:
+        if self.redraws:
             self._redraw(done, total, text)
         else:
             self._write(done, total, text)
@@ -93,14 +90,50 @@ class Bar:
         self._bar.update(self._task, completed=done, total=total, description=text)
 
 
+class LateBar:
+    """A `ProgressHook` that draws a `Bar` if it is still called after some seconds; with `drawn` only where that can be redrawn."""
+
+    def __init__(self, seconds: float, *, drawn: bool) -> None:
+        self._begins, self._drawn_only = time.monotonic() + seconds, drawn
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> LateBar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__()
+
+    def __call__(self, done: float, total: float, text: str) -> None:
+        """Show the new state, if it is time."""
+        if self._bar is None:
+            if time.monotonic() < self._begins:
+                return
+            self._bar = Bar()
+        if self._bar.redraws or not self._drawn_only:
+            self._bar(done, total, text)
+
+
+def both(first: ProgressHook, second: ProgressHook | None) -> ProgressHook:
+    """One hook that calls two."""
+    if second is None:
+        return first
+
+    def hook(done: float, total: float, text: str) -> None:
+        first(done, total, text)
+        second(done, total, text)
+
+    return hook
+
+
 @contextmanager
 def shown(verbose: bool, progress: ProgressHook | None) -> Iterator[ProgressHook | None]:
-    """Who hears how far it is: the bar if `verbose`, else the hook."""
+    """Who hears how far it is: the hook, and a bar if `verbose`."""
     if not verbose:
         yield progress
         return
     with Bar() as bar:
-        yield bar
+        yield both(bar, progress)
 
 
 def _clock(seconds: float) -> str:

@@ -13,6 +13,11 @@ from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
 from agop.gradients.cotangents import replicate_error
 
 
+def applied_early(k: int, d: int) -> bool:
+    """Whether W (k, d) is applied to every row: 2kd + d² operations, against k² (half a product) for δδᵀ."""
+    return d * (2 * k + d) < k * k
+
+
 @dataclass(eq=False)
 class LayerSum:
     """Sum over the rows that one call of a layer reads of δδᵀ, or of `(Wᵀδ)(Wᵀδ)ᵀ` where that is smaller."""
@@ -35,8 +40,7 @@ class LayerSum:
         weight = None if matrix is None else matrix().to(kind)
         groups, _, k = rows.shape
         d = k if weight is None else weight.shape[-1]
-        # per row: k² operations (half a product) for δδᵀ, or 2kd + d² to apply W first
-        early = weight is not None and d * (2 * k + d) < k * k
+        early = weight is not None and applied_early(k, d)
         side = d if early else k
         return cls(torch.zeros(replicates, groups, side, side, dtype=kind, device=rows.device), weight, early)
 

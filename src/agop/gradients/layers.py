@@ -16,17 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from agop import _checks
+from agop._memory import parse_memory
+from agop._progress import LateBar, ProgressHook, both
 from agop.gradients import calling
 from agop.gradients.accumulate import check_finite
 from agop.gradients.cotangents import Cotangents
 from agop.gradients.coverage import coverage
 from agop.gradients.inputs import Batches
 from agop.gradients.layer_results import LayerAGOPs
+from agop.gradients.passes import Heard, Told
 from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
 from agop.gradients.taps import Layers, call_name, original
+
+QUIET_SECONDS = 2.0
+"""What is over by then shows no bar."""
 
 
 def layer_agops(
@@ -43,6 +49,9 @@ def layer_agops(
     dtype: torch.dtype | None = None,
     random_state: int | torch.Generator = 0,
     check: bool = True,
+    max_memory: int | str | None = None,
+    verbose: bool | None = None,
+    progress: ProgressHook | None = None,
 ) -> LayerAGOPs:
     r"""AGOPs of a model with respect to the input of each of its layers, as that layer reads it, in one
     sweep.
@@ -94,6 +103,12 @@ def layer_agops(
         Seed or CPU generator of the random combinations.
     check
         Look at a few samples first: raise if the model mixes samples or is not deterministic.
+    max_memory
+        Bytes, or a text such as "8GB", that the sums, the AGOPs and a batch may take together; default: what is free.
+        `estimate_layer_agops` says beforehand what they take, and how long it will be.
+    verbose, progress
+        A bar with the remaining time on standard error, after two seconds (None: only where a bar can be redrawn); a function of
+        (passes done, passes in all, what is being done), which may raise.
 
     Returns
     -------
@@ -106,6 +121,8 @@ def layer_agops(
     ValueError
         If a module mixes samples or is random in its present mode, if the output does not depend on a layer,
         or if a layer chosen by its name is never called. Each names the module.
+    MemoryError
+        If it would take more than `max_memory`, before anything of that size is made.
 
     Notes
     -----
@@ -119,10 +136,13 @@ def layer_agops(
     {'0': (4, 4), '2': (8, 8)}
 
     """
-    return swept(
-        model, X, layers, outputs=outputs, batch_size=batch_size, output=output, inputs=inputs, mask=mask, positions=positions, dtype=dtype,
-        random_state=random_state, check=check,
-    )  # fmt: skip
+    limit = parse_memory("max_memory", max_memory)
+    with LateBar(QUIET_SECONDS, drawn=verbose is None) as bar:
+        hook = progress if verbose is False else both(bar, progress)
+        return swept(
+            model, X, layers, outputs=outputs, batch_size=batch_size, output=output, inputs=inputs, mask=mask, positions=positions,
+            dtype=dtype, random_state=random_state, check=check, max_memory=limit, heard=None if hook is None else Told(hook),
+        )  # fmt: skip
 
 
 def swept(
@@ -140,9 +160,41 @@ def swept(
     random_state: int | torch.Generator = 0,
     check: bool = True,
     exact: bool = True,
+    max_memory: int | None = None,
+    heard: Heard | None = None,
 ) -> LayerAGOPs:
     """`layer_agops`, where layers chosen by name need not be called in every batch if they are not `exact`."""
     _checks.one_of("positions", positions, ("mean", "sum"))
+    sweep = sweep_of(
+        model,
+        layers,
+        Cotangents(outputs, random_state),
+        output,
+        dtype,
+        mask,
+        batch_size,
+        exact=exact,
+        check=check,
+    )
+    sweep.max_memory, sweep.heard = max_memory, heard
+    with untouched(sweep.model, device=sweep.device()):
+        sweep.run(X, batch_size, inputs, check)
+    return _result(sweep, positions, everything=layers is None)
+
+
+def sweep_of(
+    model: nn.Module,
+    layers: Layers,
+    cotangents: Cotangents,
+    output: calling.OutputPick,
+    dtype: torch.dtype | None,
+    mask: calling.MaskPick,
+    batch_size: int | None,
+    *,
+    exact: bool = True,
+    check: bool = True,
+) -> Sweep:
+    """A sweep over layers, ready to run, if model and batch size are such as can be swept."""
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     if not isinstance(model, nn.Module):
@@ -153,11 +205,7 @@ def swept(
     refuse_empty(model)
     if check:
         refuse_training_mode(model)
-    cotangents = Cotangents(outputs, random_state)
-    sweep = Sweep(model, Recorder(model, layers, exact=exact), cotangents, output, dtype, mask)
-    with untouched(model, device=sweep.device()):
-        sweep.run(X, batch_size, inputs, check)
-    return _result(sweep, positions, everything=layers is None)
+    return Sweep(model, Recorder(model, layers, exact=exact), cotangents, output, dtype, mask)
 
 
 def names_of(views: Collection[View]) -> dict[View, str]:
