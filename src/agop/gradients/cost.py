@@ -114,7 +114,7 @@ def estimate_layer_agops(
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> cost = estimate_layer_agops(net, torch.ones(10, 4))
     >>> cost.n_passes, cost.agops, cost.layers
-    (3, 320, {'0': 128, '2': 292})
+    (3, 320, {'0': 320, '2': 292})
 
     """
     sweep = sweep_of(
