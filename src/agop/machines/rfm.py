@@ -383,6 +383,12 @@ class _RFM(TableEstimator):
 
         memory = parse_memory("max_memory", self.max_memory)
         solver = Solver.of(self).chosen(needs, n, ridge, memory, rows.device, takes_centers=True)
+        if solver.name == "nystrom" and throughout and n_iter and self.update != "agop":
+            expected = (
+                "'agop' with feature_points=\"all\": coefficients of centres are no residuals of points"
+            )
+            remedy = "give feature_points= a number: M is then learned by exact fits to so many points"
+            raise _checks.bad_value("update", expected, repr(self.update), remedy)
         return n_iter, solver
 
     _ridges_to_choose: RidgeChoice | None = None

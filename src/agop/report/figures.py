@@ -6,8 +6,8 @@ layer and stage are repetitions, such as seeds: their mean is drawn, with one st
 
 from __future__ import annotations
 
+import copy
 import io
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -134,9 +134,8 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
 
 
 def copied(figure: Figure) -> Figure:
-    """The same figure again, as matplotlib stores it; drawing one leaves the other alone."""
-    copy: Figure = pickle.loads(pickle.dumps(figure))
-    return copy
+    """The same figure again; drawing one leaves the other alone."""
+    return copy.deepcopy(figure)
 
 
 def plain_axes(title: str, subtitle: str) -> tuple[Figure, Axes]:
