@@ -28,10 +28,11 @@ CACHE_ROWS, CACHE_BYTES = 1024, 16 * 2**20
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few samples told: bytes of graph per sample, and whether checkpoints are reentrant."""
+    """What a few samples told: bytes of graph per sample, whether checkpoints are reentrant, and how many outputs there are."""
 
     bytes_per_row: int
     reentrant: bool
+    n_outputs: int
     cached: bool = True
 
     def rows_per_block(self, n_rows: int, extra_bytes_per_row: int = 0) -> int:
@@ -74,7 +75,7 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
             lambda cotangent: pull_back(y, cotangent, leaves, keep=True, reentrant=reentrant),
             lambda: forward(small, True),
         )
-    return Probe(-(-sum(saved.values()) // rows), reentrant, first.device.type == "cpu")
+    return Probe(-(-sum(saved.values()) // rows), reentrant, y.shape[1], first.device.type == "cpu")
 
 
 @contextmanager

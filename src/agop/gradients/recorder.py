@@ -32,6 +32,15 @@ class View:
     effective: bool = False
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the gradient at a view is taken: a tensor of this shape and dtype, for so many samples."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    samples: int
+
+
 Sink = Callable[[View, LinearMap, Tensor], None]
 """Takes the gradient at a view."""
 
@@ -51,12 +60,14 @@ class Recorder:
             self.choice.exact = set()
         self.leaves: list[Tensor] = []
         self.views: dict[View, LinearMap] = {}
+        self.places: dict[View, Place] = {}
         self.fired: set[View] = set()
         self.unrecorded: dict[tuple[str, bool], View] = {}
         self._whole: dict[str, nn.Module] | None = None
         self._own: set[int] = set()
         self._counts: dict[tuple[str, bool], int] = {}
         self._phase = "forward"
+        self._samples = 0
         self._checkpointed = False
         self._sink: Sink | None = None
 
@@ -92,7 +103,8 @@ class Recorder:
     @contextmanager
     def forward(self, n_samples: int) -> Iterator[None]:
         """The block in which the model runs forward; forgets the views of the batch before."""
-        self.leaves, self.views, self.fired = [], {}, set()
+        self.leaves, self.views, self.places, self.fired = [], {}, {}, set()
+        self._samples = n_samples
         self.unrecorded, self._counts, self._phase = {}, {}, "forward"
         self._checkpointed = False
         self.maps.start(n_samples)
@@ -160,6 +172,7 @@ class Recorder:
                 view = View(name, self._counts.get(key, 0), effective)
                 self._counts[key] = view.index + 1
                 self.views[view] = used
+                self.places[view] = Place(tuple(tensor.shape), tensor.dtype, self._samples)
                 if not recording:
                     if key in self.unrecorded:
                         raise _checks.bad_value(

@@ -8,11 +8,11 @@ import re
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from sklearn.base import is_classifier
 from torch import Tensor
 
+from agop._memory import available_memory
 from agop.kernels import Kernel
 from agop.machines.chain import Chain
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
@@ -350,7 +350,7 @@ def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor],
     check_shapes(tensors, expected)
     if not maps or estimator._n_features_out != d or len(estimator.history_) != len(maps):
         raise Damaged("layers that do not belong together")
-    if 4 * n * max(widths) * points.element_size() > psutil.virtual_memory().available:
+    if 4 * n * max(widths) * points.element_size() > available_memory():
         raise Damaged(f"{n:,} centres with {max(widths):,} features do not fit into the free memory")
     best = index_of(estimator, "best_layer_", len(maps))
     estimator.X_fit_, estimator.layers_ = points, []

@@ -24,6 +24,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import parse_memory
+from agop._progress import ProgressHook
 from agop.blocks.block import Blocks
 from agop.kernels import Kernel, named
 from agop.linalg.psd import psd_power
@@ -39,10 +41,10 @@ from agop.machines.fact import UPDATES, feature_matrix, machine_fact
 from agop.machines.generalised import interpolates_noise
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes, parse_memory
+from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes
 from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
 from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
-from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.progress import Progress, predicted_operations
 from agop.machines.resuming import LEARNED, keep_learned, learned
 from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop._progress import Bar, ProgressHook
 from agop.blocks.block import Blocks
 from agop.machines import _inputs
 from agop.machines._in_blocks import in_blocks
@@ -34,7 +35,6 @@ from agop.machines.importances import averaged_agop
 from agop.machines.names import PRECISIONS
 from agop.machines.nystrom import RidgeChoice
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
-from agop.machines.progress import Bar, ProgressHook
 from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
 from agop.machines.rows import drawn as drawn_rows

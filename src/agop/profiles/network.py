@@ -20,7 +20,8 @@ from agop.gradients import calling
 from agop.gradients.calling import OutputPick
 from agop.gradients.choosing import Choice
 from agop.gradients.coverage import coverage
-from agop.gradients.layers import LayerAGOPs, swept
+from agop.gradients.layer_results import LayerAGOPs
+from agop.gradients.layers import swept
 from agop.gradients.outputs import candidates, told
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
@@ -298,7 +299,7 @@ class Network:
                 mask=mask,
                 exact=False,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, MemoryError) as error:
             if run.failed or data.strict:
                 raise
             notes.append(f"nfa was left out: {error}")
@@ -316,8 +317,7 @@ class Network:
     ) -> OfTraining:
         if not any(need.kind in KINDS for need in needs):
             return OfTraining()
-        picked, loaders = self._picked(run.returned, []), (self.inputs, self.targets)
-        return of_training(self.model, self.trained, run, reader, data, needs, picked, loaders, notes)
+        return of_training(self, run, reader, data, needs, self._picked(run.returned, []), notes)
 
     def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
         """What to take of what the model returned, and which of its outputs."""

@@ -13,7 +13,7 @@ from agop import _checks
 from agop.collapse.classifier import decisions
 from agop.collapse.moments import ClassMoments
 from agop.evidence import Evidence, Need
-from agop.gradients.layers import LayerAGOPs
+from agop.gradients.layer_results import LayerAGOPs
 from agop.profiles import pooling
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.projection import split

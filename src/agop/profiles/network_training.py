@@ -19,6 +19,7 @@ from agop.profiles.batches import batches
 from agop.profiles.data import Data
 
 if TYPE_CHECKING:
+    from agop.profiles.network import Network
     from agop.profiles.network_pass import NetworkPass
     from agop.profiles.reader import Reader
 
@@ -94,19 +95,17 @@ class OfTraining:
 
 
 def of_training(
-    model: nn.Module,
-    trained: Trained,
+    network: Network,
     run: NetworkPass,
     reader: Reader,
     data: Data,
     needs: frozenset[Need],
     picked: tuple[OutputPick, Any],
-    loaders: tuple[Any, Any],
     notes: list[str],
 ) -> OfTraining:
-    """Fill those of `KINDS` that are needed; the data are read once more for each pass."""
+    """Fill those of `KINDS` that are needed; the data are read once more for each pass. `picked`: which outputs are taken."""
     kinds, found = {need.kind for need in needs} & KINDS, OfTraining()
-    modules = reader.choice.apart(model)
+    modules = reader.choice.apart(network.model)
     X = run.whole if isinstance(run.whole, Tensor) else data.X
     if isinstance(X, Iterator):
         found.everywhere = dict.fromkeys(
@@ -114,7 +113,7 @@ def of_training(
         )
         return found
     if "initial_weight" in kinds:
-        _initial_weights(found, trained, modules)
+        _initial_weights(found, network.trained, modules)
     if "output_gram" in kinds:
         linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
         size = data.batch_size if isinstance(X, Tensor) else None
@@ -122,13 +121,20 @@ def of_training(
         grams = {}
         if linear:
             grams = output_grams(
-                model, X, linear, outputs=outputs, batch_size=size, output=pick, inputs=loaders[0]
+                network.model,
+                X,
+                linear,
+                outputs=outputs,
+                batch_size=size,
+                output=pick,
+                inputs=network.inputs,
+                mask=network.mask,
             )
         found.everywhere["output_gram"] = "it is no linear map without groups"
         for name, gram in grams.items():
             found.put(name, "output_gram", gram)
     if "critical_weight" in kinds:
-        _critical_weights(found, model, trained, modules, X, data, picked[0], loaders, notes)
+        _critical_weights(found, network, modules, X, data, picked[0], notes)
     return found
 
 
@@ -153,21 +159,20 @@ def _initial_weights(found: OfTraining, trained: Trained, modules: dict[str, nn.
 
 def _critical_weights(
     found: OfTraining,
-    model: nn.Module,
-    trained: Trained,
+    network: Network,
     modules: dict[str, nn.Module],
     X: Any,
     data: Data,
     pick: OutputPick,
-    loaders: tuple[Any, Any],
     notes: list[str],
 ) -> None:
+    trained = network.trained
     if trained.objective is None or trained.decay is None:
         told = "pass agop.Network(model, loss=…, weight_decay=… or optimizer=…)"
         found.everywhere["critical_weight"] = told
         return
-    pairs = batches(X, data.y, data.batch_size, *loaders)
-    gradients, _, more = loss_gradients(model, modules, pairs, trained.objective, trained.decay, pick)
+    pairs = batches(X, data.y, data.batch_size, network.inputs, network.targets)
+    gradients, _, more = loss_gradients(network.model, modules, pairs, trained.objective, trained.decay, pick)
     notes.extend([*trained.decay.notes, *more])
     for name, own in gradients.items():
         value = None if own.reason else own.critical_weight

@@ -20,11 +20,12 @@ import torch
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from agop import _checks
+from agop._memory import human
 from agop.experiments.listener import Listener
 from agop.experiments.subject import CHECKPOINTS, Findings, Task
 from agop.experiments.subjects.rfm_config import RFMConfig
 from agop.experiments.table_scores import classification_scores, regression_scores, score_table
-from agop.machines.memory import default_centers, estimate_memory, human
+from agop.machines.memory import default_centers, estimate_memory
 from agop.machines.rfm import FEATURE_POINTS
 from agop.tables.large import LargeTable, is_large
 from agop.tables.loading import load
