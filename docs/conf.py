@@ -132,7 +132,9 @@ def _described(app, what, name, documented, options, lines):
     """What napoleon would misread: "How many: one a class" is no type of a property; links of scikit-learn lead into its own pages."""
     if what == "property":
         lines.insert(0, "")
-    if not os.environ.get("AGOP_DOCS_LINKS") and str(getattr(documented, "__module__", "")).startswith("sklearn"):
+    if not os.environ.get("AGOP_DOCS_LINKS") and str(getattr(documented, "__module__", "")).startswith(
+        "sklearn"
+    ):
         lines[:] = [re.sub(r":ref:`([^<`]+?)\s*<[^>`]+>`", r"\1", line) for line in lines]
 
 
