@@ -36,11 +36,9 @@ def test_every_floor_is_in_the_list_that_is_tested():
         line for line in extras["dev"] if line.startswith(("pytest", "hypothesis", "beartype", "sybil"))
     ]
     pairs = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?>=([\d.]+)", line).groups() for line in declared]
-    floors = dict(
-        line.split("==")
-        for line in (ROOT / "floors.txt").read_text().splitlines()
-        if not line.startswith("#")
-    )
+    lines = (ROOT / "floors.txt").read_text().splitlines()
+    pins = [line.partition(";") for line in lines if not line.startswith("#")]
+    floors = dict(pin.split("==") for pin, _, marker in pins if ">" not in marker and "=" not in marker)
     for name, lowest in pairs:
         assert floors[name].startswith(lowest), name
         assert set(floors[name].removeprefix(lowest)) <= set(".0"), name
@@ -128,4 +126,4 @@ def test_the_wheel_works_in_a_clean_environment(built, tmp_path):
         "run",
     )
     assert made.returncode == 0, made.stderr
-    assert (tmp_path / "run" / "report.html").stat().st_size > 10**6
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10**5

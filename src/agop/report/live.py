@@ -11,7 +11,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -159,13 +159,15 @@ def _in_columns(figure: Figure, grid: list[Axes], panel: float, columns: int) ->
     for number, axes in enumerate(grid):
         axes.set_subplotspec(places[number // columns, number % columns])
         left = number % columns == 0 or not _shared(axes)
-        axes.tick_params(labelleft=left, labelbottom=number + columns >= len(grid))
+        bottom = number + columns >= len(grid) or not _shared(axes, "x")
+        axes.tick_params(labelleft=left, labelbottom=bottom)
     figure.set_size_inches(NARROW, panel * rows + 0.6)
     return panel
 
 
-def _shared(axes: Axes) -> bool:
-    return len(axes.get_shared_y_axes().get_siblings(axes)) > 1
+def _shared(axes: Axes, along: Literal["x", "y"] = "y") -> bool:
+    groups = axes.get_shared_x_axes() if along == "x" else axes.get_shared_y_axes()
+    return len(groups.get_siblings(axes)) > 1
 
 
 def _svg(figure: Figure, prefix: str, kind: str) -> Any:

@@ -170,7 +170,8 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
             Drawing(
                 "search",
                 "Search",
-                "the honest score of the best candidate of each recursion that reached the last heat",
+                "the honest score (minus the loss, unless a scorer was asked for) of the best candidate of each recursion "
+                "that reached the last heat",
                 "A point is a recursion; where the line no longer rises, searching longer did not help.",
                 lambda: table_figures.search(record.search, f"{title}: search"),
             )
@@ -196,13 +197,15 @@ def write_table_report(path: str | os.PathLike[str]) -> Path:
             figure = drawing.make()
             figures.save(figure, folder, drawing.stem)
             shown[section].append(picture(drawing, figure=figure))
+    columns = [_column(row) for _, row in record.columns.iterrows()]
     text = page(
         "table.html.j2",
         [one for section in shown.values() for one in section],
         **shown,
         record=record,
         scores=_scores(record),
-        columns=[_column(row) for _, row in record.columns.iterrows()],
+        columns=columns,
+        told=[name for name in ("left_out", "note") if any(row[name] for row in columns)],
         command=f"{record.config.get('command', 'agop')} --out runs/again",
     )
     write_text(record.path / PAGE, text)
