@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -120,7 +120,7 @@ def estimate_layer_agops(
     sweep = sweep_of(
         model, layers, Cotangents(outputs), output, dtype, mask, batch_size, exact=True, check=check
     )
-    if not calling.is_whole(X) and iter(X) is X:
+    if isinstance(X, Iterator):
         raise _unknown("an iterator")
     with untouched(sweep.model, device=sweep.device()):
         look = sweep.look(X, batch_size, inputs, check)

@@ -238,4 +238,4 @@ class Recogniser:
 def _scaled(used: LinearMap, scale: float) -> LinearMap:
     matrix = used.matrix
     assert matrix is not None
-    return replace(used, matrix=lambda: matrix() * scale)
+    return replace(used, matrix=lambda: matrix() * scale, weight=None, arrange=None)
