@@ -29,6 +29,20 @@ def test_the_version_comes_from_one_place():
     assert not written
 
 
+def test_the_changelog_has_the_release_and_every_heading_once():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert releases[0] == ("Unreleased", "")
+    newest, date = releases[1]
+    assert newest == PROJECT["version"]
+    assert f"date-released: {date}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert [date for _, date in releases[1:]] == sorted((date for _, date in releases[1:]), reverse=True)
+    order = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    for part in text.split("\n## ")[1:]:
+        headings = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert headings == [name for name in order if name in headings]
+
+
 def test_every_floor_is_in_the_list_that_is_tested():
     extras = PROJECT["optional-dependencies"]
     declared = [*PROJECT["dependencies"], *extras["vision"], *extras["lightning"], *extras["distributed"]]
