@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agop.gradients.interception import Interception
 from agop.gradients.recognising import FUSED
+from agop.gradients.wrapped import SCRIPTED, is_scripted
 
 _NO_LINEAR_MAP = frozenset(
     {
@@ -63,6 +64,8 @@ def coverage(maps: Interception) -> Coverage:
         elif not _NO_LINEAR_MAP.isdisjoint(uses):
             name_of = next(use for use in uses if use in _NO_LINEAR_MAP)
             unread.setdefault(f"{name_of} is no linear map of one tensor", []).append(name)
+        elif any(is_scripted(holder.module) for holder in maps.seen.names.holders(parameter)):
+            unread.setdefault(SCRIPTED, []).append(name)
         elif not uses and not _of_uncalled_layer(maps, parameter):
             unread.setdefault("no operation that can be seen uses it", []).append(name)
         elif not uses:

@@ -78,16 +78,23 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
     return Probe(-(-sum(saved.values()) // rows), reentrant, y.shape[1], first.device.type == "cpu")
 
 
+def _local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that is here, or the tensor."""
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
+
+
 @contextmanager
 def _saved_bytes(f: Callable[..., Any]) -> Iterator[dict[int, int]]:
     """Count the storages that autograd keeps for the backward pass, parameters and buffers aside."""
     module, saved = module_of(f), dict[int, int]()
     own = set()
     if module is not None:
-        own = {tensor.untyped_storage().data_ptr() for tensor in [*module.parameters(), *module.buffers()]}
+        held = [_local(tensor) for tensor in [*module.parameters(), *module.buffers()]]
+        own = {tensor.untyped_storage().data_ptr() for tensor in held}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage = _local(tensor).untyped_storage()
         if storage.data_ptr() not in own:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
