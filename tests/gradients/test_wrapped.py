@@ -177,3 +177,61 @@ def test_a_scripted_part_is_listed_and_the_others_are_read():
         ValueError, match="^layers: expected layers that can be read, got '2', inside TorchScript"
     ):
         agop.layer_agops(model, TOKENS, "2")
+
+
+class Codes(torch.Tensor):
+    """A weight in eight bits, as libraries of weight-only quantisation hold it."""
+
+    @staticmethod
+    def __new__(cls, codes, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, codes.shape, dtype=scale.dtype)
+
+    def __init__(self, codes, scale):
+        self.codes, self.scale = codes, scale
+
+    def dequantize(self):
+        return self.codes.to(self.scale.dtype) * self.scale
+
+    def __tensor_flatten__(self):
+        return ["codes", "scale"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0].codes, args[0].scale)
+        return func(*[a.dequantize() if isinstance(a, cls) else a for a in args], **(kwargs or {}))
+
+
+def quantised(layer):
+    weight = layer.weight.detach()
+    scale = weight.abs().amax(1, keepdim=True) / 127
+    return Codes((weight / scale).round().to(torch.int8), scale)
+
+
+def test_a_weight_in_eight_bits_is_read_by_its_effective_value():
+    model, rounded = plain(), plain()
+    codes = quantised(model[0])
+    model[0].weight = nn.Parameter(codes, requires_grad=False)
+    rounded[0].weight.data = codes.dequantize()
+    expected, result = agop.layer_agops(rounded, TOKENS), agop.layer_agops(model, TOKENS)
+    assert all(relative_error(result[name], value) < IDENTITY for name, value in expected.items())
+    assert torch.equal(result.weights["0"], codes.dequantize())
+    assert result.coverage.complete
+    assert agop.estimate_layer_agops(model, TOKENS).agops == agop.estimate_layer_agops(rounded, TOKENS).agops
+    told = agop.fact(model, TOKENS, Y, weight_decay=0.1).residuals
+    assert "frozen" in told["0"].undefined_because
+    assert told["5"].defined
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_packed_weight_is_listed_or_refused():
+    model = plain().float()
+    model[2] = torch.ao.quantization.quantize_dynamic(nn.Sequential(model[2]), {nn.Linear})[0]
+    x = TOKENS.float()
+    message = r"^model: expected a model that gradients go through, got module '2' \(Linear\): its weight is packed .*; take the model"
+    for call in (lambda: agop.layer_agops(model, x), lambda: agop.fact(model, x, Y, weight_decay=0.1)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    p = agop.profile(model, x, Y, measures=["nc1"])
+    assert list(p.layers["name"]) == ["0", "5"]
+    assert any(note.startswith("left out: 2, its weight is packed") for note in p.notes)

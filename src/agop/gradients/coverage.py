@@ -8,7 +8,8 @@ from torch import Tensor
 
 from agop.gradients.interception import Interception
 from agop.gradients.recognising import FUSED
-from agop.gradients.wrapped import SCRIPTED, is_scripted
+from agop.gradients.taps import plain_name
+from agop.gradients.wrapped import PACKED, SCRIPTED, is_packed, is_scripted
 
 _NO_LINEAR_MAP = frozenset(
     {
@@ -70,6 +71,9 @@ def coverage(maps: Interception) -> Coverage:
             unread.setdefault("no operation that can be seen uses it", []).append(name)
         elif not uses:
             unread.setdefault("", []).append(name)
+    packed = [plain_name(name) for name, module in maps.model.named_modules() if is_packed(module)]
+    if packed:
+        unread[PACKED] = packed
     total = read + sum(map(len, unread.values()))
     notes = [f"left out: {_listed(names)}, {why}" for why, names in unread.items() if why]
     named = {name for names in unread.values() for name in names}

@@ -30,7 +30,7 @@ from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
 from agop.gradients.taps import Layers, call_name, original
-from agop.gradients.wrapped import refuse_unseen
+from agop.gradients.wrapped import refuse_packed, refuse_unseen
 
 QUIET_SECONDS = 2.0
 """What is over by then shows no bar."""
@@ -199,6 +199,7 @@ def sweep_of(
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     refuse_unseen(model)
+    refuse_packed(model)
     model = original(model)
     refuse_empty(model)
     if check:

@@ -78,10 +78,14 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
     return Probe(-(-sum(saved.values()) // rows), reentrant, y.shape[1], first.device.type == "cpu")
 
 
-def _local(tensor: Tensor) -> Tensor:
-    """The part of a sharded tensor that is here, or the tensor."""
-    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return local
+def _storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
+    """What a tensor is stored in; one that is made of others (quantised, sharded) in what they are."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        for name in names:
+            yield from _storages(getattr(tensor, name))
+    elif torch._C._has_storage(tensor):
+        yield tensor.untyped_storage()
 
 
 @contextmanager
@@ -90,13 +94,13 @@ def _saved_bytes(f: Callable[..., Any]) -> Iterator[dict[int, int]]:
     module, saved = module_of(f), dict[int, int]()
     own = set()
     if module is not None:
-        held = [_local(tensor) for tensor in [*module.parameters(), *module.buffers()]]
-        own = {tensor.untyped_storage().data_ptr() for tensor in held}
+        held = [*module.parameters(), *module.buffers()]
+        own = {storage.data_ptr() for tensor in held for storage in _storages(tensor)}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = _local(tensor).untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
+        for storage in _storages(tensor):
+            if storage.data_ptr() not in own:
+                saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

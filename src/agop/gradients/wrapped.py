@@ -20,6 +20,25 @@ def is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
+PACKED = "its weight is packed into a quantised kernel of torch, through which no gradient goes"
+"""Why a weight is not read."""
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether a module is one of torch's own quantised ones, which hold no tensor that multiplies."""
+    quantised = type(module).__module__.startswith("torch.ao.nn.quantized")
+    return quantised and (hasattr(module, "_all_weight_values") or callable(getattr(module, "weight", None)))
+
+
+def refuse_packed(model: nn.Module) -> None:
+    """Raise if gradients end at a quantised kernel."""
+    for name, part in model.named_modules():
+        if is_packed(part):
+            remedy = "take the model as it was before, or one whose quantised weights are tensors"
+            got = f"module {name or 'model'!r} ({type(part).__name__}): {PACKED}"
+            raise _checks.bad_value("model", "a model that gradients go through", got, remedy)
+
+
 def refuse_unseen(model: Any) -> None:
     """Raise unless `model` is a torch module whose operations on weights can be seen."""
     expected = "a torch module whose layers can be looked into"

@@ -16,7 +16,7 @@ from agop.gradients.objective import Decay, Objective
 from agop.gradients.samples import samples_of
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.taps import Layers, original
-from agop.gradients.wrapped import refuse_sharded, refuse_unseen
+from agop.gradients.wrapped import refuse_packed, refuse_sharded, refuse_unseen
 from agop.measurement import Measurement
 from agop.probes.fact import fact_residual
 from agop.profiles.batches import batches
@@ -131,6 +131,7 @@ def fact(
     """
     refuse_unseen(model)
     refuse_sharded(model)
+    refuse_packed(model)
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     objective, decay = Objective.of(loss), Decay(weight_decay, optimizer)
