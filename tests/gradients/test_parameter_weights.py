@@ -228,3 +228,12 @@ def test_initial_weights_of_a_network_of_ones_own():
     assert table.loc["0.w", "centred_nfa"] == pytest.approx(
         float((a * b).sum() / (a.norm() * b.norm())), rel=1e-9
     )
+
+
+def test_flags_of_frozen_parameters_stay():
+    model = seeded(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)))
+    model[0].weight.requires_grad_(False)
+    before = [p.requires_grad for p in model.parameters()]
+    agop.fact(model, random(10, 5), tokens(10, high=3), weight_decay=DECAY)
+    assert [p.requires_grad for p in model.parameters()] == before
+    assert all(p.grad is None for p in model.parameters())

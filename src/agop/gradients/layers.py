@@ -30,6 +30,7 @@ from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.sweep import Sweep
 from agop.gradients.taps import Layers, call_name, original
+from agop.gradients.wrapped import refuse_packed, refuse_unseen
 
 QUIET_SECONDS = 2.0
 """What is over by then shows no bar."""
@@ -197,10 +198,8 @@ def sweep_of(
     """A sweep over layers, ready to run, if model and batch size are such as can be swept."""
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
-    if not isinstance(model, nn.Module):
-        raise _checks.bad_type(
-            "model", "a torch module", type(model).__name__, "use agop.agop for plain functions"
-        )
+    refuse_unseen(model)
+    refuse_packed(model)
     model = original(model)
     refuse_empty(model)
     if check:

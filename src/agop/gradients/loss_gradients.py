@@ -18,7 +18,7 @@ from agop.gradients.outputs import picked as picked_of
 from agop.gradients.parameter_weights import ParameterWeight
 from agop.gradients.pullback import has_reentrant_checkpoint, pull_back
 from agop.gradients.sanity import PROBE_ROWS
-from agop.gradients.state import untouched
+from agop.gradients.state import thawed, untouched
 from agop.gradients.taps import hooked, tensor_in
 
 
@@ -56,7 +56,8 @@ def loss_gradients(
     reasons, trained = _trained(weights, decay)
     parameter = next(model.parameters(), None)
     device = None if parameter is None else parameter.device
-    with untouched(model, device=device):
+    # all of them: a reentrant checkpoint runs its layers with a graph only if what enters it has one
+    with untouched(model, device=device), thawed(model):
         sums = _Sums(model, trained, objective, output)
         for x, y, _ in batches:
             x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
@@ -98,8 +99,6 @@ class _Sums:
     ) -> None:
         self._model, self._weights, self._objective, self._output = model, weights, objective, output
         self._flat = list({id(p): p for own in weights.values() for p in own.parameters}.values())
-        for weight in self._flat:
-            weight.requires_grad_(True)
         self._sums: dict[int, Tensor] = {}
         self._divisor = 0.0
         self._normalised: list[str] = []
@@ -159,7 +158,7 @@ def _pulled(value: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:
 def _outputs(model: nn.Module, x: Any, output: calling.OutputPick) -> Tensor:
     first = calling.first_tensor(x)
     with calling.refusals_named(first):
-        returned = calling.call(model, calling.copied(x))
+        returned = calling.call(model, calling.copied(x, []))
     picked = picked_of(returned, output)
     if not isinstance(picked, Tensor) or picked.ndim == 0:
         return calling.rows_of_output(returned, output)

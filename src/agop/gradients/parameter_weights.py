@@ -17,6 +17,7 @@ from agop.gradients.linear_map import LinearMap
 from agop.gradients.pullback import nodes
 from agop.gradients.recognising import Use
 from agop.gradients.sanity import PROBE_ROWS
+from agop.gradients.state import thawed
 from agop.gradients.taps import Layers, call_name
 
 MADE = "its weight is made from other numbers, on which the decay acts (a parametrisation)"
@@ -47,26 +48,14 @@ def parameter_weights(model: nn.Module, layers: Layers, x: Any) -> dict[str, Par
     Names are those of `layer_agops`, a layer that is called several times with one weight having one.
     """
     watcher = _Watcher(model, layers)
-    parameters = [p for p in model.parameters() if p.is_floating_point()]
-    before = [p.requires_grad for p in parameters]
     small = calling.some_rows(x, slice(PROBE_ROWS))
     first = calling.first_tensor(small)
-    try:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+    with thawed(model), torch.enable_grad(), watcher.maps.attached(), watcher.maps.active():
         watcher.maps.start(0 if first is None or not first.ndim else len(first))
         watcher.choice.start()
-        with (
-            torch.enable_grad(),
-            watcher.maps.attached(),
-            watcher.maps.active(),
-            calling.refusals_named(first, model),
-        ):
-            calling.call(model, calling.copied(small))
+        with calling.refusals_named(first, model):
+            calling.call(model, calling.copied(small, []))
         return watcher.found()
-    finally:
-        for parameter, flag in zip(parameters, before):
-            parameter.requires_grad_(flag)
 
 
 class _Watcher:

@@ -78,18 +78,29 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
     return Probe(-(-sum(saved.values()) // rows), reentrant, y.shape[1], first.device.type == "cpu")
 
 
+def _storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
+    """What a tensor is stored in; one that is made of others (quantised, sharded) in what they are."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        for name in names:
+            yield from _storages(getattr(tensor, name))
+    elif torch._C._has_storage(tensor):
+        yield tensor.untyped_storage()
+
+
 @contextmanager
 def _saved_bytes(f: Callable[..., Any]) -> Iterator[dict[int, int]]:
     """Count the storages that autograd keeps for the backward pass, parameters and buffers aside."""
     module, saved = module_of(f), dict[int, int]()
     own = set()
     if module is not None:
-        own = {tensor.untyped_storage().data_ptr() for tensor in [*module.parameters(), *module.buffers()]}
+        held = [*module.parameters(), *module.buffers()]
+        own = {storage.data_ptr() for tensor in held for storage in _storages(tensor)}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
+        for storage in _storages(tensor):
+            if storage.data_ptr() not in own:
+                saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -18,6 +18,7 @@ from agop.gradients.linear_map import LinearMap
 from agop.gradients.reads import at_input, map_of_input
 from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, hooked
+from agop.gradients.wrapped import is_scripted
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class Recorder:
                 return self._rooted(y)
             return None
 
-        parts = [part for part in model.modules() if next(part.children(), None) is None]
+        parts = [
+            part for part in model.modules() if next(part.children(), None) is None and not is_scripted(part)
+        ]
         with hooked([partial(part.register_forward_hook, after) for part in parts]):
             yield
 

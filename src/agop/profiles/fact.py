@@ -16,6 +16,7 @@ from agop.gradients.objective import Decay, Objective
 from agop.gradients.samples import samples_of
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.taps import Layers, original
+from agop.gradients.wrapped import refuse_packed, refuse_sharded, refuse_unseen
 from agop.measurement import Measurement
 from agop.probes.fact import fact_residual
 from agop.profiles.batches import batches
@@ -128,8 +129,9 @@ def fact(
     >>> round(float(fact(net, X, y, loss="mse", weight_decay=1.0).residuals["model"]), 6)
     0.0
     """
-    if not isinstance(model, nn.Module):
-        raise _checks.bad_type("model", "a torch module", type(model).__name__)
+    refuse_unseen(model)
+    refuse_sharded(model)
+    refuse_packed(model)
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     objective, decay = Objective.of(loss), Decay(weight_decay, optimizer)

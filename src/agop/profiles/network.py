@@ -27,6 +27,7 @@ from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.taps import Layers, named_exactly, original, tensor_in
 from agop.gradients.weight_names import WeightNames
+from agop.gradients.wrapped import refuse_unseen
 from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
 from agop.profiles.labels import IGNORE_INDEX
@@ -131,8 +132,7 @@ class Network:
         mask: calling.MaskPick = None,
         ignore_index: int | None = IGNORE_INDEX,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise _checks.bad_type("model", "a torch module", type(model).__name__)
+        refuse_unseen(model)
         if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
             raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
         self.model = original(model)
