@@ -12,7 +12,6 @@ table, model and options. Columns are those that are known before departure: see
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks._harness import RESULTS, record, resident
+from benchmarks._harness import RESULTS, in_fresh_process, record, resident
 
 NAME = "big_tables"
 SCHEDULED = [
@@ -226,16 +225,7 @@ def _one(name: str, model: str, options: dict[str, Any], queue: Any) -> None:
 
 def one(name: str, model: str, options: dict[str, Any]) -> dict[str, Any]:
     """One model on one table, in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    process = context.Process(target=_one, args=(name, model, options, queue))
-    process.start()
-    while process.is_alive() and queue.empty():
-        time.sleep(0.2)
-    if queue.empty():
-        raise RuntimeError(f"{model} on {name} ended with exit code {process.exitcode}")
-    row: dict[str, Any] = queue.get()
-    process.join()
+    row: dict[str, Any] = in_fresh_process(_one, name, model, options)
     return row
 
 

@@ -59,7 +59,8 @@ def leave_one_out(
     Parameters
     ----------
     estimator
-        An RFMRegressor or RFMClassifier, fitted or not; a copy of it is fitted. `validation`, `regions` and several bandwidths are not for this.
+        An RFMRegressor or RFMClassifier, fitted or not; a copy of it is fitted. `validation`, `regions` and several bandwidths are not for
+        this.
     X, y, sample_weight
         As for `fit`.
     cv, groups

@@ -14,8 +14,8 @@ from agop._checks import bad_value
 from agop.experiments.files import write_text
 from agop.report import figures, table_figures
 from agop.report.pictures import Drawing, picture
-from agop.report.record import opened
 from agop.report.rendering import page
+from agop.report.run_head import RunHead, head_of, opened
 
 PAGE, FIGURES = "report.html", "figures"
 _NEEDED = {
@@ -31,7 +31,7 @@ _VALUES = ("true", "predicted")
 
 
 @dataclass(frozen=True, eq=False)
-class TableRecord:
+class TableRecord(RunHead):
     """One finished run on a table.
 
     Attributes
@@ -42,13 +42,6 @@ class TableRecord:
         True and predicted values: "honest", and "test" if rows were held out.
     """
 
-    path: Path
-    name: str
-    config: Mapping[str, Any]
-    title: str
-    headline: str
-    facts: Mapping[str, str]
-    notes: tuple[str, ...]
     columns: pd.DataFrame
     scores: pd.DataFrame
     directions: pd.DataFrame
@@ -70,13 +63,7 @@ class TableRecord:
         if (folder / "test.csv").exists():
             parts["test"] = _read(folder / "test.csv", _NEEDED["honest"])
         return cls(
-            path=folder,
-            name=folder.resolve().name,
-            config=config,
-            title=str(result.get("title", "")),
-            headline=str(result.get("headline", "")),
-            facts={str(k): str(v) for k, v in dict(result.get("facts", {})).items()},
-            notes=tuple(str(note) for note in result.get("notes", [])),
+            **head_of(folder, config, result),
             columns=tables["columns"],
             scores=tables["scores"],
             directions=tables["directions"],
