@@ -13,7 +13,7 @@ from torch import Tensor
 from agop.machines.nystrom import row_hashes
 
 LOOKED_AT = 2000
-"""Rows on which the direction of a split is found."""
+"""Different rows on which the direction of a split is found."""
 
 SOFTNESS = 0.1
 """Width of the passage from one side to the other, in interquartile ranges of the rows along the direction."""
@@ -74,7 +74,7 @@ class RegionTree:
     def grown(
         cls, X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None, most: int, agop_of: DirectionOf
     ) -> tuple[RegionTree, list[Int[Tensor, " n_r"]]]:
-        """Split until a region has at most `most` rows, or rows that can't be told apart.
+        """Split until a region has at most `most` different rows, or rows that can't be told apart.
 
         Parameters
         ----------
@@ -92,7 +92,8 @@ class RegionTree:
         pending = [(torch.arange(len(X), device=X.device), -1, 0)]
         while pending:
             rows, above, side = pending.pop()
-            split = None if len(rows) <= most else _split(X[rows], _of(weight, rows), rows, agop_of)
+            few = len(rows) <= most or len(row_hashes(X[rows]).unique()) <= most
+            split = None if few else _split(X[rows], _of(weight, rows), rows, agop_of)
             if split is None:
                 place = -1 - len(regions)
                 regions.append(rows)
@@ -113,7 +114,9 @@ def _split(
     X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None, rows: Tensor, agop_of: DirectionOf
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Direction, threshold and width, and which rows are on the right; None if all rows are equal."""
-    some = row_hashes(_ranks(X)).argsort(stable=True)[:LOOKED_AT]  # whatever the order and the units
+    hashes = row_hashes(_ranks(X))  # whatever the order and the units
+    different = hashes.unique()[:LOOKED_AT]
+    some = (hashes <= different[-1]).nonzero()[:, 0]  # with all their copies
     vectors = torch.linalg.eigh(agop_of(rows[some]).double()).eigenvectors
     for direction in vectors.mT.flip(0):
         along = X.double() @ direction
