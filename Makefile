@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 # byte code is kept: without it every process compiles a thousand files of torch before it starts
 export PYTHONDONTWRITEBYTECODE :=
+FACTOR ?= 1.5
 
-.PHONY: demo test test-all lint format bench docs dist floors clean
+.PHONY: demo test test-all lint format bench bench-compare docs links dist floors clean
 
 demo: $(VENV)/.core            ## Deep RFM on the bundled digits: a table, figures and $(OUT)/report.html
 	$(BIN)/agop deep-rfm --data digits --out $(OUT)
@@ -26,11 +27,17 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench          ## every benchmark; JSON goes to benchmarks/results
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench          ## every benchmark, or those in BENCHMARKS; JSON goes to benchmarks/results
+	$(BIN)/python -m benchmarks $(BENCHMARKS)
+
+bench-compare: $(VENV)/.bench  ## fails if a ratio in benchmarks/results is worse than that in STORED by more than FACTOR
+	$(BIN)/python -m benchmarks --compare $(STORED) benchmarks/results --factor $(FACTOR)
 
 docs: $(VENV)/.docs            ## the HTML documentation, warnings as errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+links: $(VENV)/.docs           ## every link of the documentation asked for (no example is executed)
+	$(BIN)/python -m sphinx -W --keep-going -D plot_gallery=0 -b linkcheck docs docs/_build/links
 
 dist: $(VENV)/.dev             ## wheel and sdist in dist, the wheel tried in a clean environment
 	$(BIN)/python -m pytest -m slow tests/test_release.py

@@ -75,14 +75,23 @@ def _peak(call: Callable[[], object], queue: Any) -> None:
 
 def peak_memory(call: Callable[[], object]) -> int:
     """Bytes by which a fresh process's peak resident memory grows during `call` (a module-level function)."""
+    grown: int = in_fresh_process(_peak, call)
+    return grown
+
+
+def in_fresh_process(work: Callable[..., None], *args: Any) -> Any:
+    """What `work(*args, queue)`, a module-level function, puts into its queue in a process of its own."""
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
-    process = context.Process(target=_peak, args=(call, queue))
+    process = context.Process(target=work, args=(*args, queue))
     process.start()
-    process.join()
-    if process.exitcode != 0:
+    while process.is_alive() and queue.empty():
+        time.sleep(0.2)
+    if queue.empty():
         raise RuntimeError(f"the measured process ended with exit code {process.exitcode}")
-    return queue.get()
+    found = queue.get()
+    process.join()
+    return found
 
 
 def matmul_rate(dtype: torch.dtype, *, size: int = 3000, device: str = "cpu") -> float:

@@ -12,7 +12,6 @@ included.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks._harness import RESULTS, record, resident
+from benchmarks._harness import RESULTS, in_fresh_process, record, resident
 from benchmarks.nystrom import D, drawn
 
 NAME, PART = "stream", 50_000
@@ -80,18 +79,9 @@ def _work(what: str, folder: str, m: int, queue: Any) -> None:
 
 def one(what: str, n: int, m: int) -> dict[str, Any]:
     """One fit to n rows with m centres, in a fresh process."""
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         written(n, Path(folder))
-        queue = context.SimpleQueue()
-        process = context.Process(target=_work, args=(what, folder, m, queue))
-        process.start()
-        while process.is_alive() and queue.empty():
-            time.sleep(0.2)
-        if queue.empty():
-            raise RuntimeError(f"the measured process ended with exit code {process.exitcode}")
-        row: dict[str, Any] = queue.get()
-        process.join()
+        row: dict[str, Any] = in_fresh_process(_work, what, folder, m)
     return row
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib.metadata import version as _version
 from importlib.util import find_spec
@@ -89,7 +90,7 @@ autosummary_filename_map = {  # files whose names differ in capitals only are on
 }
 autosummary_context = {  # what a class has from elsewhere is documented there
     "strangers": "BaseEstimator, Module, Metric, Callback, TrainerCallback, tuple, float, dict, object",
-    "machinery": "get_metadata_routing, set_output, set_fit_request, set_partial_fit_request, "
+    "machinery": "may_change, get_metadata_routing, set_output, set_fit_request, set_partial_fit_request, "
     "set_predict_request, set_predict_proba_request, set_score_request, set_transform_request",
     "about": {
         "agop.PROBES": "Every probe by name, an `agop.registry.Registry`; "
@@ -125,3 +126,18 @@ sphinx_gallery_conf = {
 html_theme = "furo"
 html_title = "agop"
 html_show_copyright = False
+
+
+def _described(app, what, name, documented, options, lines):
+    """What napoleon would misread: "How many: one a class" is no type of a property; links of scikit-learn lead into its own pages."""
+    if what == "property":
+        lines.insert(0, "")
+    if not os.environ.get("AGOP_DOCS_LINKS") and str(getattr(documented, "__module__", "")).startswith(
+        "sklearn"
+    ):
+        lines[:] = [re.sub(r":ref:`([^<`]+?)\s*<[^>`]+>`", r"\1", line) for line in lines]
+
+
+def setup(app):
+    """Before napoleon, which has priority 500."""
+    app.connect("autodoc-process-docstring", _described, priority=400)

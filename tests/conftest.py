@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -41,6 +42,15 @@ def _global_generators_stay_untouched(request):
     before = torch.random.get_rng_state()
     yield
     torch.random.set_rng_state(before)
+
+
+@pytest.fixture
+def as_in_production():
+    """Bad input meets the library as users run it: without the run-time type checks, which would refuse it first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

@@ -76,6 +76,13 @@ def start(
                 process.kill()
 
 
+def well(processes: list[Ended]) -> list[Ended]:
+    """Ranks that ended well, or what the first that did not has said."""
+    for process in processes:
+        assert process.code == 0, process.err
+    return processes
+
+
 def _rank(program: str, environment: dict[str, str], files: str) -> None:
     for number, kind in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{files}.{kind}", os.O_WRONLY | os.O_CREAT), number)

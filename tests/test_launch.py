@@ -9,7 +9,7 @@ import pytest
 
 from agop.launch import Launch, launched, time_limit
 from agop.ranks import ALONE, current
-from tests.launching import free_port, start
+from tests.launching import free_port, start, well
 
 GOOD = {
     "RANK": "1",
@@ -28,6 +28,22 @@ try:
 except ValueError as error:
     print(type(error).__name__, error)
     sys.exit(2)
+"""
+
+
+AND_THEN = """
+import os, signal, sys, time
+from agop.launch import launched
+from agop.ranks import RankLost
+try:
+    with launched() as ranks:
+        ranks.barrier()
+        if ranks.rank == 1:
+            {event}
+        ranks.barrier()
+except RankLost as error:
+    print(error)
+    sys.exit(3)
 """
 
 
@@ -155,8 +171,7 @@ for _ in range(2):
         print(ranks.size, ranks.sum_(torch.ones(2)).tolist())
 print(dist.is_initialized(), current().size)
 """
-    for process in start(program):
-        assert process.code == 0, process.err
+    for process in well(start(program)):
         assert process.out == "1 2\n2 [2.0, 2.0]\n2 [2.0, 2.0]\nTrue 1\n"
 
 
@@ -169,8 +184,7 @@ for _ in range(3):
         print(ranks.size, ranks.gather(str(ranks.rank)))
 print(dist.is_initialized())
 """
-    for process in start(program):
-        assert process.code == 0, process.err
+    for process in well(start(program)):
         assert process.out == "2 ['0', '1']\n" * 3 + "False\n"
 
 
@@ -186,26 +200,13 @@ for _ in range(3):
     with launched() as ranks:
         print(ranks.size)
 """
-    for process in start(program, AGOP_DISTRIBUTED_TIMEOUT=10):
+    for process in start(program):
         assert process.code == 0, process.err
         assert process.out == "2\n" * 3
 
 
 def test_a_lost_rank_is_noticed_at_once():
-    program = """
-import os, signal, sys
-from agop.launch import launched
-from agop.ranks import RankLost
-try:
-    with launched() as ranks:
-        ranks.barrier()
-        if ranks.rank == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        ranks.barrier()
-except RankLost as error:
-    print(error)
-    sys.exit(3)
-"""
+    program = AND_THEN.format(event="os.kill(os.getpid(), signal.SIGKILL)")
     began = time.monotonic()
     survivor, lost = start(program, AGOP_DISTRIBUTED_TIMEOUT=60)
     assert time.monotonic() - began < 30
@@ -216,20 +217,7 @@ except RankLost as error:
 
 
 def test_a_silent_rank_is_given_up_after_the_time_limit():
-    program = """
-import sys, time
-from agop.launch import launched
-from agop.ranks import RankLost
-try:
-    with launched() as ranks:
-        ranks.barrier()
-        if ranks.rank == 1:
-            time.sleep(3)
-        ranks.barrier()
-except RankLost as error:
-    print(error)
-    sys.exit(3)
-"""
+    program = AND_THEN.format(event="time.sleep(3)")
     began = time.monotonic()
     waiting, _ = start(program, AGOP_DISTRIBUTED_TIMEOUT=1)
     assert time.monotonic() - began < 30

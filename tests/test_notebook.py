@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 
 import agop
 from agop._plotting import COLUMN, styled
@@ -149,8 +150,40 @@ def test_a_column_of_a_paper_is_narrow_and_its_letters_are_small(measured):
     plt.close("all")
 
 
-@pytest.mark.parametrize(
-    "name", ["RFMRegressor", "RFMClassifier", "RFMRegressorCV", "RFMClassifierCV", "DeepRFMClassifier"]
-)
+ESTIMATORS = [
+    name
+    for name in agop.__all__
+    if isinstance(getattr(agop, name), type) and issubclass(getattr(agop, name), BaseEstimator)
+]
+
+
+def test_all_estimators_are_tried():
+    assert {
+        "RFMRegressor", "RFMClassifier", "RFMRegressorCV", "RFMClassifierCV", "DeepRFMRegressor", "DeepRFMClassifier",
+        "ConvRFMRegressor", "ConvRFMClassifier", "DeepConvRFMClassifier",
+    } <= set(ESTIMATORS)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_are_shown_as_those_of_scikit_learn(name):
     assert name in getattr(agop, name)()._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        agop.ConvRFMClassifier(n_iter=1),
+        agop.ConvRFMRegressor(n_iter=1),
+        agop.DeepRFMRegressor(n_layers=1, width=8),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_fitted_estimator_says_so_and_what_it_was_given(model):
+    X = np.random.default_rng(0).normal(size=(12, 1, 8, 8)).astype(np.float32)
+    before = model._repr_html_()
+    html = model.fit(
+        X if "Conv" in type(model).__name__ else X.reshape(12, -1), np.arange(12) % 2
+    )._repr_html_()
+    assert "<span>Not fitted</span>" in before
+    assert "<span>Fitted</span>" in html
+    assert "ridge" in html

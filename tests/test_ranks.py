@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agop.collapse import ClassMoments
 from agop.ranks import ALONE, Ranks, RanksError, check_same, current, sharing
-from tests.launching import start
+from tests.launching import start, well
 from tests.tolerances import MERGE, relative_error
 
 PROGRAM = """
@@ -69,10 +69,8 @@ print(json.dumps(seen))
 
 @pytest.fixture(scope="module")
 def both():
-    done = start(PROGRAM)
-    for process in done:
-        assert process.code == 0, process.err
-        assert not process.err
+    done = well(start(PROGRAM))
+    assert not any(process.err for process in done)
     return [json.loads(process.out) for process in done]
 
 

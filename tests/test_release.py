@@ -29,6 +29,20 @@ def test_the_version_comes_from_one_place():
     assert not written
 
 
+def test_the_changelog_has_the_release_and_every_heading_once():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert releases[0] == ("Unreleased", "")
+    newest, date = releases[1]
+    assert newest == PROJECT["version"]
+    assert f"date-released: {date}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert [date for _, date in releases[1:]] == sorted((date for _, date in releases[1:]), reverse=True)
+    order = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    for part in text.split("\n## ")[1:]:
+        headings = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert headings == [name for name in order if name in headings]
+
+
 def test_every_floor_is_in_the_list_that_is_tested():
     extras = PROJECT["optional-dependencies"]
     declared = [*PROJECT["dependencies"], *extras["vision"], *extras["lightning"], *extras["distributed"]]
@@ -36,11 +50,9 @@ def test_every_floor_is_in_the_list_that_is_tested():
         line for line in extras["dev"] if line.startswith(("pytest", "hypothesis", "beartype", "sybil"))
     ]
     pairs = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?>=([\d.]+)", line).groups() for line in declared]
-    floors = dict(
-        line.split("==")
-        for line in (ROOT / "floors.txt").read_text().splitlines()
-        if not line.startswith("#")
-    )
+    lines = (ROOT / "floors.txt").read_text().splitlines()
+    pins = [line.partition(";") for line in lines if not line.startswith("#")]
+    floors = dict(pin.split("==") for pin, _, marker in pins if ">" not in marker and "=" not in marker)
     for name, lowest in pairs:
         assert floors[name].startswith(lowest), name
         assert set(floors[name].removeprefix(lowest)) <= set(".0"), name
@@ -128,4 +140,4 @@ def test_the_wheel_works_in_a_clean_environment(built, tmp_path):
         "run",
     )
     assert made.returncode == 0, made.stderr
-    assert (tmp_path / "run" / "report.html").stat().st_size > 10**6
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10**5

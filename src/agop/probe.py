@@ -24,7 +24,6 @@ class Curve:
     spread: Sequence[float] | None = None
 
 
-Value = float | Measurement | Curve
 Results = Mapping[str, Measurement | Curve]
 
 

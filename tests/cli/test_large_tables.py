@@ -45,24 +45,14 @@ def code(arguments):
     return caught.value.code
 
 
+def learn(data, target, out, *more):
+    return ["rfm", "--data", data, "--target", target, "--candidates", 1, "--out", out, *more]
+
+
 @pytest.mark.parametrize("target", ["y", pytest.param("kind", marks=pytest.mark.slow)])
 def test_all_rows_are_learned_from_and_predicted_in_blocks(place, tmp_path, capsys, monkeypatch, target):
     run, other = tmp_path / "run", "kind" if target == "y" else "y"
-    words = [
-        "rfm",
-        "--data",
-        place / "table",
-        "--target",
-        target,
-        "--drop",
-        other,
-        "--candidates",
-        1,
-        "--test",
-        0.2,
-        "--out",
-        run,
-    ]
+    words = learn(place / "table", target, run, "--drop", other, "--test", 0.2)
     assert code(words) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "table: 700 rows, 7 columns." in told
@@ -98,20 +88,7 @@ def test_all_rows_are_learned_from_and_predicted_in_blocks(place, tmp_path, caps
 def test_fewer_rows_are_taken_when_asked_for(place, tmp_path, capsys):
     frame = pd.read_parquet(place / "table").drop(columns="kind")
     frame.to_parquet(tmp_path / "one.parquet")
-    words = [
-        "rfm",
-        "--data",
-        tmp_path / "one.parquet",
-        "--target",
-        "y",
-        "--rows",
-        60,
-        "--candidates",
-        1,
-        "--out",
-        tmp_path / "run",
-    ]
-    assert code(words) == 0
+    assert code(learn(tmp_path / "one.parquet", "y", tmp_path / "run", "--rows", 60)) == 0
     assert "60 of 700 rows were drawn" in " ".join(capsys.readouterr().out.split())
 
 
@@ -143,17 +120,6 @@ def test_a_number_that_is_none_is_told_by_row(place, tmp_path, capsys):
     frame.loc[row, "y"] = np.inf
     frame["y"] = frame["y"].astype(float)
     frame.to_parquet(tmp_path / "one.parquet")
-    words = [
-        "rfm",
-        "--data",
-        tmp_path / "one.parquet",
-        "--target",
-        "y",
-        "--candidates",
-        1,
-        "--out",
-        tmp_path / "run",
-    ]
-    assert code(words) == 2
+    assert code(learn(tmp_path / "one.parquet", "y", tmp_path / "run")) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert f"target: expected finite numbers, got inf in column 'y', row {row}; mend them." in told

@@ -1,4 +1,4 @@
-"""Hidden states in which a concept is planted along a known direction."""
+"""Hidden states in which a concept is planted along a known direction, and a model that calls a block twice."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def planted(n=180, d=16, *, strength=3.0, seed=0):
         v,
         HiddenStates({"noise": noise[0], "planted": noise[1] + signal, "weak": noise[2] + signal / 3}),
     )
+
+
+class Twice(torch.nn.Module):
+    """One block, called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.block(self.block(x))

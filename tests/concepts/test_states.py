@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from agop.concepts import blocks_of, hidden_states
+from tests.concepts.planted import Twice
 
 
 class Block(nn.Module):
@@ -125,14 +126,6 @@ def test_loaders_arrays_and_plain_networks(generator):
 
 
 def test_a_block_that_is_called_twice_is_two(generator):
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.block = nn.Linear(3, 3)
-
-        def forward(self, x):
-            return self.block(self.block(x))
-
     net, X = Twice(), torch.randn(4, 3, generator=generator)
     found = hidden_states(net, X, batch_size=2)
     assert list(found.blocks) == ["block#0", "block#1"]

@@ -10,7 +10,7 @@ from torch import nn
 
 import agop
 from agop.concepts import directions_from
-from tests.concepts.planted import QUICK, planted
+from tests.concepts.planted import QUICK, Twice, planted
 from tests.concepts.test_states import Causal, padded
 
 Pair = namedtuple("Pair", "h extra")
@@ -123,14 +123,6 @@ def test_channels_of_images_and_calls_of_a_shared_block(generator):
     with agop.steer(conv, {"0": v}, 2.0):
         shift = conv[0](x) - before
     torch.testing.assert_close(shift, (2 * v)[None, :, None, None].expand_as(shift), rtol=1e-4, atol=1e-5)
-
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.block = nn.Linear(3, 3)
-
-        def forward(self, x):
-            return self.block(self.block(x))
 
     net, x = Twice(), torch.randn(2, 3, generator=generator)
     for name, factor in (("block#1", torch.eye(3)), ("block#0", net.block.weight)):

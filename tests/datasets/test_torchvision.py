@@ -7,6 +7,7 @@ import pytest
 
 from agop.datasets import load
 from tests.oracles import torchvision_files
+from tests.sentences import one_sentence
 
 torchvision = pytest.importorskip("torchvision", reason="needs the extra 'vision'")
 
@@ -88,7 +89,6 @@ def test_truncated_images_are_one_sentence(tmp_path, rng):
         torchvision_files.idx(raw, images, np.arange(4, dtype=np.uint8), part)
     path = raw / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError) as caught:
+    with one_sentence(ValueError) as caught:
         load("mnist", root=tmp_path)
-    assert "\n" not in str(caught.value)
     assert "'mnist'" in str(caught.value)

@@ -59,12 +59,18 @@ def test_every_drawing_is_drawn(done):
         assert drawn(drawing, "stars" if "star" in drawing.stem else "digits") == [drawing.stem]
 
 
+def sixty_digits():
+    """The images and labels that the tiny run had."""
+    data = load("digits", n_train=60, subset="random", seed=0)
+    images = torch.from_numpy(data.x_train / data.x_train.max()).float().reshape(-1, 1, 8, 8)
+    return images, torch.from_numpy(data.y_train)
+
+
 def test_the_correlations_of_a_network_are_those_of_autograd(done):
     out, _ = done
     (table,) = out.glob("units/beaglehole2023/networks_*/nfa.csv")
     rows = pd.read_csv(table)
-    data = load("digits", n_train=60, subset="random", seed=0)
-    x = torch.from_numpy(data.x_train / data.x_train.max()).float().reshape(-1, 1, 8, 8)
+    x, _ = sixty_digits()
     net = work.network(x, 10, [4, 4], beaglehole2023.GAIN, 0)
     for row, place in zip(rows.itertuples(), (0, 2), strict=True):
         gradients = oracle.layer_agop(net, x[:12], net[place])
@@ -122,9 +128,7 @@ def test_profiles_are_those_of_the_estimator(done):
     out, _ = done
     (table,) = out.glob("units/beaglehole2023/deep_*/profile.csv")
     rows = pd.read_csv(table)
-    data = load("digits", n_train=60, subset="random", seed=0)
-    x = torch.from_numpy(data.x_train / data.x_train.max()).float().reshape(-1, 1, 8, 8)
-    y = torch.from_numpy(data.y_train)
+    x, y = sixty_digits()
     model = DeepConvRFMClassifier(n_layers=2, width=3, n_iter=0, random_state=0)
     model.fit(x[:48], y[:48])
     (view, _) = model.views(x[:12])

@@ -17,6 +17,7 @@ from agop.experiments.subjects.deep_rfm_config import DeepRFMConfig
 from agop.experiments.tables import read_table
 from agop.machines.deep_rfm import DeepRFMClassifier
 from agop.profiles.profile import profile
+from tests.sentences import one_sentence
 
 run = partial(runs.run, "deep-rfm")
 NUMBERS = ("profile.csv", "gram.npz", "standardisation.npz")
@@ -175,9 +176,8 @@ def test_a_damaged_checkpoint_is_one_sentence(file, tmp_path):
         run(small(file), tmp_path / "run", Log(2))
     path = tmp_path / "run" / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ValueError) as caught:
+    with one_sentence(ValueError) as caught:
         run(small(file), tmp_path / "run")
-    assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     path.unlink()  # as the sentence says
     assert run(small(file), tmp_path / "run")

@@ -21,7 +21,7 @@ from agop.experiments.subjects.network import CHECKPOINT, MODEL
 from agop.experiments.subjects.network_config import NetworkConfig
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.networks.models import mlp
-from agop.networks.state import load_weights, save_weights
+from agop.networks.state import fill_with, read_tensors, save_weights
 
 run, run_profile = partial(runs.run, "network"), partial(runs.run, "profile")
 TABLES = ("profile", "layers", "untrained", "untrained_layers", "through", "through_layers")
@@ -86,7 +86,7 @@ def test_a_run_measures_at_its_epochs_and_the_last_is_the_model(file, tmp_path):
     assert through[through["epoch"] == 0]["nc1"].tolist() == pytest.approx(
         start.table["nc1"].tolist(), rel=1e-5
     )
-    load_weights(net, folder / MODEL)
+    fill_with(net, read_tensors(folder / MODEL), MODEL)
     end = agop.profile(net, x, data.y_train)
     profile = pd.read_csv(folder / "profile.csv")
     assert profile["nc1"].tolist() == pytest.approx(end.table["nc1"].tolist(), rel=1e-5)

@@ -11,7 +11,7 @@ import agop
 from agop import L1, Gaussian, Laplace, Lpq, collapse
 from agop.integrations.torchmetrics import NeuralCollapse
 from agop.kernels import HierarchicalNNGP, HierarchicalNTK, ReLUNNGP, ReLUNTK
-from agop.theory import gram_collapse, kernel_learning
+from agop.theory import kernel_learning
 from tests.hostile import table
 from tests.hostile.table import Subject, options, table_tests
 from tests.hostile.test_collapse import LABEL_CASES, LABELS, M, X
@@ -96,10 +96,6 @@ SUBJECTS = [
     Subject("collapse_report", "measures", lambda v: agop.collapse_report(X, LABELS, measures=v).to_dict(), None, NAMES),
     Subject("collapse_report", "n_classes", lambda v: agop.collapse_report(X, LABELS, n_classes=v).to_dict(), 3, COUNT),
     Subject("ClassMoments.empty", "n_classes", lambda v: collapse.ClassMoments.empty(v, 2).means, 3, options(0, -1, 1.5, "x", None, True)),
-    Subject("gram_nc1", "G", lambda v: gram_collapse.gram_nc1(v, LABELS), GRAM),
-    Subject("gram_nc1", "labels", lambda v: gram_collapse.gram_nc1(GRAM, v), LABELS, LABEL_CASES),
-    Subject("gram_nc2", "G", lambda v: gram_collapse.gram_nc2(v, LABELS), GRAM),
-    Subject("gram_nc2", "labels", lambda v: gram_collapse.gram_nc2(GRAM, v), LABELS, LABEL_CASES),
     Subject("deep_linear_collapse", "counts", lambda v: linear(counts=v).weight_gram, [4, 2], COUNTS),
     Subject("deep_linear_collapse", "n_layers", lambda v: linear(n_layers=v).weight_gram, 2, options(0, -1, 1.5, "x", None, True, 300)),
     Subject("deep_linear_collapse", "weight_decay", lambda v: linear(weight_decay=v).weight_gram, 1e-3, DECAYS),

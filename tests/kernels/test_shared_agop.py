@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agop.ranks import ALONE
-from tests.launching import start
+from tests.launching import start, well
 from tests.tolerances import identity, relative_error
 
 PROBLEM = """
@@ -52,10 +52,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def shared():
-    done = start(PROGRAM)
-    for process in done:
-        assert process.code == 0, process.err
-    return [json.loads(process.out) for process in done]
+    return [json.loads(process.out) for process in well(start(PROGRAM))]
 
 
 def test_two_ranks_equal_one(shared):

@@ -24,6 +24,7 @@ import agop
 from agop.machines import polynomial_ridge
 from agop.machines.polynomial_features import Monomials
 from tests.oracles import polynomial as oracle
+from tests.sentences import one_sentence
 from tests.tolerances import IDENTITY, SINGLE, relative_error
 
 RNG = np.random.default_rng(0)
@@ -521,9 +522,8 @@ def test_damaged_files_are_one_sentence(damage, blobs, tmp_path):
 
     tensors, text = load_file(path), {"agop": json.dumps(change(header))}
     save_file(tensors, path, metadata=text | {"digest": digest(text, tensors)})
-    with pytest.raises(ValueError, match=f"^path: expected a .*{message}") as caught:
+    with one_sentence(ValueError, match=f"^path: expected a .*{message}"):
         agop.PolynomialClassifier.load(path)
-    assert "\n" not in str(caught.value)
 
 
 BAD = {
@@ -564,9 +564,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_parameters_are_one_sentence(case, blobs):
     parameters, message = BAD[case]
-    with pytest.raises((ValueError, TypeError), match=message) as caught:
+    with one_sentence(match=message):
         agop.PolynomialClassifier(**parameters).fit(*blobs)
-    assert "\n" not in str(caught.value)
 
 
 def test_bad_samples_and_targets_are_one_sentence(blobs):

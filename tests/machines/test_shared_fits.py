@@ -17,7 +17,7 @@ from agop import (
     RFMRegressor,
     open_blocks,
 )
-from tests.launching import start
+from tests.launching import start, well
 from tests.tolerances import ITERATIVE, relative_error
 
 DATA = """
@@ -83,10 +83,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def done():
-    done = start(PROGRAM)
-    for process in done:
-        assert process.code == 0, process.err
-    return done
+    return well(start(PROGRAM))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import torch
 
 from agop import RFMClassifier, RFMRegressor, open_blocks
 from agop.machines import nystrom
+from tests.sentences import one_sentence
 
 pytest.importorskip("pyarrow")
 N, D = 1500, 4
@@ -121,9 +122,8 @@ def changed(values, place, value):
 )  # fmt: skip
 def test_what_is_wrong_with_a_source_is_one_sentence(source, options, sentence):
     made = source()
-    with pytest.raises((ValueError, TypeError), match=sentence) as raised:
+    with one_sentence(match=sentence):
         RFMRegressor(**FIT | options).fit(made)
-    assert "\n" not in str(raised.value)
 
 
 def test_gaps_far_behind_are_gaps():

@@ -173,6 +173,15 @@ def test_an_update_from_residuals_is_refused_before_anything_is_done():
     assert not told
 
 
+def test_regions_are_for_rows_in_memory(monkeypatch):
+    monkeypatch.setattr("agop.machines.streaming.LARGE", 100)
+    told = []
+    source = agop.open_blocks(X, target=Y)
+    with pytest.raises(ValueError, match="regions: expected None with rows in blocks"):
+        agop.RFMRegressor(regions=50).fit(source, progress=lambda *one: told.append(one))
+    assert not told
+
+
 def test_centres_are_stored_as_they_are(tmp_path):
     fitted = model().fit(X, Y)
     with pytest.raises(ValueError, match="centers: expected None for a fit on centres, got 'float16'"):

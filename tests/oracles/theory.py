@@ -31,24 +31,6 @@ def linear_layer(X: Tensor, Y: Tensor, lambda_k: float) -> Tensor:
     return X @ sqrt_psd(M)
 
 
-def class_traces(G: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Tr Σ_W and tr Σ_B from pairs: ‖x_i − x_j‖² = G_ii + G_jj − 2 G_ij."""
-    n, within = len(G), 0.0
-    classes = labels.unique().tolist()
-    squared = G.diagonal()[:, None] + G.diagonal() - 2 * G
-    mean_pair = {}
-    for a in classes:
-        for b in classes:
-            mean_pair[a, b] = float(squared[labels == a][:, labels == b].mean())
-    for c in classes:
-        within += float((labels == c).sum()) * mean_pair[c, c] / 2 / n
-    between = 0.0
-    for a in classes:
-        for b in classes:
-            between += (mean_pair[a, b] - mean_pair[a, a] / 2 - mean_pair[b, b] / 2) / 2 / len(classes) ** 2
-    return within, between
-
-
 def random_feasible(n: int, generator: torch.Generator, rank: int | None = None) -> Tensor:
     """A random PSD matrix with diagonal at most 1."""
     V = torch.randn(n, rank or n, generator=generator, dtype=torch.float64)

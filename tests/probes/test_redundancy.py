@@ -13,7 +13,7 @@ import agop
 from agop.evidence import Evidence, Need
 from agop.probe import Curve
 from agop.probes import chunks
-from agop.probes.redundancy import REDUNDANCY, REDUNDANCY_LINEAR
+from agop.probes.redundancy_probes import REDUNDANCY, REDUNDANCY_LINEAR
 from tests.oracles import redundancy as oracle
 from tests.tolerances import IDENTITY, ITERATIVE, SINGLE
 

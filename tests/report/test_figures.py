@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from agop.report import figures, style
+from agop.report.live import live
 from agop.report.svg import darkened
 
 
@@ -175,3 +177,14 @@ def test_colours_of_the_pages_have_contrast_in_the_dark():
     assert len(colours) >= 5
     for colour in colours:
         assert (luminance(colour) + 0.05) / (luminance(soft) + 0.05) >= 4.5, colour
+
+
+@pytest.mark.parametrize(("together", "lowest"), [(False, 2), (True, 1)])
+def test_panels_below_each_other_have_numbers_unless_they_share_them(together, lowest):
+    figure = Figure(figsize=(8, 3))
+    left, right = figure.subplots(1, 2, sharex=together)
+    for axes in (left, right):
+        axes.plot([1, 2, 3], [1.0, 2.0, 3.0], label="a")
+        axes.set_xticks([1, 2, 3], ["first", "second", "third"])
+    narrow = live(figure, "both").layouts[1]
+    assert narrow.count(">second<") == lowest

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def show(place: Path, worked: bool, console: Console, table: Callable[[RunRecord], RenderableType]) -> None:
     """Write the page if there is none, and print the table, the notes and the headline of a finished run."""
     from agop.report import RunRecord, write_report
-    from agop.report.record import TABLE_RUN, kind_of_run
+    from agop.report.run_head import TABLE_RUN, kind_of_run
     from agop.report.table_run import TableRecord
     from agop.report.write import PAGE
 

@@ -12,25 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from agop._checks import bad_type, bad_value, floating, integer, real, same_length
-from agop._memory import available_memory
+from agop._checks import bad_type, bad_value, floating, integer, same_length
+from agop.collapse._walk import Bandwidth, Walk, generator_of, order
 from agop.collapse.measurement import Measurement
-
-Bandwidth = float | int | Literal["median", "rms"]
-RELATIVE = ("median", "rms")
-"""Bandwidths that follow the scale of the points."""
-
-_NO_MEDIAN = (
-    "the median distance is 0, because at least half of the pairs of points coincide; pass a number as sigma"
-)
 
 
 @torch.no_grad()
@@ -99,7 +89,7 @@ def diffusion_spectral_entropy(
     >>> diffusion_spectral_entropy(centres.repeat(20, 1) / 1e6, "rms", fraction=0.25)  # doctest: +ELLIPSIS
     dse[bits, sigma=0.25 rms (not the paper's), t=1] = 2.321...
     """
-    walk = _Walk.on(Z, sigma, t, fraction, max_points, _generator(random_state))
+    walk = Walk.on(Z, sigma, t, fraction, max_points, generator_of(random_state))
     if walk.undefined_because is not None:
         return Measurement.undefined("dse", walk.definition, walk.undefined_because, walk.details)
     details = {**walk.details, "ceiling": math.log2(walk.n)}
@@ -163,10 +153,10 @@ def diffusion_mutual_information(
     """
     y = _checked_labels(y)
     draws = integer("draws", draws, at_least=1)
-    generator = _generator(random_state)
+    generator = generator_of(random_state)
     floating("Z", Z, ndim=2, finite=False)
     same_length("Z", len(Z), "y", len(y))
-    walk = _Walk.on(Z, sigma, t, fraction, max_points, generator)
+    walk = Walk.on(Z, sigma, t, fraction, max_points, generator)
     classes, position, counts = y[walk.rows].unique(return_inverse=True, return_counts=True)
     details = {**walk.details, "draws": draws, "classes": len(classes)}
     if bool((counts == 1).any()):
@@ -185,157 +175,15 @@ def diffusion_mutual_information(
     return Measurement(value, "dsmi", walk.definition, details=details)
 
 
-def _mean_entropy_by_size(walk: _Walk, draws: int, generator: torch.Generator) -> Callable[[int], float]:
+def _mean_entropy_by_size(walk: Walk, draws: int, generator: torch.Generator) -> Callable[[int], float]:
     """The mean entropy of random subsets as a function of their size; the subsets of a draw are nested."""
-    orders = torch.stack([_order(walk.n, generator) for _ in range(draws)])
+    orders = torch.stack([order(walk.n, generator) for _ in range(draws)])
 
     @cache
     def mean(size: int) -> float:
         return math.fsum(walk.entropies(orders[:, :size])) / draws
 
     return mean
-
-
-@dataclass(frozen=True, eq=False)
-class _Walk:
-    """Affinities of the points that are measured, which rows of the data these are, and what a result says of them."""
-
-    affinities: Float[Tensor, "n n"]
-    rows: Int[Tensor, " n"]
-    t: float
-    definition: str
-    details: dict[str, Any]
-    undefined_because: str | None
-
-    @classmethod
-    def on(
-        cls,
-        Z: Float[Tensor, "n d"],
-        sigma: Bandwidth,
-        t: float | int,
-        fraction: float | int,
-        max_points: int | None,
-        generator: torch.Generator,
-    ) -> _Walk:
-        floating("Z", Z, ndim=2)
-        if Z.numel() == 0:
-            raise bad_value("Z", "at least one row and one column", f"shape {tuple(Z.shape)}")
-        sigma, t = _checked_bandwidth(sigma), real("t", t, above=0)
-        fraction = _checked_fraction(fraction, sigma)
-        rows = _subsample(len(Z), max_points, generator)
-        distances, scale = _distances(Z.detach()[rows.to(Z.device)])
-        width = sigma if isinstance(sigma, float) else fraction * scale * _typical(distances, sigma)
-        spread = bool((distances > 0).any())
-        name = f"{sigma:g}" if isinstance(sigma, float) else f"{_times(fraction)}{sigma} (not the paper's)"
-        details: dict[str, Any] = {"sigma": width, "t": t, "points": len(rows)}
-        if len(rows) < len(Z):
-            details["of"] = len(Z)
-        return cls(
-            _affinities(distances, len(rows), width / scale if spread else 1.0),
-            rows,
-            t,
-            f"bits, sigma={name}, t={t:g}",
-            details,
-            _NO_MEDIAN if spread and width == 0 else None,
-        )
-
-    @property
-    def n(self) -> int:
-        return len(self.rows)
-
-    def entropies(self, subsets: Int[Tensor, "r m"]) -> list[float]:
-        """Of the walks that stay within subsets of one size; as many at a time as have no more affinities than all points."""
-        G, at_once = self.affinities, (self.n // subsets.shape[1]) ** 2
-        parts = subsets.to(G.device).split(at_once)
-        return [value for part in parts for value in _entropies(G[part[:, :, None], part[:, None]], self.t)]
-
-
-def _entropies(G: Float[Tensor, "r m m"], t: float) -> list[float]:
-    """Bits of the spectra of these walks; exactly 0 for one point, or as good as one."""
-    root = G.sum(2).sqrt_()
-    powers = torch.linalg.eigvalsh(G / root[:, None] / root[:, :, None]).abs_().pow_(t)
-    entropies = torch.special.entr(powers / powers.sum(1, keepdim=True)).sum(1) / math.log(2)
-    values: list[float] = entropies.clamp_min_(0).masked_fill_((G == 1).flatten(1).all(1), 0).tolist()
-    return values
-
-
-def _distances(Z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " pairs"], float]:
-    """Distances of all pairs, in units of the largest centred entry, and that entry.
-
-    They are formed from differences: equal rows are exactly 0 apart, near ones keep their digits, and no square leaves the range.
-    """
-    Z = (Z.cpu() if Z.device.type == "mps" else Z).double()
-    Z = Z - Z.mean(0)
-    scale = float(Z.abs().max())
-    if not math.isfinite(scale):
-        raise bad_value("Z", "sums within the float64 range", "an overflow", "rescale the features")
-    scale = scale or 1.0
-    return torch.nn.functional.pdist(Z / scale), scale
-
-
-def _typical(distances: Float[Tensor, " pairs"], which: Literal["median", "rms"]) -> float:
-    """The lower median of the distances, or the root of their mean square; 0 without pairs."""
-    if len(distances) == 0:
-        return 0.0
-    return float(distances.median() if which == "median" else distances.square().mean().sqrt())
-
-
-def _times(fraction: float) -> str:
-    return "" if fraction == 1 else f"{fraction:g} "
-
-
-def _affinities(distances: Float[Tensor, " pairs"], n: int, width: float) -> Float[Tensor, "n n"]:
-    """The Gaussian kernel."""
-    values = (distances / max(width, torch.finfo(torch.float64).tiny)).square_().div_(-2).exp_()
-    G = values.new_ones(n, n)
-    i, j = torch.triu_indices(n, n, offset=1, device=G.device)
-    G[i, j] = values
-    G[j, i] = values
-    return G
-
-
-def _subsample(n: int, max_points: int | None, generator: torch.Generator) -> Int[Tensor, " m"]:
-    if max_points is not None:
-        integer("max_points", max_points, at_least=1, remedy="pass None for all")
-    kept = n if max_points is None else min(n, max_points)
-    size = 5 * 8 * kept**2  # affinities, their copy for the eigenvalues, indices of pairs
-    if size > 2**30 and size > available_memory():
-        raise bad_value(
-            "max_points", "points whose affinities fit into memory", f"{kept:,}", "take a few thousand"
-        )
-    if kept == n:
-        return torch.arange(n)
-    return _order(n, generator)[:kept].sort().values
-
-
-def _order(n: int, generator: torch.Generator) -> Int[Tensor, " n"]:
-    return torch.randperm(n, generator=generator, device=generator.device).cpu()
-
-
-def _generator(random_state: int | torch.Generator) -> torch.Generator:
-    if isinstance(random_state, torch.Generator):
-        return random_state
-    seed = integer("random_state", random_state, at_least=0)
-    if seed >= 2**64:
-        raise bad_value("random_state", "an integer below 2**64", f"one of {seed.bit_length()} bits")
-    return torch.Generator().manual_seed(seed)
-
-
-def _checked_bandwidth(sigma: Bandwidth) -> float | Literal["median", "rms"]:
-    if isinstance(sigma, str):
-        if sigma in RELATIVE:
-            return sigma
-        raise bad_value("sigma", "a finite number > 0, 'median' or 'rms'", repr(sigma))
-    return real("sigma", sigma, above=0, remedy="or pass 'median'")
-
-
-def _checked_fraction(fraction: float | int, sigma: float | str) -> float:
-    fraction = real("fraction", fraction, above=0)
-    if fraction != 1 and not isinstance(sigma, str):
-        raise bad_value(
-            "fraction", "1 where sigma is a number", f"{fraction:g}", "pass sigma='median' or 'rms'"
-        )
-    return fraction
 
 
 def _checked_labels(y: Integer[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -21,8 +21,10 @@ class Detector:
 
     Attributes
     ----------
-    weight, intercept
-        (c, m) and (c,) of the m = blocks × directions standardised projections :math:`(\langle v, h\rangle - \bar p)/s`.
+    weight
+        (c, m), of the m = blocks × directions standardised projections :math:`(\langle v, h\rangle - \bar p)/s`.
+    intercept
+        (c,), what is added.
     score
         AUC (for a number: correlation) by folds: the model is fitted on projections of other folds, each by directions that had not
         seen it.

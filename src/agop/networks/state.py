@@ -22,19 +22,6 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
     Path(path).write_bytes(save(tensors, metadata=dict(metadata or {"format": "agop.weights"})))
 
 
-def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
-    """Read what `save_weights` wrote, or any safetensors file with the names of `model`; returns its metadata.
-
-    Raises
-    ------
-    ValueError
-        If the file is no safetensors file, or has other names or shapes.
-    """
-    tensors, metadata = _read(path)
-    fill_with(model, tensors, path)
-    return metadata
-
-
 def save_state(
     model: nn.Module, optimiser: torch.optim.Optimizer, path: str | Path, metadata: Mapping[str, str]
 ) -> None:

@@ -6,7 +6,6 @@ layer and stage are repetitions, such as seeds: their mean is drawn, with one st
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,11 +130,6 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
             figure.savefig(drawn, format=suffix, dpi=200, metadata=undated[suffix])
         with atomic(folder / f"{stem}.{suffix}") as partial:
             partial.write_bytes(drawn.getbuffer())
-
-
-def copied(figure: Figure) -> Figure:
-    """The same figure again; drawing one leaves the other alone."""
-    return copy.deepcopy(figure)
 
 
 def plain_axes(title: str, subtitle: str) -> tuple[Figure, Axes]:

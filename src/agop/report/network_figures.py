@@ -262,7 +262,7 @@ def training(through: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
                 label="test",
             )
         accuracy.set(ylim=(0, 1.03))
-        accuracy.legend(loc="lower right", frameon=False, fontsize=9)
+        accuracy.legend(loc="best", frameon=False, fontsize=9)
         accuracy.set_title("accuracy", fontsize=9.5, fontweight="normal", color=style.MUTED)
         for ax in (shares, loss, accuracy):
             ax.set_xlabel("epoch")

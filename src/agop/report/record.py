@@ -12,21 +12,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from agop._checks import bad_type, bad_value, shown
+from agop._checks import bad_value
 from agop.datasets.npz import DAMAGED, read_arrays
-from agop.experiments.files import read_json
-from agop.experiments.manifest import check_tables
 from agop.experiments.patch_pictures import PATCHES
-from agop.experiments.rundir import CONFIG, FORMAT, RESULT
+from agop.experiments.rundir import RESULT
 from agop.profiles.shown import Shown, look_of
+from agop.report.run_head import REMEDY, TABLE_RUN, RunHead, head_of, of_type, opened
 
 CURVES = ("measure", "layer", "name", "stage", "x", "value", "spread")
 """The columns of `curves.csv`."""
 
-TABLE_RUN = "rfm"
-"""The kind of run that has columns of a table instead of layers."""
-
-_REMEDY = "run it again elsewhere"
 _MOST_GRAM_BYTES = 256 * 2**20
 
 
@@ -70,7 +65,7 @@ class Patches:
 
 
 @dataclass(frozen=True, eq=False)
-class RunRecord:
+class RunRecord(RunHead):
     """One finished run.
 
     Attributes
@@ -88,13 +83,6 @@ class RunRecord:
 
     """
 
-    path: Path
-    name: str
-    config: Mapping[str, Any]
-    title: str
-    headline: str
-    facts: Mapping[str, str]
-    notes: tuple[str, ...]
     profile: pd.DataFrame
     layers: pd.DataFrame
     gram: Gram | None
@@ -120,13 +108,7 @@ class RunRecord:
                 "run", "runs with layers beside each other", got, "make its page alone: agop report DIR"
             )
         return cls(
-            path=folder,
-            name=folder.resolve().name,
-            config=config,
-            title=str(result.get("title", config.get("kind", "run"))),
-            headline=str(result.get("headline", "")),
-            facts={str(k): str(v) for k, v in _of_type(result, "facts", dict, RESULT).items()},
-            notes=tuple(str(note) for note in _of_type(result, "notes", list, RESULT)),
+            **head_of(folder, config, result),
             profile=_table(folder / "profile.csv", ("layer", "stage")),
             layers=_table_if_there(folder / "layers.csv", ("layer",)),
             gram=_gram(folder / "gram.npz"),
@@ -153,71 +135,17 @@ class RunRecord:
         return self.shown.get(column) or look_of(column)
 
 
-def opened(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """The directory of a finished run of any kind, its config.json and result.json, the tables checked.
-
-    Raises
-    ------
-    ValueError
-        One sentence, if it is no run, not finished, of another format, or damaged.
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise bad_type("run", "the directory of a run", repr(path))
-    folder = Path(path)
-    if not _is_run(folder):
-        raise bad_value(
-            "run", "the directory of a run", shown(str(path)), "make one with `agop deep-rfm --out DIR`"
-        )
-    config = read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise bad_value("run", f"format {FORMAT}", f"{str(path)!r} of format {shown(config.get('format'))}")
-    if not (folder / RESULT).is_file():
-        got = f"{str(path)!r}, which was cut off"
-        raise bad_value(
-            "run", "a finished run", got, f"finish it with `{config.get('command')} --out {path}`"
-        )
-    result = read_json(folder / RESULT)
-    check_tables(folder, result, _REMEDY)
-    for name in ("versions", "machine"):
-        _of_type(config, name, dict, CONFIG)
-    return folder, config, result
-
-
-def kind_of_run(path: str | os.PathLike[str]) -> str:
-    """The verb whose run a directory holds; "" if it holds none."""
-    if not isinstance(path, str | os.PathLike):
-        return ""
-    try:
-        return str(read_json(Path(path) / CONFIG).get("kind", ""))
-    except ValueError:
-        return ""
-
-
-def _is_run(folder: Path) -> bool:
-    try:
-        return folder.is_dir() and (folder / CONFIG).is_file()
-    except OSError:  # a name that is none on this system
-        return False
-
-
-def _of_type(content: Mapping[str, Any], name: str, kind: type, file: str) -> Any:
-    value = content.get(name, kind())
-    if not isinstance(value, kind):
-        raise bad_value("run", f"a JSON {kind.__name__} as {name} in {file}", type(value).__name__, _REMEDY)
-    return value
-
-
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     """A table with one row per layer (and stage), numbered by integers; stages may have any names."""
     table = _read(path, needed)
     if table.empty:
         raise bad_value(
-            "run", f"rows with {' and '.join(needed)} in {path.name}", f"no rows in {str(path)!r}", _REMEDY
+            "run", f"rows with {' and '.join(needed)} in {path.name}", f"no rows in {str(path)!r}", REMEDY
         )
     numbered = table["layer"].dtype.kind == "i" and not table.duplicated(list(needed)).any()
     if not numbered or table[list(needed)].isna().any(axis=None):
         expected = f"one row for each {' and '.join(needed)} in {path.name}"
-        raise bad_value("run", expected, f"other rows in {str(path)!r}", _REMEDY)
+        raise bad_value("run", expected, f"other rows in {str(path)!r}", REMEDY)
     return table
 
 
@@ -235,22 +163,22 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"stage": str, "name": str, "measure": str}, keep_default_na=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", _REMEDY) from None
+        raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", REMEDY) from None
     missing = [name for name in needed if name not in table]
     if missing:
         expected, got = f"rows with {' and '.join(needed)} in {path.name}", f"none of {', '.join(missing)}"
-        raise bad_value("run", expected, f"{got} in {str(path)!r}", _REMEDY)
+        raise bad_value("run", expected, f"{got} in {str(path)!r}", REMEDY)
     return table
 
 
 def _shown(result: Mapping[str, Any]) -> dict[str, Shown]:
     """How the measures are shown; a run of 0.1.0 says nothing of that."""
-    entries = _of_type(result, "measures", dict, RESULT)
+    entries = of_type(result, "measures", dict, RESULT)
     try:
         return {str(column): Shown.read(entry) for column, entry in entries.items()}
     except (ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise bad_value("run", f"measures in {RESULT} as a run writes them", reason, _REMEDY) from None
+        raise bad_value("run", f"measures in {RESULT} as a run writes them", reason, REMEDY) from None
 
 
 def _gram(path: Path) -> Gram | None:
@@ -271,7 +199,7 @@ def _gram(path: Path) -> Gram | None:
         return Gram(matrices, labels, names)
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
-        raise bad_value("run", "readable Gram matrices", f"{str(path)!r} ({reason})", _REMEDY) from None
+        raise bad_value("run", "readable Gram matrices", f"{str(path)!r} ({reason})", REMEDY) from None
 
 
 def _patches(path: Path) -> Patches | None:
@@ -281,4 +209,4 @@ def _patches(path: Path) -> Patches | None:
         return Patches.of(read_arrays(path, _MOST_GRAM_BYTES))
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
-        raise bad_value("run", "readable pictures of patches", f"{str(path)!r} ({reason})", _REMEDY) from None
+        raise bad_value("run", "readable pictures of patches", f"{str(path)!r} ({reason})", REMEDY) from None

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,18 +163,20 @@ class _Task:
         place = f"{FIGURES}/{self.study}/{self.folder}"
         (self.record.folder / place).mkdir(parents=True, exist_ok=True)
         found = []
-        for plate in plates(self.drawing, self.frames, self._arrays, self.words):
+        # saving moves what a page shows, so that the page has figures of its own
+        for plate, saved in zip(self._plates(), self._plates(), strict=True):
             files = [
                 entry["file"]
                 for name in plate.tables
                 for entry in self.record.tables
                 if entry["study"] == self.study and entry["name"] == name and entry["data"] in self.labels
             ]
-            # saving moves what a page shows, so that the page takes a copy of its own
-            own = replace(plate, figure=figures.copied(plate.figure))
-            found.append(_shown(own, f"{place}/{plate.stem}", files))
-            figures.save(plate.figure, self.record.folder / place, plate.stem)
+            found.append(_shown(plate, f"{place}/{plate.stem}", files))
+            figures.save(saved.figure, self.record.folder / place, plate.stem)
         return found
+
+    def _plates(self) -> Iterator[Plate]:
+        return plates(self.drawing, self.frames, self._arrays, self.words)
 
     def _arrays(self, table: str, file: str) -> Mapping[str, np.ndarray]:
         return self.record.arrays(self.study, self.labels[0], table, file)

@@ -14,8 +14,8 @@ from agop._checks import bad_value
 from agop.experiments.files import write_text
 from agop.report import figures, table_figures
 from agop.report.pictures import Drawing, picture
-from agop.report.record import opened
 from agop.report.rendering import page
+from agop.report.run_head import RunHead, head_of, opened
 
 PAGE, FIGURES = "report.html", "figures"
 _NEEDED = {
@@ -31,7 +31,7 @@ _VALUES = ("true", "predicted")
 
 
 @dataclass(frozen=True, eq=False)
-class TableRecord:
+class TableRecord(RunHead):
     """One finished run on a table.
 
     Attributes
@@ -42,13 +42,6 @@ class TableRecord:
         True and predicted values: "honest", and "test" if rows were held out.
     """
 
-    path: Path
-    name: str
-    config: Mapping[str, Any]
-    title: str
-    headline: str
-    facts: Mapping[str, str]
-    notes: tuple[str, ...]
     columns: pd.DataFrame
     scores: pd.DataFrame
     directions: pd.DataFrame
@@ -70,13 +63,7 @@ class TableRecord:
         if (folder / "test.csv").exists():
             parts["test"] = _read(folder / "test.csv", _NEEDED["honest"])
         return cls(
-            path=folder,
-            name=folder.resolve().name,
-            config=config,
-            title=str(result.get("title", "")),
-            headline=str(result.get("headline", "")),
-            facts={str(k): str(v) for k, v in dict(result.get("facts", {})).items()},
-            notes=tuple(str(note) for note in result.get("notes", [])),
+            **head_of(folder, config, result),
             columns=tables["columns"],
             scores=tables["scores"],
             directions=tables["directions"],
@@ -170,7 +157,8 @@ def drawings(record: TableRecord) -> dict[str, list[Drawing]]:
             Drawing(
                 "search",
                 "Search",
-                "the honest score of the best candidate of each recursion that reached the last heat",
+                "the honest score (minus the loss, unless a scorer was asked for) of the best candidate of each recursion "
+                "that reached the last heat",
                 "A point is a recursion; where the line no longer rises, searching longer did not help.",
                 lambda: table_figures.search(record.search, f"{title}: search"),
             )
@@ -196,13 +184,15 @@ def write_table_report(path: str | os.PathLike[str]) -> Path:
             figure = drawing.make()
             figures.save(figure, folder, drawing.stem)
             shown[section].append(picture(drawing, figure=figure))
+    columns = [_column(row) for _, row in record.columns.iterrows()]
     text = page(
         "table.html.j2",
         [one for section in shown.values() for one in section],
         **shown,
         record=record,
         scores=_scores(record),
-        columns=[_column(row) for _, row in record.columns.iterrows()],
+        columns=columns,
+        told=[name for name in ("left_out", "note") if any(row[name] for row in columns)],
         command=f"{record.config.get('command', 'agop')} --out runs/again",
     )
     write_text(record.path / PAGE, text)

@@ -13,7 +13,8 @@ from agop.report import figures, measured, network_figures, style
 from agop.report.iterations import iteration_drawings
 from agop.report.page import render
 from agop.report.patches import patch_drawings
-from agop.report.record import TABLE_RUN, RunRecord, kind_of_run
+from agop.report.record import RunRecord
+from agop.report.run_head import TABLE_RUN, kind_of_run
 from agop.report.table_run import FIGURES, PAGE, write_table_report
 
 __all__ = ["FIGURES", "PAGE", "write_comparison", "write_report"]

@@ -27,7 +27,8 @@ from agop.experiments.units import Unit
 from agop.networks.models import HeadedNetwork
 from agop.networks.streams import derived_seed, stream
 from agop.probes import PROBES
-from agop.probes.redundancy import Redundancy, linear_head, redundancy
+from agop.probes.redundancy import Redundancy, redundancy
+from agop.probes.redundancy_probes import linear_head
 from agop.profiles import Network, profile
 
 MEMBERS = 4

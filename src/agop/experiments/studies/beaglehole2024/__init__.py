@@ -27,7 +27,7 @@ class Amounts:
     """What a size means here; points None are all there are.
 
     `points`, `layers`, `width` are those of the paper's Deep RFM; `control_points` of controls, label noise and the theory's reach;
-    `deep_points`, `deep_layers` of the comparison of arithmetics; `theory_points`, `shifts`, `widths` of the linearised theory;
+    `deep_points`, `deep_layers` of the comparison of precisions; `theory_points`, `shifts`, `widths` of the linearised theory;
     `per_class` of kernel learning; `architectures`, `network_points`, `network_width`, `epochs` of the networks. Networks are trained by
     SGD with `batch_size` and `momentum`: the paper's 128 and 0 in "paper", and what gets there in a quarter of the epochs in the small
     ones.
