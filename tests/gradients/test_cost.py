@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -108,7 +109,7 @@ def test_seconds_are_those_of_a_batch_times_batches(monkeypatch):
     monkeypatch.setattr(cost.time, "perf_counter", lambda: float(next(ticks)))
     said = agop.estimate_layer_agops(mlp(5, 4, 3), random(20, 5), layers=["2"], batch_size=5)
     reading = 2 * 3 * 4 * 7
-    assert said.seconds == pytest.approx(4 * (1 + 3) + reading / (5 * (2 * 3 * 4 + 2 * 3**2)))
+    assert said.seconds == pytest.approx(1 + 4 * (1 + 3) + reading / (5 * (2 * 3 * 4 + 2 * 3**2)))
 
 
 def test_nothing_is_left_behind():
@@ -189,3 +190,26 @@ def test_a_bar_comes_after_two_seconds(verbose, terminal, lines, monkeypatch, ca
     monkeypatch.setattr(_progress.time, "monotonic", lambda: 0.0)
     agop.layer_agops(model, Z, verbose=verbose)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_of_size_s_is_said_beforehand():
+    timm = pytest.importorskip("timm")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model("vit_small_patch16_224", pretrained=False).eval()
+    images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    said = agop.estimate_layer_agops(model, images, outputs=[0, 1, 2, 3])
+    assert len(said.layers) == 50
+    # patches 768², heads, 12 blocks of qkv, proj (384²) and fc1 read 384, fc2 reads 1536 numbers
+    assert said.agops == 4 * (768**2 + 384**2 + 12 * (3 * 384**2 + 1536**2))
+    whole = agop.estimate_layer_agops(model, images)
+    assert whole.n_passes == 1000
+    assert whole.sums == said.sums
+    assert 100 < whole.operations / said.operations < 250
+    assert 2e11 < said.operations < 2e12
+    begun = time.perf_counter()
+    result = agop.layer_agops(model, images, outputs=[0, 1, 2, 3])
+    assert 1 / 3 < said.seconds / (time.perf_counter() - begun) < 3
+    assert list(result) == list(said.layers)
+    assert said.memory < 2**30

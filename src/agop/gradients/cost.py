@@ -39,7 +39,7 @@ class LayerCost:
     operations
         Multiplications and additions of the linear maps, forward and backward, and of the outer products.
     seconds
-        As long as a batch took here and now says.
+        As long as the look at a few samples and a batch took here and now say.
     sums, agops, batch
         Bytes: what is summed; the AGOPs; a batch with its graph and gradients.
     layers
@@ -123,7 +123,9 @@ def estimate_layer_agops(
     if isinstance(X, Iterator):
         raise _unknown("an iterator")
     with untouched(sweep.model, device=sweep.device()):
+        begun = time.perf_counter()
         look = sweep.look(X, batch_size, inputs, check)
+        looking = time.perf_counter() - begun
         if not look.samples:
             raise _unknown("a loader without a length")
         clock = _Clock(sweep.device())
@@ -139,7 +141,7 @@ def estimate_layer_agops(
     reading = sum(own.reading for own in each.values())
     forward = sum(own.product for own in each.values())
     pass_seconds = clock.one_pass()
-    seconds = n / look.batch_rows * (clock.forward + passes * pass_seconds)
+    seconds = looking + n / look.batch_rows * (clock.forward + passes * pass_seconds)
     if per_pass > 0:
         seconds += reading * pass_seconds / (look.batch_rows * per_pass)
     return LayerCost(
