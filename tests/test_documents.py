@@ -25,7 +25,18 @@ MODULES = [
 ]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXTRA = re.compile(r"# needs the extra (\w+):")
-KINDS = ("python", "sh", "toml", "text", "{eval-rst}", "{toctree}", "{contents}", "{glossary}", "{include}")
+KINDS = (
+    "python",
+    "sh",
+    "toml",
+    "text",
+    "{eval-rst}",
+    "{toctree}",
+    "{contents}",
+    "{glossary}",
+    "{include}",
+    "{figure}",
+)
 CODE = ("python", "sh", "toml", "text")
 WIDTH = 84
 """Columns of code that the pages show without cutting any off."""
