@@ -20,6 +20,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 HOOKS = ROOT / ".pre-commit-config.yaml"
 MADE = ("docs/_build", "dist")
+if not WORKFLOWS:
+    pytest.skip("needs a checkout: a source distribution has no workflows", allow_module_level=True)
 
 
 def read(path):

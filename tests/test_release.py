@@ -106,10 +106,11 @@ def test_wheel_and_sdist_have_everything_and_nothing_else(built):
 
 @pytest.mark.slow
 def test_the_wheel_works_in_a_clean_environment(built, tmp_path):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(built[0])]
-    subprocess.run(install, check=True, capture_output=True)
+    subprocess.run(install, check=True, capture_output=True, env=clean)
     place = subprocess.run(
         [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True, capture_output=True, text=True,
@@ -118,7 +119,6 @@ def test_the_wheel_works_in_a_clean_environment(built, tmp_path):
     (Path(place) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def run(*words):
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         return subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=clean)
 
     for command in ((str(python), "-m", "agop"), (str(python.parent / "agop"),)):
@@ -126,18 +126,7 @@ def test_the_wheel_works_in_a_clean_environment(built, tmp_path):
     where = run(str(python), "-c", "import agop; print(agop.__file__)").stdout
     assert where.startswith(place)
     made = run(
-        str(python),
-        "-m",
-        "agop",
-        "deep-rfm",
-        "--layers",
-        "2",
-        "--width",
-        "32",
-        "--n-train",
-        "200",
-        "--out",
-        "run",
-    )
+        str(python), "-m", "agop", "deep-rfm", "--layers", "2", "--width", "32", "--n-train", "200", "--out", "run"
+    )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "run" / "report.html").stat().st_size > 10**5
