@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+# byte code is kept: without it every process compiles a thousand files of torch before it starts
+export PYTHONDONTWRITEBYTECODE :=
 FACTOR ?= 1.5
 
 .PHONY: demo test test-all lint format bench bench-compare docs links dist floors clean

@@ -185,69 +185,12 @@ def xrfm(split: Split, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def regions(split: Split, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """A prototype of `regions=`: split at the median of the top AGOP direction, an exact RFM with its own metric a leaf, soft routing."""
+    """A metric a region, exact fits."""
+    from agop import RFMRegressor
+
     X, y = split.both
-    leaf = options.get("leaf") or 8000
-    tree = Tree.grown(X, y, leaf)
-    return tree.predict, {"leaf": leaf, "leaves": tree.leaves}
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A leaf with a model, or a split at a threshold of a direction with a softness, and what is on either side."""
-
-    model: Any
-    direction: torch.Tensor | None = None
-    threshold: float = 0.0
-    softness: float = 0.0
-    sides: tuple[Tree, Tree] | None = None
-
-    @property
-    def leaves(self) -> int:
-        return 1 if self.sides is None else sum(side.leaves for side in self.sides)
-
-    @classmethod
-    def grown(cls, X: pd.DataFrame, y: np.ndarray, leaf: int, looked_at: int = 2000) -> Tree:
-        """Split until at most `leaf` rows are left; the direction is that of an RFM without iterations on some rows."""
-        from agop import RFMRegressor
-
-        if len(X) <= leaf:
-            return cls(RFMRegressor(solver="cholesky", **RFM).fit(X, y))
-        some = np.random.default_rng(len(X)).choice(len(X), min(looked_at, len(X)), replace=False)
-        reader = RFMRegressor(n_iter=0, random_state=0).fit(X.iloc[some], y[some])
-        direction = torch.linalg.eigh(reader.predictor_agop_).eigenvectors[:, -1]
-        along = project(reader, X, direction)
-        threshold = float(np.median(along))
-        left = along <= threshold
-        if left.all() or not left.any():  # half of the rows have one value
-            left = along < threshold
-        if left.all() or not left.any():
-            return cls(RFMRegressor(solver="nystrom", **RFM).fit(X, y))
-        softness = 0.1 * float(np.subtract(*np.percentile(along, [75, 25])))
-        sides = tuple(
-            cls.grown(X[side].reset_index(drop=True), y[side], leaf, looked_at) for side in (left, ~left)
-        )
-        return cls(reader, direction, threshold, softness, sides)  # type: ignore[arg-type]
-
-    def predict(self, X: pd.DataFrame) -> np.ndarray:
-        """Leaves averaged with the weights of their paths; sides of less than 1 % are left out."""
-        if self.sides is None:
-            return np.asarray(self.model.predict(X))
-        assert self.direction is not None
-        along = project(self.model, X, self.direction) - self.threshold
-        share = 1 / (1 + np.exp(-np.clip(along / max(self.softness, 1e-12), -50, 50)))
-        share = np.where(share < 0.01, 0.0, np.where(share > 0.99, 1.0, share))
-        total = np.zeros(len(X))
-        for side, weight in zip(self.sides, (1 - share, share), strict=True):
-            rows = weight > 0
-            if rows.any():
-                total[rows] += weight[rows] * side.predict(X[rows].reset_index(drop=True))
-        return total
-
-
-def project(model: Any, X: pd.DataFrame, direction: torch.Tensor) -> np.ndarray:
-    """Rows along a direction of encoded columns."""
-    return (model._checked(X)[0].double() @ direction.double()).numpy()
+    model = RFMRegressor(regions=options.get("leaf") or 4000, **RFM).fit(X, y)
+    return model.predict, {"regions": len(model.region_models_)}
 
 
 MODELS: dict[str, Callable[[Split, dict[str, Any]], tuple[Any, dict[str, Any]]]] = {

@@ -5,6 +5,7 @@ Goals: at least 6 times faster than the peer, equal to 1e-5, at most a quarter o
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import agop
+from agop.gradients.accumulate import add_outer
 from benchmarks._harness import matmul_rate, measure, peak_memory, record
 
 N, D, WIDTH, HIDDEN, CLASSES = 10_000, 784, 512, 5, 10
@@ -86,6 +88,38 @@ def floor_operations() -> dict[str, float]:
     return {"forward": forward, "backward": backward, "outer": outer}
 
 
+def autograd_alone(model: nn.Sequential, X: Tensor, *, outer: bool) -> None:
+    """One forward and c backward passes to the hidden layers by plain autograd; with `outer` the sums of outer products too."""
+    totals = [torch.zeros(WIDTH, WIDTH) for _ in range(HIDDEN)]
+    for x in X.split(MAIN_CHUNK):
+        h, taps = x, []
+        for part in model:
+            h = nn.functional.relu(h) if isinstance(part, nn.ReLU) else part(h)
+            if isinstance(part, nn.Linear) and len(taps) < HIDDEN:
+                h = h if taps else h.detach().requires_grad_()
+                taps.append(h)
+        for index in range(CLASSES):
+            one = torch.zeros_like(h)
+            one[:, index] = 1
+            for total, gradient in zip(totals, torch.autograd.grad(h, taps, one, retain_graph=True)):
+                if outer:
+                    add_outer(total, gradient)
+
+
+def against_autograd(n: int = 4_000, repeats: int = 5) -> dict[str, float]:
+    """How much processor time a sweep takes of that of plain autograd, without and with the outer products, run in turn."""
+    model, X = mlp().requires_grad_(False), data(n)
+    calls = [
+        partial(one_sweep, model, X),
+        *(partial(autograd_alone, model, X, outer=outer) for outer in (False, True)),
+    ]
+    times = [[processor_seconds(call) for call in calls] for _ in range(repeats + 1)][1:]
+    return {
+        name: statistics.median(row[0] / row[place] for row in times)
+        for place, name in ((1, "of forward and backward"), (2, "of these and outer products"))
+    }
+
+
 def processor_seconds(call: Callable[[], object]) -> float:
     """Processor time of one call: what a busy machine cannot change much."""
     start = time.process_time()
@@ -103,6 +137,7 @@ def main() -> None:
         processor_seconds(partial(one_sweep, model, X)),
         processor_seconds(partial(layer_by_layer, model, X)),
     )
+    autograd = against_autograd()
     rate = matmul_rate(torch.float32)
     floor = sum(floor_operations().values()) / rate
     base = peak_memory(run_neither)
@@ -115,6 +150,7 @@ def main() -> None:
         "processor_seconds": {"one_sweep": processor[0], f"peer in chunks of {MAIN_CHUNK}": processor[1]},
         "processor_ratio": processor[1] / processor[0],
         "largest_relative_difference": error,
+        "processor_time_times_autograd": autograd,
         "peak_bytes": memory,
         f"peer_peak_bytes_in_chunks_of_{MAIN_CHUNK}": peer_memory,
         "memory_share": memory / peer_memory,

@@ -5,6 +5,7 @@
     python -m benchmarks.nystrom growth
     python -m benchmarks.nystrom floor
     python -m benchmarks.nystrom error
+    python -m benchmarks.nystrom plot                    (the figure of `error`)
 
 Each part replaces its own rows of the stored results. Fits run in fresh processes, on the threads that torch takes; X is a memory map.
 """
@@ -218,7 +219,7 @@ def _silent(step: str, share: float) -> None:
 
 
 def error(sizes: list[int]) -> dict[str, Any]:
-    """Predictions against those of the exact fit with the same metric at n = 10,000, for m = 500 … 4,000; and a figure."""
+    """Predictions against those of the exact fit with the same metric at n = 10,000, for m = 500 … 4,000."""
     import agop
 
     n = sizes[0] if sizes else 10_000
@@ -239,34 +240,45 @@ def error(sizes: list[int]) -> dict[str, Any]:
                 "r2_exact": best, "seconds": time.perf_counter() - start,
             })  # fmt: skip
             print(rows[-1], flush=True)
-    _draw(rows, n)
     return {"n": n, "rows": rows}
 
 
-def _draw(rows: list[dict[str, Any]], n: int) -> None:
+def plot() -> None:
+    """The figure of `error`, from its stored rows."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
+    found = json.loads((RESULTS / "nystrom.json").read_text())["result"]["error"]
+    mpl.rcParams |= {"svg.hashsalt": "agop", "svg.fonttype": "path"}
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
-    for kernel in dict.fromkeys(row["kernel"] for row in rows):
-        own = [row for row in rows if row["kernel"] == kernel]
+    for kernel in dict.fromkeys(row["kernel"] for row in found["rows"]):
+        own = [row for row in found["rows"] if row["kernel"] == kernel]
         m = [row["m"] for row in own]
         (line,) = axes[0].loglog(m, [row["rms_difference"] for row in own], "o-", label=kernel)
         axes[1].semilogx(m, [row["r2"] for row in own], "o-", color=line.get_color())
         axes[1].axhline(own[0]["r2_exact"], ls=":", color=line.get_color())
-    axes[0].set(xlabel="centres m", ylabel="rms difference from the exact fit / std(y)")
+    for ax in axes:
+        ax.xaxis.set_major_locator(FixedLocator(m))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.minorticks_off()
+    axes[0].set(xlabel="centres m", ylabel="rms difference / std(y)")
     axes[1].set(xlabel="centres m", ylabel="test R² (dotted: exact)")
     axes[0].legend()
-    figure.suptitle(f"Nyström against the exact fit, n = {n:,}")
-    figure.savefig(RESULTS / "nystrom_error.png", dpi=150)
+    figure.suptitle(f"Fits on centres against the exact fit, n = {found['n']:,}")
+    figure.savefig(RESULTS.parent.parent / "docs" / "_static" / "nystrom_error.svg", metadata={"Date": None})
 
 
 PARTS = {"million": million, "cg": cg, "growth": growth, "floor": floor, "error": error}
 
 
 def main(part: str | None = None, *rest: str) -> None:
+    if part == "plot":
+        plot()
+        return
     path = RESULTS / "nystrom.json"
     sizes = [int(text) for text in rest if text.isdecimal()]
     for name in (part,) if part else ("floor", "error"):

@@ -6,6 +6,7 @@ The boxes carry their own background and the lines are grey, so that the picture
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "src" / "agop"
@@ -33,6 +34,7 @@ ROOMS = {
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 54, 22, 44, 12
 
 
+@cache
 def imports() -> dict[str, set[str]]:
     """Which rooms each room imports."""
     found = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -25,9 +26,11 @@ ORDER = [
     "_store",
     "_plotting",
     "_tables",
+    "_progress",
     "registry",
     "measurement",
     "ranks",
+    "_memory",
     "launch",
     "view",
     "evidence",
@@ -52,6 +55,7 @@ ORDER = [
 ]
 
 
+@cache
 def modules_imported(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 
+@cache
 def house():
     spec = importlib.util.spec_from_file_location("house", DOCS / "house.py")
     module = importlib.util.module_from_spec(spec)

@@ -188,6 +188,23 @@ print(dist.is_initialized())
         assert process.out == "2 ['0', '1']\n" * 3 + "False\n"
 
 
+def test_a_rank_that_is_early_for_the_next_launch_waits_for_it():
+    """It came to the store of the last launch, which rank 0 still served, and was never seen in the next."""
+    program = """
+import os, time, torch.distributed as dist
+from agop.launch import launched
+if os.environ["RANK"] == "0":
+    ended = dist.destroy_process_group
+    dist.destroy_process_group = lambda: (time.sleep(0.5), ended())
+for _ in range(3):
+    with launched() as ranks:
+        print(ranks.size)
+"""
+    for process in start(program):
+        assert process.code == 0, process.err
+        assert process.out == "2\n" * 3
+
+
 def test_a_lost_rank_is_noticed_at_once():
     program = AND_THEN.format(event="os.kill(os.getpid(), signal.SIGKILL)")
     began = time.monotonic()

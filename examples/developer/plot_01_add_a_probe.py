@@ -29,7 +29,7 @@ import agop
 
 
 def margin_ratio(m: agop.ClassMoments) -> agop.Measurement:
-    """Radius of the widest class over half of the smallest distance between two class means; 0 is collapse."""
+    """Radius of the widest class over half of the smallest gap; 0 is collapse."""
     details = {"classes": len(m.present)}
     if len(m.present) < 2:
         return agop.Measurement.undefined(
@@ -56,7 +56,8 @@ MARGIN_RATIO = agop.Probe(
     label="margin ratio",
     measure=lambda e: margin_ratio(e.moments),
     needs={"moments"},
-    meaning="radius of the widest class over half of the smallest gap; below 1 the classes lie apart",
+    meaning="radius of the widest class over half of the smallest gap; "
+    "below 1 the classes lie apart",
     scale="log",
     towards="lower",
     range="[0, ∞)",

@@ -31,7 +31,7 @@ import agop
 
 
 def mlp_views(model: MLPClassifier, X: np.ndarray) -> Iterator[agop.LayerView]:
-    """The layers of a fitted `MLPClassifier` with ReLU units, from the first to the logits."""
+    """The layers of a fitted `MLPClassifier` with ReLU units, in order."""
     weights = [torch.as_tensor(W) for W in model.coefs_]
     biases = [torch.as_tensor(b) for b in model.intercepts_]
 

@@ -42,7 +42,7 @@ def product(seed, n):
 
 
 def fit(unit, folder):
-    """Table `share`: how much of the AGOP's trace lies on the two features, by iteration."""
+    """Table `share`: share of the AGOP's trace on two features, by iteration."""
     x, y = unit.data.load(unit.seed)
     if unit.options["shuffled"]:
         y = np.random.default_rng(unit.seed).permutation(y)
@@ -80,7 +80,7 @@ CLAIM = Claim(
     group="paper",
     number=1,
     name="AGOP finds the features",
-    says="The AGOP of a fitted RFM lies on the features that the target depends on.",
+    says="The AGOP of a fitted RFM lies on the features that make the target.",
     tables=("target/share",),
     statistic="their share of the AGOP's trace after five iterations",
     measure=last,
@@ -107,7 +107,7 @@ DRAWING = Drawing(
     stem="share",
     section="Features",
     title="Share of the AGOP on the two features",
-    caption="Share of the AGOP's trace that lies on the features of the target, by iteration",
+    caption="Share of the AGOP's trace on the features of the target, by iteration",
     curves=(
         Curve(y="share", name="target", table="target/share"),
         Curve(y="share", name="shuffled", table="shuffled/share"),
@@ -121,13 +121,15 @@ STUDY = Study(
     name="radhakrishnan2022",
     title="Features that an RFM finds",
     cite=Citation(
-        authors="Adityanarayanan Radhakrishnan, Daniel Beaglehole, Parthe Pandit, Mikhail Belkin",
-        title="Feature learning in neural networks and kernel machines that recursively learn features",
+        authors="Adityanarayanan Radhakrishnan, Daniel Beaglehole, Parthe Pandit, "
+        "Mikhail Belkin",
+        title="Feature learning in neural networks and kernel machines that "
+        "recursively learn features",
         venue="Preprint",
         year=2022,
         arxiv="2212.13881",
     ),
-    question="Does the AGOP of a kernel machine find the features that a target depends on?",
+    question="Does the AGOP of a kernel machine find what a target depends on?",
     work={"fit": f"{__name__}:fit"},
     units=units,
     claims=(CLAIM, CONTROL),
@@ -143,7 +145,8 @@ with tempfile.TemporaryDirectory() as folder:
     result = reproduce(Request(studies=("radhakrishnan2022",), jobs=1), folder)
     for verdict in result.verdicts:
         print(
-            f"{verdict.claim.id}  {verdict.claim.says}  {verdict.mean:.3f} ± {verdict.std:.3f}: {verdict.verdict}"
+            f"{verdict.claim.id}  {verdict.claim.says}  "
+            f"{verdict.mean:.3f} ± {verdict.std:.3f}: {verdict.verdict}"
         )
     page = write_reproduction(folder)
     print(f"The page has {len(page.read_text(encoding='utf-8')) // 1000} kB.")

@@ -46,9 +46,8 @@ for epoch in range(1, EPOCHS + 1):
     if epoch in MEASURED:
         trajectory.record(net, epoch)
 with torch.no_grad():
-    print(
-        f"accuracy on new digits {(net(X_new).argmax(1) == y_new).float().mean():.3f}"
-    )
+    right = net(X_new).argmax(1) == y_new
+    print(f"accuracy on new digits {right.float().mean():.3f}")
 
 # %%
 # It has learned the task: what follows is about a network that works. Everything that was

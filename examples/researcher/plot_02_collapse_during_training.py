@@ -37,7 +37,7 @@ labels = torch.as_tensor(digits)
 
 
 class Classifier(LightningModule):
-    """Three hidden layers of width 128 with batch normalisation, a linear head, squared loss on one-hot targets."""
+    """Three hidden layers of width 128 with batch normalisation; a linear head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Classifier(LightningModule):
         return (self(batch[0]) - target).square().sum(1).mean() / 2
 
     def configure_optimizers(self) -> dict[str, object]:
-        # without decay the head's bias can take up the mean, and the ETF is the optimum
+        # without decay the head's bias can take up the mean: the ETF is the optimum
         decayed = [*self.body.parameters(), self.head.weight]
         groups = [
             {"params": decayed, "weight_decay": 2e-3},
@@ -140,7 +140,8 @@ for ax in axes.flat:
     ax.axvspan(terminal, EPOCHS, color="0.93", zorder=0)
     ax.spines[["top", "right"]].set_visible(False)
 figure.suptitle(
-    f"Digits: zero training error at epoch {terminal}; NC1 then falls {fall:.0f} times further"
+    f"Digits: zero training error at epoch {terminal}; "
+    f"NC1 then falls {fall:.0f} times further"
 )
 
 # %%

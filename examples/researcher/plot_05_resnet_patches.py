@@ -65,7 +65,7 @@ def fit(model: nn.Module, epochs: int) -> None:
 
 
 def measure(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    # the patches of the last stages have 2,304 and 4,608 numbers, whose eigenvectors take minutes
+    # patches of the last stages have up to 4,608 numbers: minutes for eigenvectors
     agops = agop.layer_agops(
         model, images[train][:100], ["conv1", "layer[12].*.conv?", "fc"]
     )
@@ -110,7 +110,8 @@ for column in range(8):
 axes[0, 0].set_ylabel("AGOP")
 axes[1, 0].set_ylabel(r"$W^\top W$")
 figure.suptitle(
-    "Top eigenvectors over 5 × 5 patches at the first convolution, with their share of the trace"
+    "Top eigenvectors over 5 × 5 patches at the first convolution, "
+    "with their share of the trace"
 )
 plt.show()
 

@@ -88,5 +88,6 @@ plt.show()
 last = {name: table.iloc[-1] for name, table in tables.items()}
 for name, row in last.items():
     print(
-        f"{name}: DSE {row['dse_rms']:.2f}, DSMI {row['dsmi_rms']:.2f}, log2 C {math.log2(10):.2f}"
+        f"{name}: DSE {row['dse_rms']:.2f}, DSMI {row['dsmi_rms']:.2f}, "
+        f"log2 C {math.log2(10):.2f}"
     )

@@ -38,7 +38,8 @@ for depth in (1, 2, 3):
     )
     theory[depth] = found.layer_means(1).square().sum(1).numpy()
     print(
-        f"theory, M = {depth}: slope {slope(COUNTS, theory[depth]):+.2f}, expected {-depth / (depth + 1):+.2f}"
+        f"theory, M = {depth}: slope {slope(COUNTS, theory[depth]):+.2f}, "
+        f"expected {-depth / (depth + 1):+.2f}"
     )
     assert abs(slope(COUNTS, theory[depth]) + depth / (depth + 1)) < 0.1
 
@@ -51,7 +52,7 @@ for depth in (1, 2, 3):
 
 
 def norms(counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared norms (layer, class) of the class means of the projected stage, and the mean cosine between them."""
+    """Squared norms (layer, class) of projected class means, their mean cosine."""
     rng = np.random.default_rng(seed)
     digits = rng.permutation(10)
     rows = [
@@ -86,7 +87,8 @@ for name, values in slopes.items():
     cosine = np.mean([cosines[-1] for _, cosines in runs[name]])
     last = values[:, -1]
     print(
-        f"Deep RFM, {name}: slope in the last layer {last.mean():+.2f} ± {last.std(ddof=1):.2f}, mean cosine {cosine:.2f}"
+        f"Deep RFM, {name}: slope in the last layer "
+        f"{last.mean():+.2f} ± {last.std(ddof=1):.2f}, mean cosine {cosine:.2f}"
     )
 
 # %%
@@ -114,7 +116,8 @@ for squared, _ in runs["imbalanced"]:
 left.text(30, 0.63, "Deep RFM, three draws", color="#0067a5")
 left.set(
     xscale="log", yscale="log", xlim=(8, 140), ylim=(0.5, 8),
-    xlabel="points of the class", ylabel="squared norm of its mean / largest class's", title="last layer",
+    xlabel="points of the class", title="last layer",
+    ylabel="squared norm of its mean / largest class's",
 )  # fmt: skip
 left.set_xticks([12, 25, 50, 120], ["12", "25", "50", "120"])
 left.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])

@@ -79,5 +79,6 @@ for update in ("agop", "fact", "fact-geometric"):
     model = agop.RFMRegressor(update=update, n_iter=5).fit(x[:400], target[:400])
     top = np.sort(np.argsort(model.feature_importances_)[-5:])
     print(
-        f"{update:15s} R² {model.score(x[400:], target[400:]):.3f}, columns {top.tolist()}"
+        f"{update:15s} R² {model.score(x[400:], target[400:]):.3f}, "
+        f"columns {top.tolist()}"
     )

@@ -58,9 +58,8 @@ print(f"great: {great.mean():.0%}; the first one: {texts[0][:90]!r}")
 # What the states take is n × blocks × d numbers in single precision.
 
 layers = [f"model.layers.{k}" for k in range(2, 30, 3)]
-print(
-    f"hidden states: {len(texts) * len(layers) * model.config.hidden_size * 4 / 2**20:.0f} MiB"
-)
+size = len(texts) * len(layers) * model.config.hidden_size * 4
+print(f"hidden states: {size / 2**20:.0f} MiB")
 states = hidden_states(model, tokens, layers=layers, position="mean")
 found = directions_from(states.take(slice(0, 700)), great[:700])
 print(found)
@@ -195,7 +194,8 @@ watched = [
     "model.layers.29",
 ]
 print(
-    f"{int((labels >= 0).sum())} positions, class moments: {len(watched) * 200 * 576 * 8 / 2**20:.1f} MiB"
+    f"{int((labels >= 0).sum())} positions, "
+    f"class moments: {len(watched) * 200 * 576 * 8 / 2**20:.1f} MiB"
 )
 moments: dict[str, agop.ClassMoments] = {}
 with torch.no_grad(), capture(model, watched, inputs=False) as calls:
@@ -239,7 +239,8 @@ maps = {
 start = time.perf_counter()
 agop.layer_agops(model, batches[:1], **maps)
 print(
-    f"about {len(batches) * (time.perf_counter() - start):.0f} s, {(6 * 576**2 + 1536**2) * 4 / 2**20:.0f} MiB"
+    f"about {len(batches) * (time.perf_counter() - start):.0f} s, "
+    f"{(6 * 576**2 + 1536**2) * 4 / 2**20:.0f} MiB"
 )
 maps_of_block = agop.layer_agops(model, batches, **maps)
 modules = dict(model.named_modules())
@@ -248,5 +249,6 @@ for name, matrix in maps_of_block.items():
     rank = float(eigenvalues.sum() ** 2 / eigenvalues.square().sum())
     nfa = float(agop.nfa(agop.nfm(modules[name]), matrix))
     print(
-        f"{name.removeprefix('model.layers.14.'):>18}: participation ratio {rank:6.1f} of {len(matrix)}, NFA {nfa:.2f}"
+        f"{name.removeprefix('model.layers.14.'):>18}: "
+        f"participation ratio {rank:6.1f} of {len(matrix)}, NFA {nfa:.2f}"
     )

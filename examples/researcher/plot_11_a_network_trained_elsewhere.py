@@ -29,7 +29,7 @@ CHANNELS = [1, 128, 16, 16, 16, 32, 64]
 
 
 class ByTime(nn.Module):
-    """Channels of all times side by side, as the weights of the linear map expect them."""
+    """Channels of all times side by side, as the linear map expects them."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.transpose(1, 2).flatten(1)

@@ -122,9 +122,7 @@ model = agop.RFMRegressor(
     center_targets=False,
 ).fit(X, y)
 apart = np.abs(model.predict(new) - predict(new, fit(metrics[3]), metrics[3])).max()
-print(
-    f"R² {r2(model.predict(new)):.3f}; largest difference in a prediction {apart:.0e}"
-)
+print(f"R² {r2(model.predict(new)):.3f}; predictions differ by at most {apart:.0e}")
 assert apart < 1e-6
 
 # %%

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from agop.gradients import (
         AGOPMoments,
         LayerAGOPs,
+        LayerCost,
         PatchFilters,
         PowerFit,
         agop,
         agop_diagonal,
         agop_top,
         conv_nfa,
+        estimate_layer_agops,
         layer_agops,
         mode_agops,
         mode_nfa,
@@ -122,8 +124,8 @@ __version__ = _version("agop")
 
 _NAMES = {
     "gradients": (
-        "AGOPMoments LayerAGOPs PatchFilters PowerFit agop agop_diagonal agop_top conv_nfa layer_agops mode_agops mode_nfa nfa "
-        "nfa_best_power nfm patch_agop patch_energy patch_filters"
+        "AGOPMoments LayerAGOPs LayerCost PatchFilters PowerFit agop agop_diagonal agop_top conv_nfa estimate_layer_agops layer_agops "
+        "mode_agops mode_nfa nfa nfa_best_power nfm patch_agop patch_energy patch_filters"
     ),
     "collapse": (
         "CentreAgreement ClassMoments Measurement SpanScatter diffusion_mutual_information diffusion_spectral_entropy "

@@ -33,6 +33,8 @@ TIMEOUT_VARIABLE, TIMEOUT = "AGOP_DISTRIBUTED_TIMEOUT", 300.0
 
 _GRACE = 5.0
 _LAUNCHES = count()
+_STORES: dict[tuple[str, int, int], Any] = {}
+"""Where this process has met others before, by host, port and rank."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,10 @@ def _meet(launch: Launch) -> Any:
     import torch.distributed as dist
 
     deadline = time.monotonic() + launch.timeout
-    store = dist.PrefixStore(f"agop/{launch.attempt}/{next(_LAUNCHES)}", _connect(launch, deadline))
+    place = (launch.host, launch.port, launch.rank)
+    # rank 0 serves it to the end of its process: a rank that is early for the next launch must not come to the store of the last one
+    base = _STORES.pop(place, None) or _connect(launch, deadline)
+    store = dist.PrefixStore(f"agop/{launch.attempt}/{next(_LAUNCHES)}", base)
     versions = [
         f"python {platform.python_version()}",
         *(f"{n} {version(n)}" for n in ("agop", "torch", "numpy")),
@@ -211,6 +216,7 @@ def _meet(launch: Launch) -> Any:
         raise RankLost(f"rank {launch.rank} lost rank 0 while they met; start all ranks again") from error
     if verdict:
         raise RanksError(verdict)
+    _STORES[place] = base
     return store
 
 

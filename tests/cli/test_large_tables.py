@@ -92,6 +92,26 @@ def test_fewer_rows_are_taken_when_asked_for(place, tmp_path, capsys):
     assert "60 of 700 rows were drawn" in " ".join(capsys.readouterr().out.split())
 
 
+def test_rows_of_a_group_are_held_out_together_wherever_they_are(place, tmp_path, capsys):
+    frame = pd.read_parquet(place / "table").drop(columns="kind")
+    frame["shop"] = [None if k % 9 == 8 else f"s{k % 9}" for k in range(N)]
+    frame.to_parquet(tmp_path / "one.parquet")
+    run = tmp_path / "run"
+    words = [
+        "rfm", "--data", tmp_path / "one.parquet", "--target", "y", "--group-by", "shop", "--candidates", 1, "--test", 0.2,
+        "--out", run,
+    ]  # fmt: skip
+    assert code(words) == 0
+    assert "then fitted to all in one pass" in " ".join(capsys.readouterr().out.split())
+    shops = frame["shop"].fillna("none")
+    held = shops[pd.read_csv(run / "test.csv")["row"]].unique()
+    honest = shops[pd.read_csv(run / "honest.csv")["row"]].unique()
+    assert 1 <= len(held) <= 2
+    assert not set(held) & set(honest)
+    learned = frame["y"].notna() & ~shops.isin(held)
+    assert load(run).estimator.best_estimator_.history_[-1]["rows"] == learned.sum()
+
+
 def test_a_number_that_is_none_is_told_by_row(place, tmp_path, capsys):
     frame = pd.read_parquet(place / "table").drop(columns="kind")
     source = large.LargeTable.of(place / "table", 0)

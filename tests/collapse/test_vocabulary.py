@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import agop
 from agop import (
@@ -17,6 +19,7 @@ from agop import (
     Evidence,
     duality_cosines,
     gnc2,
+    nc1,
     nc3,
     nc4,
     unc3,
@@ -25,6 +28,7 @@ from agop import (
 from agop.collapse import cdnv, pairs
 from agop.collapse.classifier import agreements
 from agop.collapse.streaming import StreamingMoments
+from agop.profiles import network_layers
 from tests.oracles import collapse as slow
 from tests.tolerances import IDENTITY, MERGE
 
@@ -218,6 +222,81 @@ def test_a_vocabulary_that_grows_batch_by_batch():
     assert torch.allclose(found.means, expected.means, rtol=MERGE)
     assert torch.allclose(found.within, expected.within, rtol=1e-9, atol=1e-10)
     assert stream.result().n_classes == seen
+
+
+def grown(call):
+    """What a call gives, and by how many bytes the process grew, at most, as seen a hundred times a second."""
+    tracked = pytest.importorskip("psutil").Process()
+    before, sizes, over = tracked.memory_info().rss, [0], threading.Event()
+
+    def watch():
+        while not over.wait(0.01):
+            sizes.append(tracked.memory_info().rss - before)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        return call(), max(sizes)
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_hundred_thousand_classes_are_streamed_without_a_square_of_them():
+    C, d, n = 100_000, 48, 150_000
+    g = torch.Generator().manual_seed(3)
+    weight = torch.randn(C, d, generator=g)
+
+    def measured():
+        stream = StreamingMoments()
+        for _ in range(15):
+            y = torch.randint(C, (n // 15,), generator=g)
+            stream.add(weight[y] + 0.5 * torch.randn(len(y), d, generator=g), y, C)
+        m = stream.result()
+        return float(nc1(m)), float(unc3(m, weight)), duality_cosines(m, weight)
+
+    (collapse, spread, cosines), size = grown(measured)
+    # within-class variance is a quarter of that between classes, less what is in the means of one or two samples
+    assert 0.02 < collapse < 0.25
+    assert 0 < spread < 0.5
+    assert int(cosines.isfinite().sum()) > C / 2
+    assert size < C * d * d * 8 / 2 < C * C
+
+
+def test_a_language_model_of_a_hundred_thousand_words_in_a_profile():
+    C = 100_000
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(C, 8)
+            self.head = nn.Linear(8, C, bias=False)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.embedding(x)))
+
+    text = torch.randint(C, (16, 9), generator=torch.Generator().manual_seed(0))
+    source = agop.Network(Model(), stages=["input"])
+    p, size = grown(
+        lambda: agop.profile(source, text[:, :-1], text[:, 1:], measures=["nc1", "unc3"], batch_size=4)
+    )
+    assert p.layers["name"].tolist() == ["head"]
+    assert p.table.loc[p.table["stage"] == "input", ["nc1", "unc3"]].notna().all(axis=None)
+    assert size < C * C / 10
+
+
+def test_a_few_words_of_many_need_no_square_of_all_of_them(monkeypatch):
+    shapes = []
+    own = network_layers._onto_outputs
+    monkeypatch.setattr(
+        network_layers, "_onto_outputs", lambda *args: shapes.append(own(*args).shape) or own(*args)
+    )
+    model = nn.Sequential(nn.Linear(4, 5000, bias=False))
+    weight = model[0].weight.detach()
+    agop.profile(model, torch.randn(20, 4), torch.arange(20) % 3, measures=["nc3"])
+    assert shapes == [(3, 5000)]
+    whole = weight @ torch.linalg.pinv(weight)
+    assert torch.allclose(own(weight, torch.tensor([7, 2])), whole[[7, 2]], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -112,14 +112,13 @@ def single(w: World) -> World:
 
 def evidence(w: World, level: str) -> Evidence:
     """A world as evidence: its first stage, its first layer, or all of it."""
+    if level == "stage":
+        return _stage(w, 1, STAGES[0], w.rows[0][0])
+    if level == "layer":
+        return _layer(w, 1, w.rows[0])
     layers = tuple(_layer(w, number, rows) for number, rows in enumerate(w.rows, start=1))
-    whole = Evidence(
-        name="world",
-        level="subject",
-        parts=layers,
-        given={Need("function"): lambda X: X @ w.weight.T + w.bias, Need("inputs"): w.rows[0][0]},
-    )
-    return whole if level == "subject" else next(whole.at(level))  # type: ignore[arg-type]
+    given = {Need("function"): lambda X: X @ w.weight.T + w.bias, Need("inputs"): w.rows[0][0]}
+    return Evidence(name="world", level="subject", parts=layers, given=given)
 
 
 def _layer(w: World, number: int, rows: tuple[Tensor, ...]) -> Evidence:

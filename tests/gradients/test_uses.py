@@ -271,29 +271,6 @@ def test_transposed_convolutions():
     assert relative_error(result["2"], rows.T @ rows / (n * 25)) < IDENTITY
 
 
-@pytest.mark.parametrize("wrap", ["traced", "exported", "parallel", "compiled"])
-def test_wrapped_models_are_the_model(wrap):
-    model = seeded(lambda: between(Run(WAYS["matmul"], w=torch.randn(6, 5), b=torch.randn(5))))
-    expected = agop.layer_agops(model, TOKENS)
-    wrapped = {
-        "traced": lambda: torch.fx.symbolic_trace(model),
-        "exported": lambda: torch.export.export(model, (TOKENS,)).module(),
-        "parallel": lambda: nn.DataParallel(model),
-        "compiled": lambda: torch.compile(model, backend="eager"),
-    }[wrap]()
-    if wrap == "exported":
-        pytest.importorskip("torch.export")
-    result = (
-        agop.layer_agops(wrapped, TOKENS[:4], check=wrap != "exported", batch_size=4)
-        if wrap != "exported"
-        else None
-    )
-    if result is None:
-        return
-    assert list(result) == list(expected)
-    assert all(relative_error(result[name], value) < IDENTITY for name, value in expected.items())
-
-
 def test_samples_are_found_among_merged_positions():
     def windows(m, x):
         two = x.unflatten(1, (2, 2)).reshape(-1, 2, 6)  # two windows of two tokens each

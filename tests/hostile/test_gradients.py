@@ -135,6 +135,7 @@ MASKS = options("x") | {
     "complex": lambda good: torch.ones(8, 2, dtype=torch.complex64),
     "a function of nothing": lambda good: lambda item: None,
 }
+MEMORY = options("lots", "1GB", 0, -1, 1.5, True, 10)
 SUBJECTS = []
 for name, function in {
     "agop": agop.agop,
@@ -162,6 +163,9 @@ SUBJECTS += [
     Subject("agop_top", "tol", lambda v: agop.agop_top(NET, X, 2, tol=v), None, REAL),
     Subject("agop_top", "max_sweeps", lambda v: agop.agop_top(NET, X, 2, max_sweeps=v), 30, NUMBER),
     Subject("agop_top", "max_memory", lambda v: agop.agop_top(NET, X, 2, max_memory=v), 2**30, NUMBER),
+    Subject("layer_agops", "max_memory", lambda v: list(agop.layer_agops(NET, X, max_memory=v).values()), None, MEMORY),
+    Subject("estimate_layer_agops", "X", lambda v: agop.estimate_layer_agops(NET, v).operations, X),
+    Subject("estimate_layer_agops", "layers", lambda v: agop.estimate_layer_agops(NET, X, v).operations, None, LAYERS),
     Subject("layer_agops", "mask", lambda v: list(agop.layer_agops(NET, X, mask=v).values()), None, MASKS),
     Subject("agop", "mask", lambda v: agop.agop(NET, X, mask=v), None, MASKS),
     Subject("layer_agops", "output", lambda v: list(agop.layer_agops(NET, X, output=v).values()), None, options("x", 99, True)),

@@ -147,7 +147,9 @@ def test_files_of_0_1_0_predict_what_they_predicted_there(name, tmp_path):
         rows, expected = stored["x"], stored[name]
     model = getattr(agop, name).load(folder / f"{name}.safetensors")
     found = model.predict_proba(rows) if name.endswith("Classifier") else model.predict(rows)
-    np.testing.assert_allclose(found, expected, rtol=1e-5 if model.dtype_ == "float32" else 1e-12)
+    # scores are of size 1, and a small probability is 1 less such a score: in float32 it has their rounding
+    rtol, atol = (1e-5, 2e-7) if model.dtype_ == "float32" else (1e-12, 0.0)
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
     if name.startswith("RFM"):
         kept = {"power": 0.5, "scaling": "none", "center_targets": False, "bandwidth_at": "start"}
         assert kept.items() <= model.get_params().items()

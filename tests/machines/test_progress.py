@@ -11,10 +11,11 @@ from rich.console import Console
 from sklearn.base import clone
 
 import agop
+from agop import _progress
+from agop._progress import Bar
 from agop.kernels import agop as kernel_agop
 from agop.linalg import ridge
-from agop.machines import progress
-from agop.machines.progress import Bar, predicted_operations
+from agop.machines.progress import predicted_operations
 
 MODELS = {
     "iteration": agop.RFMClassifier(bandwidth=3.0, n_iter=2),
@@ -85,7 +86,7 @@ def test_a_terminal_sees_a_bar_that_is_closed_when_the_fit_is_stopped():
 
 def test_lines_come_at_tenths_and_not_too_often(monkeypatch):
     stream, clock = io.StringIO(), [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
     with Bar(Console(file=stream, width=100)) as bar:
         for percent in range(101):
             clock[0] = percent * 0.6  # a minute in all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from agop import RFMClassifier, RFMRegressor, _store, open_blocks
+from agop import RFMClassifier, RFMRegressor, RFMRegressorCV, _store, open_blocks
 from agop.machines import checkpoint as kept
 from agop.machines import nystrom
 from agop.machines.resuming import LEARNED
@@ -175,6 +176,29 @@ def test_what_is_no_folder_is_one_sentence(tmp_path, value, sentence):
     value = tmp_path / value if isinstance(value, str) else value
     with pytest.raises((ValueError, TypeError), match=sentence):
         RFMRegressor(**FIT).fit(open_blocks(X, target=Y), checkpoint=value)
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    for module in ("rfm_cv", "streaming", "solver"):
+        monkeypatch.setattr(f"agop.machines.{module}.LARGE", 300)
+
+
+def test_a_timed_search_goes_on_with_its_choice(tmp_path, few_are_many):
+    """Which recursion wins by the clock is not the same twice; the sums of another metric would be lost."""
+    source = open_blocks(X[:500], target=Y[:500])
+    search = RFMRegressorCV(max_time=60, n_candidates=2, random_state=0, n_iter=0, cv=2, ridges=[0.1])
+    with pytest.raises(Stop):
+        search.fit(source, checkpoint=tmp_path, progress=stopping("fit to all", 0))
+    chosen = json.loads((tmp_path / "chosen.json").read_text())["params"]
+    with pytest.warns(UserWarning, match="cut off after it had chosen"):
+        search.fit(source, checkpoint=tmp_path)
+    assert {name: search.best_params_[name] for name in chosen} == chosen
+    assert len(set(search.cv_results_["recursion"])) == 1
+    assert not (tmp_path / "chosen.json").exists()
+    (tmp_path / "chosen.json").write_text("{")
+    search.fit(source, checkpoint=tmp_path)
+    assert len(set(search.cv_results_["recursion"])) == 2
 
 
 SCRIPT = """

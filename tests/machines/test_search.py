@@ -56,6 +56,7 @@ def both():
 # the contract
 
 
+@pytest.mark.slow
 @parametrize_with_checks([agop.RFMRegressorCV(**ONE), agop.RFMClassifierCV(**ONE)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -386,7 +387,10 @@ def test_importances_are_those_of_the_averaged_function(space):
 # scorers, limits, Ctrl-C
 
 
-@pytest.mark.parametrize("scoring", ["roc_auc", "neg_log_loss", "accuracy"])
+@pytest.mark.parametrize(
+    "scoring",
+    ["roc_auc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("neg_log_loss", "accuracy"))],
+)
 def test_any_scorer_of_classes(scoring):
     target = LABELS == "top"
     model = classifier(scoring=scoring, n_candidates=1, n_iter=0).fit(X, target)

@@ -25,6 +25,7 @@ RFM = agop.RFMRegressor(bandwidth=3.0, n_iter=1, solver="cg", tolerance=1e-12, r
 DEEP = agop.DeepRFMClassifier(n_layers=2, width=32, solver="cg", tolerance=1e-12, random_state=0)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([RFM])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

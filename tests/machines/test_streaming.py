@@ -149,12 +149,44 @@ def test_moments_merge():
     whole = Moments.of(x, weight)
     parts = [Moments.of(x[rows], weight[rows]) for rows in (slice(0, 50), slice(50, 51), slice(51, N))]
     merged = parts[0].merge(parts[1]).merge(parts[2])
-    for name in ("total", "weight", "mean", "scatter", "largest", "gaps"):
+    for name in ("total", "weight", "mean", "spread", "largest", "gaps"):
         assert relative_error(getattr(merged, name), getattr(whole, name)) < MERGE, name
     columns = Columns.of(x, weight, "columns")
     assert relative_error(whole.mean, columns.means) < MERGE
     assert relative_error(whole.deviation[:3], columns.scales[:3]) < 1e-10
-    assert float(merged.scatter[3]) == 0.0  # a constant column
+    assert float(merged.spread[3]) == 0.0  # a constant column
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e160, 1e300])
+def test_units_of_columns_and_targets_do_not_matter_at_any_size(scale):
+    """Squares of such numbers are 0 or infinite: columns were divided by infinity, targets were NaN, without a word."""
+    plain = model().fit(agop.open_blocks(X, target=Y))
+    other = model().fit(agop.open_blocks(X * scale, target=Y * scale))
+    expected = torch.from_numpy(plain.predict(NEW))
+    assert relative_error(torch.from_numpy(other.predict(NEW * scale) / scale), expected) < 1e-6
+
+
+def test_an_update_from_residuals_is_refused_before_anything_is_done():
+    told = []
+    with pytest.raises(ValueError, match=r"update: expected 'agop' with feature_points=\"all\""):
+        model(update="fact", feature_points="all").fit(X, Y, progress=lambda *one: told.append(one))
+    assert not told
+
+
+def test_regions_are_for_rows_in_memory(monkeypatch):
+    monkeypatch.setattr("agop.machines.streaming.LARGE", 100)
+    told = []
+    source = agop.open_blocks(X, target=Y)
+    with pytest.raises(ValueError, match="regions: expected None with rows in blocks"):
+        agop.RFMRegressor(regions=50).fit(source, progress=lambda *one: told.append(one))
+    assert not told
+
+
+def test_centres_are_stored_as_they_are(tmp_path):
+    fitted = model().fit(X, Y)
+    with pytest.raises(ValueError, match="centers: expected None for a fit on centres, got 'float16'"):
+        fitted.save(tmp_path / "m", centers="float16")
+    assert not (tmp_path / "m").exists()
 
 
 # ---- searches of many rows

@@ -31,7 +31,7 @@ def one_fit(cls, train, bandwidth, n_iter):
 
 
 @pytest.mark.parametrize("cls", [agop.RFMRegressor, agop.RFMClassifier])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_best_of_all_separate_fits_is_kept(cls, weighted, parts):
     train, (X_val, y_val) = parts
     w = np.random.default_rng(1).integers(0, 4, len(y_val)) if weighted else None
@@ -74,12 +74,12 @@ def test_a_tie_that_iteration_0_wins_is_told():
     [
         (agop.RFMClassifier, "neg_brier_score"),
         (agop.RFMClassifier, "roc_auc"),
-        (agop.RFMClassifier, "balanced_accuracy"),
+        pytest.param(agop.RFMClassifier, "balanced_accuracy", marks=pytest.mark.slow),
         (agop.RFMRegressor, "neg_mean_absolute_error"),
-        (agop.RFMRegressor, "r2"),
+        pytest.param(agop.RFMRegressor, "r2", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_any_scorer_may_choose(cls, name, weighted, parts):
     (X, y), (X_val, y_val) = parts
     classes = cls is agop.RFMClassifier

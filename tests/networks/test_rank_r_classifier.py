@@ -24,6 +24,7 @@ FLAT = [
 ]
 
 
+@pytest.mark.slow
 @parametrize_with_checks([*FLAT[:1], RankRClassifier(epochs=2)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -54,7 +54,9 @@ def test_the_bound_is_that_of_its_formula():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("nu", [90.0, 105.0, 120.0, 250.0])
+@pytest.mark.parametrize(
+    "nu", [105.0, *(pytest.param(nu, marks=pytest.mark.slow) for nu in (90.0, 120.0, 250.0))]
+)
 def test_shares_below_the_range_of_the_dtype_count_nothing(nu, dtype):
     x, y = points()
     net = UnboundedDepthNet(2, 2, nu=nu).to(dtype)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 def fact(
     model: nn.Module, name: str, X: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], decay: float
 ) -> Tensor:
-    """−1/(nλ) Σ_i (∇_h ℓ_i) h_iᵀ: one sample at a time, the gradient taken with respect to what the linear layer reads."""
+    """−1/(nλ) Σ_i (∇_h ℓ_i) h_iᵀ: one sample at a time, the gradient taken with respect to what the linear module reads."""
     layer = model.get_submodule(name)
-    total = torch.zeros(layer.in_features, layer.in_features, dtype=torch.float64)
+    total: Tensor | None = None
     for i in range(len(X)):
         read: list[Tensor] = []
 
@@ -28,8 +28,11 @@ def fact(
             handle.remove()
         (gradient,) = torch.autograd.grad(value, read)
         h = read[0].detach()
+        if total is None:
+            total = torch.zeros(h.shape[-1], h.shape[-1], dtype=torch.float64)
         for g_row, h_row in zip(gradient.reshape(-1, h.shape[-1]), h.reshape(-1, h.shape[-1])):
             total -= torch.outer(g_row, h_row).double()
+    assert total is not None
     return total / (len(X) * decay)
 
 

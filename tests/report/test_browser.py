@@ -181,7 +181,9 @@ def test_the_table_sorts_by_keyboard(opened, make_run):
     assert page.locator("th[aria-sort=descending]").count() == 1
 
 
-@pytest.mark.parametrize("factor", [0.999, 0.9, 0.6, 0.3, 0.01])
+@pytest.mark.parametrize(
+    "factor", [0.3, *(pytest.param(factor, marks=pytest.mark.slow) for factor in (0.999, 0.9, 0.6, 0.01))]
+)
 def test_axes_have_labels_enough_whatever_is_shown(opened, make_run, factor):
     page = opened(report_of(make_run(n_layers=6, factor=factor)))
 
@@ -274,7 +276,7 @@ def test_nothing_is_wider_than_the_screen_and_no_word_is_cut_off(opened, make_ru
         assert box["x"] + box["width"] <= width
 
 
-@pytest.mark.parametrize("width", [380, 1400])
+@pytest.mark.parametrize("width", [380, pytest.param(1400, marks=pytest.mark.slow)])
 def test_figures_of_a_network_are_drawn_and_say_their_numbers(opened, make_network, width):
     page = opened(report_of(make_network()), viewport={"width": width, "height": 900})
     assert not page.evaluate(OUTSIDE)

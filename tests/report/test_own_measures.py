@@ -174,6 +174,7 @@ def registered():
         PROBES.remove(name)
 
 
+@pytest.mark.slow
 def test_a_network_measures_them_through_training(registered, tmp_path):
     config = NetworkConfig(
         **SMALL, width=16, depth=2, epochs=2, measure_every=1, measures="nfa,bent,rare,path"

@@ -18,10 +18,10 @@ from rich.progress import (
 from rich.status import Status
 from rich.table import Table
 
+from agop import _progress
 from agop.cli.outcome import number
 from agop.datasets import Dataset
 from agop.experiments.listener import Listener
-from agop.machines import progress
 
 _HEADINGS = {"test_accuracy": "test acc.", "nc1": "NC1, last layer", "nfa": "NFA, median"}
 _FORMS = {
@@ -68,7 +68,7 @@ class Bar(Plain):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._bar = progress.Bar(console)
+        self._bar = _progress.Bar(console)
 
     def __exit__(self, *exception: object) -> None:
         self._bar.__exit__(*exception)

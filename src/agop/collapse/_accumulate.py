@@ -44,11 +44,9 @@ class Sums:
     @classmethod
     def zeros(cls, n_classes: int, d: int, device: torch.device) -> Sums:
         """No samples yet."""
-
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
-
-        return cls(zeros(n_classes), zeros(n_classes, d), zeros(n_classes, d), zeros(n_classes))
+        column = torch.zeros(n_classes, dtype=torch.float64, device=device)
+        matrix = column.new_zeros(n_classes, d)
+        return cls(column, matrix, matrix.clone(), column.clone())
 
     def rows(self, classes: Int[Tensor, " k"]) -> Sums:
         """The statistics of some classes, copied."""

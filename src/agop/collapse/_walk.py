@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import psutil
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop._checks import bad_value, floating, integer, real
+from agop._memory import available_memory
 
 Bandwidth = float | int | Literal["median", "rms"]
 
@@ -128,7 +128,7 @@ def _subsample(n: int, max_points: int | None, generator: torch.Generator) -> In
         integer("max_points", max_points, at_least=1, remedy="pass None for all")
     kept = n if max_points is None else min(n, max_points)
     size = 5 * 8 * kept**2  # affinities, their copy for the eigenvalues, indices of pairs
-    if size > 2**30 and size > psutil.virtual_memory().available:
+    if size > 2**30 and size > available_memory():
         raise bad_value(
             "max_points", "points whose affinities fit into memory", f"{kept:,}", "take a few thousand"
         )

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import psutil
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from agop._checks import bad_type, bad_value, floating, integer, one_of, same_length
+from agop._memory import available_memory
 from agop.collapse._accumulate import Sums, class_sums, mean_difference, merge
 from agop.collapse._across import merged
 from agop.collapse.spectrum import BetweenSpectrum, between_spectrum
@@ -314,7 +314,7 @@ def check_size(n_classes: int, d: int) -> None:
     if d == 0:
         raise bad_value("features", "at least one column", "none")
     size = 2 * 8 * n_classes * d
-    if size > 2**28 and size > psutil.virtual_memory().available:
+    if size > 2**28 and size > available_memory():
         raise bad_value(
             "labels",
             "class numbers 0..C-1 whose means fit into memory",

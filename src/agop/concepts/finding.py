@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agop import _checks
+from agop._progress import ProgressHook, shown
 from agop.concepts.detector import Detector
 from agop.concepts.machines import candidates, directions_of, fitted
 from agop.concepts.options import ConceptSearch
@@ -23,10 +24,9 @@ from agop.concepts.positions import Position
 from agop.concepts.result import ConceptDirections
 from agop.concepts.rivals import honest_linear, honest_mean_difference
 from agop.concepts.scores import Concept, chosen
-from agop.concepts.states import HiddenStates, bar, hidden_states
+from agop.concepts.states import HiddenStates, hidden_states
 from agop.gradients.taps import Layers
 from agop.machines.folds import held_out
-from agop.machines.progress import ProgressHook
 from agop.machines.race import parallel
 
 _DEFAULT = ConceptSearch()
@@ -136,7 +136,7 @@ def directions_from(
         states, concept, search.cv, groups, _checks.integer("random_state", random_state, at_least=0)
     )
     found: dict[str, _Block] = {}
-    with bar(verbose, progress) as tell:
+    with shown(verbose, progress) as tell:
 
         def one(name: str) -> tuple[str, _Block]:
             return name, _searched(states.blocks[name], concept, fold, search)

@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from agop import _checks
+from agop._memory import available_memory, human, parse_memory
+from agop._progress import ProgressHook, shown
 from agop.concepts.blocks import blocks_of
 from agop.concepts.feeding import Batch, batches_of
 from agop.concepts.positions import Position, checked_position, rows_at
 from agop.gradients import calling
 from agop.gradients.state import untouched
 from agop.gradients.taps import Layers, call_name, hooked, tensor_in
-from agop.machines.memory import human, parse_memory
-from agop.machines.progress import Bar, ProgressHook
 from agop.profiles.network import evaluation_mode
 from agop.profiles.pooling import channel_axis, samples_first
 
@@ -104,7 +103,7 @@ def hidden_states(
     taps = _Taps(modules, position, limit, n)
     parameter = next(model.parameters(), None)
     device = None if parameter is None else parameter.device
-    with bar(verbose, progress) as tell:
+    with shown(verbose, progress) as tell:
         with evaluation_mode(model, notes), untouched(model), torch.no_grad(), taps.attached(model):
             for batch in source:
                 taps.read(model, batch.on(device))
@@ -113,16 +112,6 @@ def hidden_states(
         if n is not None and taps.done != n:
             raise _checks.bad_value("inputs", f"{n} samples", f"{taps.done}")
     return HiddenStates(taps.joined(), position, notes)
-
-
-@contextmanager
-def bar(verbose: bool, progress: ProgressHook | None) -> Iterator[ProgressHook | None]:
-    """Who hears how far it is: the bar if `verbose`, else the hook."""
-    if not verbose:
-        yield progress
-        return
-    with Bar() as bar:
-        yield bar
 
 
 class _Enough(BaseException):
@@ -202,7 +191,7 @@ class _Taps:
     def _check_memory(self) -> None:
         each = sum(rows.shape[1] for _, rows in self._now) * 4
         count = self._n or (0 if self._batch is None else self._batch.samples)
-        limit = psutil.virtual_memory().available // 2 if self._limit is None else self._limit
+        limit = available_memory() // 2 if self._limit is None else self._limit
         if each * count > limit:
             source = "half of what is free" if self._limit is None else "max_memory"
             expected = f"hidden states that fit into {human(limit)} ({source})"

@@ -43,6 +43,12 @@ def add_outer(total: Float[Tensor, "*g k k"], rows: Float[Tensor, "*g m k"]) -> 
             total[first:last, first:].addmm_(rows[:, first:last].mT, rows[:, first:])
 
 
+def outer_operations(groups: int, rows: int, width: int) -> float:
+    """Multiplications and additions of `add_outer`."""
+    full = 2.0 * groups * rows * width**2
+    return full if groups > 1 or width < 2 * PANEL else rows * width * (width + PANEL)
+
+
 def check_finite(name: str, sums: Tensor) -> None:
     """Raise if sums over gradients, such as the diagonal of an AGOP, are NaN or infinite."""
     if not bool(torch.isfinite(sums).all()):

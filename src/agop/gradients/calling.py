@@ -114,6 +114,16 @@ def refusals_named(samples: Tensor | None, model: Any = None) -> Iterator[None]:
     """Say in a sentence that a torch layer does not take samples of this shape or dtype; the model's own errors pass."""
     try:
         yield
+    except AssertionError as error:
+        if not str(error).startswith("Guard failed: "):
+            raise
+        shape = "" if samples is None else f" of shape {tuple(samples.shape)}"
+        raise _checks.bad_value(
+            "X",
+            "batches of the sizes that the model was exported with",
+            f"one{shape} ({error})",
+            "export it with a dynamic first axis, dynamic_shapes=({0: torch.export.Dim('batch')},)",
+        ) from error
     except (RuntimeError, TypeError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         reason = " ".join(str(error).split())[:200]

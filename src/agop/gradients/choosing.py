@@ -12,6 +12,7 @@ from agop.gradients.reads import DEFAULT_LAYERS, is_one_linear_map
 from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, as_list, matches_name, named_exactly, select_layers
 from agop.gradients.weight_names import WeightNames
+from agop.gradients.wrapped import SCRIPTED, is_scripted
 
 _PARTS = (".q", ".k", ".v")
 
@@ -34,6 +35,9 @@ class Choice:
         known |= {name + part for name in known for part in _PARTS}
         self.exact = named_exactly(layers)
         self.modules = select_layers(model, layers, default=DEFAULT_LAYERS, weights=known)
+        scripted = [name for name, module in self.modules.items() if is_scripted(module)]
+        if scripted:
+            raise _checks.bad_value("layers", "layers that can be read", f"{scripted[0]!r}, {SCRIPTED}")
         choices = as_list(layers, ())
         self._excluded = [
             choice[1:] for choice in choices if isinstance(choice, str) and choice.startswith("!")

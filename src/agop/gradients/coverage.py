@@ -8,6 +8,8 @@ from torch import Tensor
 
 from agop.gradients.interception import Interception
 from agop.gradients.recognising import FUSED
+from agop.gradients.taps import plain_name
+from agop.gradients.wrapped import PACKED, SCRIPTED, is_packed, is_scripted
 
 _NO_LINEAR_MAP = frozenset(
     {
@@ -63,10 +65,15 @@ def coverage(maps: Interception) -> Coverage:
         elif not _NO_LINEAR_MAP.isdisjoint(uses):
             name_of = next(use for use in uses if use in _NO_LINEAR_MAP)
             unread.setdefault(f"{name_of} is no linear map of one tensor", []).append(name)
+        elif any(is_scripted(holder.module) for holder in maps.seen.names.holders(parameter)):
+            unread.setdefault(SCRIPTED, []).append(name)
         elif not uses and not _of_uncalled_layer(maps, parameter):
             unread.setdefault("no operation that can be seen uses it", []).append(name)
         elif not uses:
             unread.setdefault("", []).append(name)
+    packed = [plain_name(name) for name, module in maps.model.named_modules() if is_packed(module)]
+    if packed:
+        unread[PACKED] = packed
     total = read + sum(map(len, unread.values()))
     notes = [f"left out: {_listed(names)}, {why}" for why, names in unread.items() if why]
     named = {name for names in unread.values() for name in names}

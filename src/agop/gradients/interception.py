@@ -25,6 +25,7 @@ from agop.gradients.positions import Positions
 from agop.gradients.recognising import FUSED, Recogniser, Use
 from agop.gradients.taps import hooked, tensor_in
 from agop.gradients.weight_names import Name
+from agop.gradients.wrapped import is_scripted
 
 _ATTENTION = "multi_head_attention_forward"
 _OPENED = frozenset({_ATTENTION, "grad", "backward"})
@@ -65,6 +66,8 @@ class Interception(TorchFunctionMode):
         """Know which modules run during this block."""
         attach: list[Callable[[], Any]] = []
         for module in self.model.modules():
+            if is_scripted(module):
+                continue
             attach.append(partial(module.register_forward_pre_hook, self._enter, with_kwargs=True))
             attach.append(partial(module.register_forward_hook, self._leave, prepend=True))
         with hooked(attach):

@@ -56,6 +56,9 @@ class LinearMap:
         Whether `outputs(y) - bias` is W h, so that the projection can be read from y.
     time_first
         Whether the time is known to be the first axis of y and samples the second, maybe merged.
+    weight, arrange
+        The tensor that multiplies, with its graph, and what makes W (g, k, d) of it, or of any tensor of its shape: every entry of W is one
+        of its entries. None where W is made in another way.
     """
 
     matrix: Callable[[], Float[Tensor, "g k d"]] | None
@@ -68,10 +71,12 @@ class LinearMap:
     projects: bool = True
     channels: int = -1
     time_first: bool = False
+    weight: Tensor | None = None
+    arrange: Callable[[Tensor], Float[Tensor, "g k d"]] | None = None
 
     def part(self, first: int, last: int) -> LinearMap:
         """The map to the outputs `first` to `last` (without) of a packed map without groups."""
-        matrix = self.matrix
+        matrix, arrange = self.matrix, self.arrange
         assert matrix is not None
         return LinearMap(
             matrix=lambda: matrix()[:, first:last],
@@ -80,6 +85,8 @@ class LinearMap:
             outputs=lambda y: self.outputs(y)[..., first:last],
             bias=None if self.bias is None else self.bias[first:last],
             projects=self.projects,
+            weight=self.weight,
+            arrange=None if arrange is None else lambda weight: arrange(weight)[:, first:last],
         )
 
 
@@ -104,17 +111,12 @@ def plain(weight: Any) -> Tensor:
     return _checks.floating("weight", weight, finite=False).detach()
 
 
-def affine(weight: Callable[[], Tensor], bias: Tensor | None) -> LinearMap:
-    """`y = x Wᵀ + b` along the last axis."""
-    return LinearMap(matrix=lambda: plain(weight())[None], rows=tokens, bias=bias)
-
-
 def convolution(weight: Tensor, bias: Tensor | None, geometry: Geometry) -> LinearMap:
     """Patches times the flattened kernel, group by group."""
     axes, groups = len(geometry.kernel_size), geometry.groups
 
-    def matrix() -> Tensor:
-        flat = plain(weight).flatten(1)
+    def arrange(kernels: Tensor) -> Tensor:
+        flat = kernels.flatten(1)
         return flat.reshape(groups, -1, flat.shape[1])
 
     def rows(gradient: Tensor) -> Tensor:
@@ -123,7 +125,15 @@ def convolution(weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Line
         split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
         return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
 
-    return LinearMap(matrix=matrix, rows=rows, bias=bias, geometry=geometry, channels=1)
+    return LinearMap(
+        lambda: arrange(plain(weight)),
+        rows,
+        bias=bias,
+        geometry=geometry,
+        channels=1,
+        weight=weight,
+        arrange=arrange,
+    )
 
 
 def transposed_convolution(weight: Tensor, axes: int, groups: int) -> LinearMap:
@@ -132,9 +142,8 @@ def transposed_convolution(weight: Tensor, axes: int, groups: int) -> LinearMap:
     Outputs of neighbouring positions are added up, so the gradient is taken at the input.
     """
 
-    def matrix() -> Tensor:
-        flat = plain(weight).flatten(1).reshape(groups, -1, math.prod(weight.shape[1:]))
-        return flat.mT
+    def arrange(kernels: Tensor) -> Tensor:
+        return kernels.flatten(1).reshape(groups, -1, math.prod(weight.shape[1:])).mT
 
     def rows(gradient: Tensor) -> Tensor:
         if gradient.ndim == axes + 1:
@@ -142,7 +151,15 @@ def transposed_convolution(weight: Tensor, axes: int, groups: int) -> LinearMap:
         split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
         return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
 
-    return LinearMap(matrix=matrix, rows=rows, at_input=True, projects=False, channels=1)
+    return LinearMap(
+        lambda: arrange(plain(weight)),
+        rows,
+        at_input=True,
+        projects=False,
+        channels=1,
+        weight=weight,
+        arrange=arrange,
+    )
 
 
 def recurrence() -> LinearMap:
@@ -179,18 +196,20 @@ def contraction(
     if any(len(set(labels)) < len(labels) for labels in (x, w, y)):
         return "it takes a diagonal"
 
-    def matrix() -> Tensor:
-        return _arranged(plain(weight), w, groups, given, read)
+    def arrange(factor: Tensor) -> Tensor:
+        return _arranged(factor, w, groups, given, read)
 
     # an identity stays the same tensor, so that two layers that read it share its sums
     canonical = (*positions, *groups, *read), (*positions, *groups, *given)
     return LinearMap(
-        matrix=matrix,
+        matrix=lambda: arrange(plain(weight)),
         rows=lambda gradient: _arranged(gradient, y, groups, positions, given),
         inputs=lambda h: _features_last(h, x, canonical[0], len(positions)),
         outputs=lambda out: _features_last(out, y, canonical[1], len(positions)),
         bias=bias,
         projects=projects,
+        weight=weight,
+        arrange=arrange,
     )
 
 
@@ -217,7 +236,6 @@ __all__ = [
     "Geometry",
     "LinearMap",
     "Rows",
-    "affine",
     "contraction",
     "convolution",
     "recurrence",

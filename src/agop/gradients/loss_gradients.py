@@ -2,7 +2,7 @@ r"""The gradient of the training loss with respect to the weight of each layer: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,9 +15,10 @@ from agop import _checks
 from agop.gradients import calling
 from agop.gradients.objective import Decay, Objective
 from agop.gradients.outputs import picked as picked_of
+from agop.gradients.parameter_weights import ParameterWeight
 from agop.gradients.pullback import has_reentrant_checkpoint, pull_back
 from agop.gradients.sanity import PROBE_ROWS
-from agop.gradients.state import untouched
+from agop.gradients.state import thawed, untouched
 from agop.gradients.taps import hooked, tensor_in
 
 
@@ -42,42 +43,48 @@ class LossGradient:
 
 def loss_gradients(
     model: nn.Module,
-    modules: dict[str, nn.Module],
+    weights: Mapping[str, ParameterWeight | str],
     batches: Iterable[tuple[Any, Any, Tensor | None]],
     objective: Objective,
     decay: Decay,
     output: calling.OutputPick = None,
 ) -> tuple[dict[str, LossGradient], int, list[str]]:
-    """By layer the gradients over all (input, targets, mask) batches, how many samples there were, and notes."""
-    order = [own for name, module in modules.items() for own in weights_of(name, module)]
-    reasons, weights = _trained(modules, decay)
+    """By layer the gradients over all (input, targets, mask) batches, how many samples there were, and notes.
+
+    `weights` are those of the layers, or why there are none (`parameter_weights`).
+    """
+    reasons, trained = _trained(weights, decay)
     parameter = next(model.parameters(), None)
     device = None if parameter is None else parameter.device
-    with untouched(model, device=device):
-        sums = _Sums(model, weights, objective, output)
+    # all of them: a reentrant checkpoint runs its layers with a graph only if what enters it has one
+    with untouched(model, device=device), thawed(model):
+        sums = _Sums(model, trained, objective, output)
         for x, y, _ in batches:
             x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
             if calling.first_tensor(x) is None:
                 remedy = "convert them with torch.as_tensor"
                 raise _checks.bad_type("X", "batches of tensors", type(x).__name__, remedy)
             sums.add(x, y)
-    found = {own: sums.result(own, decay) if own in weights else LossGradient(reasons[own]) for own in order}
-    return found, sums.n_samples, _notes(model, weights)
+    found = {
+        name: sums.result(name, decay) if name in trained else LossGradient(reasons[name]) for name in weights
+    }
+    return found, sums.n_samples, _notes(model, trained)
 
 
-def _trained(modules: dict[str, nn.Module], decay: Decay) -> tuple[dict[str, str], dict[str, list[Tensor]]]:
+def _trained(
+    weights: Mapping[str, ParameterWeight | str], decay: Decay
+) -> tuple[dict[str, str], dict[str, ParameterWeight]]:
     """Why some layers have no FACT, and the weights of the others."""
     reasons: dict[str, str] = {}
-    weights: dict[str, list[Tensor]] = {}
-    for name, module in modules.items():
-        for own, parameters in weights_of(name, module).items():
-            if isinstance(parameters, str):
-                reasons[own] = parameters
-            elif reason := _undecayed(parameters, decay):
-                reasons[own] = reason
-            else:
-                weights[own] = parameters
-    return reasons, weights
+    trained: dict[str, ParameterWeight] = {}
+    for name, own in weights.items():
+        if isinstance(own, str):
+            reasons[name] = own
+        elif reason := _undecayed(own.parameters, decay):
+            reasons[name] = reason
+        else:
+            trained[name] = own
+    return reasons, trained
 
 
 class _Sums:
@@ -86,14 +93,12 @@ class _Sums:
     def __init__(
         self,
         model: nn.Module,
-        weights: dict[str, list[Tensor]],
+        weights: dict[str, ParameterWeight],
         objective: Objective,
         output: calling.OutputPick,
     ) -> None:
         self._model, self._weights, self._objective, self._output = model, weights, objective, output
-        self._flat = list({id(p): p for own in weights.values() for p in own}.values())
-        for weight in self._flat:
-            weight.requires_grad_(True)
+        self._flat = list({id(p): p for own in weights.values() for p in own.parameters}.values())
         self._sums: dict[int, Tensor] = {}
         self._divisor = 0.0
         self._normalised: list[str] = []
@@ -119,43 +124,24 @@ class _Sums:
 
     def result(self, name: str, decay: Decay) -> LossGradient:
         """What was summed for a layer."""
-        parameters = self._weights[name]
+        own = self._weights[name]
         if name in self._normalised:
             return LossGradient(
                 "batch normalisation lies behind it: the loss in training depends on its weight through the statistics, too"
             )
-        if not all(id(p) in self._sums for p in parameters):
+        if not all(id(p) in self._sums for p in own.parameters):
             return LossGradient("the loss does not depend on it")
-        gradient = torch.cat([self._sums[id(p)].flatten(1) for p in parameters])
+        gradient = own.take([self._sums[id(p)] for p in own.parameters])
         if not bool(torch.isfinite(gradient).all()):
             got, remedy = f"others at layer {name!r}", "look at the weights and the data"
             raise _checks.bad_value("model", "finite loss gradients", got, remedy)
-        matrix = torch.cat([p.detach().double().flatten(1) for p in parameters])
         # a sum over samples is divided by nothing
-        return LossGradient("", matrix, gradient / (self._divisor or 1.0), float(decay.of(parameters[0])))
+        return LossGradient(
+            "", own.value.double(), gradient / (self._divisor or 1.0), float(decay.of(own.parameters[0]))
+        )
 
 
-def weights_of(name: str, module: nn.Module) -> dict[str, list[Tensor] | str]:
-    """The parameters that are a layer's matrix W (stacked, k × d), under the layer's name; or why there are none."""
-    if isinstance(module, nn.MultiheadAttention):
-        inner = module.in_proj_weight
-        own: dict[str, list[Tensor] | str] = {} if inner is None else {f"{name}.in_proj": [inner]}
-        return own | {f"{name}.out_proj": [module.out_proj.weight]}
-    if isinstance(module, nn.RNNBase):
-        return {name: [w for n, w in module.named_parameters() if n.startswith("weight_ih_l0")]}
-    weight = getattr(module, "weight", None)
-    if isinstance(weight, Tensor) and not isinstance(weight, nn.Parameter):
-        return {name: "its weight is made from other numbers, on which the decay acts (a parametrisation)"}
-    if (
-        not isinstance(weight, Tensor)
-        or weight.ndim < 2
-        or isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    ):
-        return {name: "it has no weight matrix"}
-    return {name: [weight]} if weight.is_floating_point() else {name: f"its weight is {weight.dtype}"}
-
-
-def _undecayed(parameters: list[Tensor], decay: Decay) -> str:
+def _undecayed(parameters: Sequence[Tensor], decay: Decay) -> str:
     each = {decay.of(parameter) for parameter in parameters}
     reasons = [value for value in each if isinstance(value, str)]
     if reasons:
@@ -172,14 +158,14 @@ def _pulled(value: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:
 def _outputs(model: nn.Module, x: Any, output: calling.OutputPick) -> Tensor:
     first = calling.first_tensor(x)
     with calling.refusals_named(first):
-        returned = calling.call(model, calling.copied(x))
+        returned = calling.call(model, calling.copied(x, []))
     picked = picked_of(returned, output)
     if not isinstance(picked, Tensor) or picked.ndim == 0:
         return calling.rows_of_output(returned, output)
     return picked
 
 
-def _before_batch_statistics(model: nn.Module, x: Any, weights: dict[str, list[Tensor]]) -> list[str]:
+def _before_batch_statistics(model: nn.Module, x: Any, weights: dict[str, ParameterWeight]) -> list[str]:
     """The layers from whose weight a path leads to a module that normalises with statistics of the batch in training."""
     entered: list[Tensor] = []
 
@@ -195,10 +181,10 @@ def _before_batch_statistics(model: nn.Module, x: Any, weights: dict[str, list[T
         calling.call(model, calling.copied(calling.some_rows(x, slice(PROBE_ROWS))))
     if not entered:
         return []
-    flat = {id(p): p for own in weights.values() for p in own}
+    flat = {id(p): p for own in weights.values() for p in own.parameters}
     gradients = _pulled(torch.stack(entered).sum(), list(flat.values()))
     reached = {key for key, gradient in zip(flat, gradients) if gradient is not None}
-    return [name for name, own in weights.items() if any(id(p) in reached for p in own)]
+    return [name for name, own in weights.items() if any(id(p) in reached for p in own.parameters)]
 
 
 def _uses_batch_statistics(part: nn.Module) -> bool:
@@ -207,7 +193,7 @@ def _uses_batch_statistics(part: nn.Module) -> bool:
     return isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats
 
 
-def _notes(model: nn.Module, weights: dict[str, list[Tensor]]) -> list[str]:
+def _notes(model: nn.Module, weights: dict[str, ParameterWeight]) -> list[str]:
     notes = []
     random = [
         type(p).__name__ for p in model.modules() if isinstance(p, nn.modules.dropout._DropoutNd) and p.p > 0
@@ -216,7 +202,7 @@ def _notes(model: nn.Module, weights: dict[str, list[Tensor]]) -> list[str]:
         notes.append("FACT is of the loss without dropout, which training had")
     owners: dict[int, list[str]] = {}
     for name, own in weights.items():
-        for parameter in own:
+        for parameter in own.parameters:
             owners.setdefault(id(parameter), []).append(name)
     notes += [
         f"{' and '.join(names)} share a weight: its gradient is of all uses"

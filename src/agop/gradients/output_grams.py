@@ -27,15 +27,17 @@ def output_grams(
     batch_size: int | None = None,
     output: calling.OutputPick = None,
     inputs: Callable[[Any], Any] | None = None,
+    mask: calling.MaskPick = None,
     random_state: int = 0,
 ) -> dict[str, Float[Tensor, "k k"]]:
     r""":math:`K = \frac{1}{nP} \sum_{ip} \Delta_{ip}^T \Delta_{ip}` by layer, :math:`\Delta_{ip} = \partial f(x_i) / \partial y_p`.
 
-    For layers :math:`y = W h + b` without groups; means over positions, sums over outputs, as in `layer_agops`, whose matrix is
+    For layers :math:`y = W h + b` without groups; means over positions that `mask` does not leave out, sums over
+    outputs, as in `layer_agops`, whose matrix is
     :math:`W^T K W`.
     """
     recorder = Recorder(model, layers, exact=False)
-    sweep = Sweep(model, recorder, Cotangents(outputs, random_state), output, None, with_weights=False)
+    sweep = Sweep(model, recorder, Cotangents(outputs, random_state), output, None, mask, with_weights=False)
     with untouched(model, device=sweep.device()):
         sweep.run(X, batch_size, inputs, False)
     found = {}

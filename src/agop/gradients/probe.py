@@ -28,10 +28,11 @@ CACHE_ROWS, CACHE_BYTES = 1024, 16 * 2**20
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few samples told: bytes of graph per sample, and whether checkpoints are reentrant."""
+    """What a few samples told: bytes of graph per sample, whether checkpoints are reentrant, and how many outputs there are."""
 
     bytes_per_row: int
     reentrant: bool
+    n_outputs: int
     cached: bool = True
 
     def rows_per_block(self, n_rows: int, extra_bytes_per_row: int = 0) -> int:
@@ -74,7 +75,17 @@ def probe(f: Callable[..., Any], batch: Any, forward: Forward, *, check: bool = 
             lambda cotangent: pull_back(y, cotangent, leaves, keep=True, reentrant=reentrant),
             lambda: forward(small, True),
         )
-    return Probe(-(-sum(saved.values()) // rows), reentrant, first.device.type == "cpu")
+    return Probe(-(-sum(saved.values()) // rows), reentrant, y.shape[1], first.device.type == "cpu")
+
+
+def _storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
+    """What a tensor is stored in; one that is made of others (quantised, sharded) in what they are."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        for name in names:
+            yield from _storages(getattr(tensor, name))
+    elif torch._C._has_storage(tensor):
+        yield tensor.untyped_storage()
 
 
 @contextmanager
@@ -83,12 +94,13 @@ def _saved_bytes(f: Callable[..., Any]) -> Iterator[dict[int, int]]:
     module, saved = module_of(f), dict[int, int]()
     own = set()
     if module is not None:
-        own = {tensor.untyped_storage().data_ptr() for tensor in [*module.parameters(), *module.buffers()]}
+        held = [*module.parameters(), *module.buffers()]
+        own = {storage.data_ptr() for tensor in held for storage in _storages(tensor)}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
+        for storage in _storages(tensor):
+            if storage.data_ptr() not in own:
+                saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -44,6 +44,7 @@ class Provenance:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.stored: dict[int, Tensor] = {}
+        self.parameters: dict[tuple[int, str], Tensor] = {}
         self._made: dict[int, tuple[weakref.ref[Tensor], Origin]] = {}
         self.uses: dict[int, dict[str, None]] = {}
 
@@ -51,11 +52,15 @@ class Provenance:
         """Forget what was made in the pass before, and take stock of what the model holds."""
         self._made.clear()
         self.stored.clear()
+        self.parameters.clear()
         for module in self._model.modules():
             self.see(module, everything=True)
 
     def see(self, module: nn.Module, *, everything: bool = False) -> None:
         """Take stock of one module: its parameters may have been exchanged since."""
+        self.parameters.update(
+            {(id(module), name): p for name, p in module._parameters.items() if isinstance(p, Tensor)}
+        )
         held: Iterable[Any] = module._parameters.values()
         if everything:
             held = (*module._parameters.values(), *module._buffers.values(), *vars(module).values())

@@ -228,7 +228,8 @@ class Recogniser:
     def matrices(self) -> dict[int, tuple[str, Tensor]]:
         """The parameters that could be matrices of linear maps, with the names that their layers would have."""
         found: dict[int, tuple[str, Tensor]] = {}
-        for parameter in self._model.parameters():
+        # sharded ones are whole only while the model runs
+        for parameter in self.origins.parameters.values() or self._model.parameters():
             holders = self.names.holders(parameter)
             if is_matrix(parameter) and holders:
                 found[id(parameter)] = holders[0].layer, parameter
@@ -238,4 +239,4 @@ class Recogniser:
 def _scaled(used: LinearMap, scale: float) -> LinearMap:
     matrix = used.matrix
     assert matrix is not None
-    return replace(used, matrix=lambda: matrix() * scale)
+    return replace(used, matrix=lambda: matrix() * scale, weight=None, arrange=None)

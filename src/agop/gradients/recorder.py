@@ -18,6 +18,7 @@ from agop.gradients.linear_map import LinearMap
 from agop.gradients.reads import at_input, map_of_input
 from agop.gradients.recognising import Use
 from agop.gradients.taps import Layers, hooked
+from agop.gradients.wrapped import is_scripted
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ class View:
     layer: str
     index: int
     effective: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the gradient at a view is taken: a tensor of this shape and dtype, for so many samples."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    samples: int
 
 
 Sink = Callable[[View, LinearMap, Tensor], None]
@@ -51,12 +61,14 @@ class Recorder:
             self.choice.exact = set()
         self.leaves: list[Tensor] = []
         self.views: dict[View, LinearMap] = {}
+        self.places: dict[View, Place] = {}
         self.fired: set[View] = set()
         self.unrecorded: dict[tuple[str, bool], View] = {}
         self._whole: dict[str, nn.Module] | None = None
         self._own: set[int] = set()
         self._counts: dict[tuple[str, bool], int] = {}
         self._phase = "forward"
+        self._samples = 0
         self._checkpointed = False
         self._sink: Sink | None = None
 
@@ -85,14 +97,17 @@ class Recorder:
                 return self._rooted(y)
             return None
 
-        parts = [part for part in model.modules() if next(part.children(), None) is None]
+        parts = [
+            part for part in model.modules() if next(part.children(), None) is None and not is_scripted(part)
+        ]
         with hooked([partial(part.register_forward_hook, after) for part in parts]):
             yield
 
     @contextmanager
     def forward(self, n_samples: int) -> Iterator[None]:
         """The block in which the model runs forward; forgets the views of the batch before."""
-        self.leaves, self.views, self.fired = [], {}, set()
+        self.leaves, self.views, self.places, self.fired = [], {}, {}, set()
+        self._samples = n_samples
         self.unrecorded, self._counts, self._phase = {}, {}, "forward"
         self._checkpointed = False
         self.maps.start(n_samples)
@@ -160,6 +175,7 @@ class Recorder:
                 view = View(name, self._counts.get(key, 0), effective)
                 self._counts[key] = view.index + 1
                 self.views[view] = used
+                self.places[view] = Place(tuple(tensor.shape), tensor.dtype, self._samples)
                 if not recording:
                     if key in self.unrecorded:
                         raise _checks.bad_value(

@@ -55,7 +55,8 @@ def refuse_training_mode(f: Callable[..., Any]) -> None:
                 f"{kind} normalises with the statistics of the batch",
                 "give it track_running_stats=True" if stays else "call .eval() on the model first",
             )
-        if part.training and _is_random(part):
+        # frozen TorchScript has no mode any more
+        if getattr(part, "training", False) and _is_random(part):
             raise _random(f"{kind} draws random numbers in training mode")
 
 

@@ -75,6 +75,19 @@ def untouched(f: Callable[..., Any], *, device: torch.device | None = None) -> I
 
 
 @contextmanager
+def thawed(model: nn.Module) -> Iterator[None]:
+    """Every floating parameter needs a gradient inside this block, and afterwards as before."""
+    flags = [(p, p.requires_grad) for p in model.parameters() if p.is_floating_point()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
 def _same_random_state(device: torch.device | None) -> Iterator[None]:
     cpu = torch.random.get_rng_state()
     cuda = torch.cuda.get_rng_state(device) if device is not None and device.type == "cuda" else None

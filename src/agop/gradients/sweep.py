@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
@@ -14,80 +14,32 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.gradients import calling
-from agop.gradients.accumulate import accumulator_dtype, add_outer, symmetrised
-from agop.gradients.cotangents import Cotangents, replicate_error
+from agop.gradients.cotangents import Cotangents
+from agop.gradients.layer_sum import LayerSum
 from agop.gradients.linear_map import LinearMap
+from agop.gradients.needs import Needs, needs_of
+from agop.gradients.passes import Heard, Step, samples_in
 from agop.gradients.probe import Probe, probe
 from agop.gradients.pullback import pull_back
 from agop.gradients.recorder import Recorder, View
 from agop.gradients.sanity import PROBE_ROWS
 
 
-@dataclass(eq=False)
-class LayerSum:
-    """Sum over the rows that one call of a layer reads of δδᵀ, or of `(Wᵀδ)(Wᵀδ)ᵀ` where that is smaller."""
+@dataclass(frozen=True)
+class Look:
+    """What a look at a few samples told: how many there are, rows a batch, backward passes a batch, and what the sweep needs."""
 
-    totals: Float[Tensor, "r g s s"]
-    weight: Float[Tensor, "g k d"] | None
-    early: bool
-    n_rows: int = 0
-
-    @classmethod
-    def like(
-        cls,
-        rows: Float[Tensor, "g m k"],
-        matrix: Callable[[], Tensor] | None,
-        replicates: int,
-        dtype: torch.dtype | None,
-    ) -> LayerSum:
-        """An empty sum for such rows, to which `matrix` is applied."""
-        kind = accumulator_dtype(rows.dtype, dtype)
-        weight = None if matrix is None else matrix().to(kind)
-        groups, _, k = rows.shape
-        d = k if weight is None else weight.shape[-1]
-        # per row: k² operations (half a product) for δδᵀ, or 2kd + d² to apply W first
-        early = weight is not None and d * (2 * k + d) < k * k
-        side = d if early else k
-        return cls(torch.zeros(replicates, groups, side, side, dtype=kind, device=rows.device), weight, early)
-
-    def add(self, rows: Float[Tensor, "g m k"], replicate: int) -> None:
-        """Add the outer products of `rows` to one replicate."""
-        rows = rows.to(self.totals.dtype)
-        if self.early:
-            assert self.weight is not None
-            with torch.autocast(rows.device.type, enabled=False):
-                rows = rows @ self.weight
-        total = self.totals[replicate]
-        if total.shape[0] == 1:
-            add_outer(total[0], rows[0])
-        else:
-            add_outer(total, rows)
-
-    def agops(
-        self, divisor: float | int, sizes: Sequence[int], *, random: bool
-    ) -> tuple[Float[Tensor, "d d"], float]:
-        """The AGOP and its relative standard error, given the draws in each replicate."""
-        draws = sum(sizes)
-        if not random:
-            return self._read(self.totals[0]) / (divisor * draws), 0.0
-        parts = [self._read(total) / (divisor * size) for total, size in zip(self.totals, sizes)]
-        value = torch.stack([part * (size / draws) for part, size in zip(parts, sizes)]).sum(0)
-        return value, replicate_error(parts, sizes)
-
-    def _read(self, total: Float[Tensor, "g s s"]) -> Float[Tensor, "d d"]:
-        total = symmetrised(total)
-        if self.weight is not None and not self.early:
-            with torch.autocast(total.device.type, enabled=False):
-                total = self.weight.mT @ total @ self.weight
-            total = (total + total.mT) / 2
-        return total.sum(0)
+    samples: int | None
+    batch_rows: int
+    passes: int
+    needs: Needs
 
 
 @dataclass(eq=False)
 class Sweep:
     """One run over the data; `sums` by view afterwards, `order` the order of the calls.
 
-    Without `with_weights` the sums are those of the gradients where they are taken, W not applied.
+    `heard` is told of every pass. Without `with_weights` the sums are those of the gradients where they are taken, W not applied.
     """
 
     model: nn.Module
@@ -97,11 +49,14 @@ class Sweep:
     dtype: torch.dtype | None
     mask: calling.MaskPick = None
     with_weights: bool = True
+    max_memory: int | None = None
+    heard: Heard | None = None
     n_samples: int = 0
     sums: dict[View, LayerSum] = field(default_factory=dict)
     order: dict[View, None] = field(default_factory=dict)
     maps: dict[View, LinearMap] = field(default_factory=dict)
     reentrant: bool = False
+    _expected: int | None = field(default=None, init=False)
     notes: dict[str, None] = field(default_factory=dict)
 
     def device(self) -> torch.device | None:
@@ -112,21 +67,46 @@ class Sweep:
     def run(self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool) -> None:
         """Feed all of `X`."""
         device = self.device()
-        X = calling.samples_of(X, self.model)
         with self.recorder.attached():
-            if calling.is_whole(X) and (n := calling.n_rows(X)):
-                head = next(calling.batches(calling.some_rows(X, slice(PROBE_ROWS)), None, inputs))
-                seen = self._probe(calling.on_device(head, device), check)
-                batch_size = batch_size or seen.rows_per_block(n, calling.bytes_per_row(X))
-                stream = calling.masked_batches(X, batch_size, inputs, self.mask)
-            else:
-                stream = calling.masked_batches(X, None, inputs, self.mask)
-                head = next(stream)
-                self._probe(calling.on_device(head[0], device), check)
-                stream = chain([head], stream)
+            look, stream = self._look(X, batch_size, inputs, check)
+            look.needs.require(self.max_memory, device)
             with self.recorder.awake(self.model) if self.reentrant else nullcontext():
                 for batch, mask in stream:
                     self._batch(calling.on_device(batch, device), mask)
+
+    def look(self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool) -> Look:
+        """Only look at a few samples of `X`."""
+        with self.recorder.attached():
+            return self._look(X, batch_size, inputs, check)[0]
+
+    def _look(
+        self, X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None, check: bool
+    ) -> tuple[Look, Iterable[tuple[Any, Tensor | None]]]:
+        device = self.device()
+        X = calling.samples_of(X, self.model)
+        if calling.is_whole(X) and (n := calling.n_rows(X)):
+            head = next(calling.batches(calling.some_rows(X, slice(PROBE_ROWS)), None, inputs))
+            seen = self._probe(calling.on_device(head, device), check)
+            batch_size = min(n, batch_size or seen.rows_per_block(n, calling.bytes_per_row(X)))
+            return self._seen(seen, n, batch_size), calling.masked_batches(X, batch_size, inputs, self.mask)
+        stream = calling.masked_batches(X, None, inputs, self.mask)
+        first = next(stream)
+        seen = self._probe(calling.on_device(first[0], device), check)
+        rows = calling.n_rows(first[0])
+        return self._seen(seen, samples_in(X, rows), rows), chain([first], stream)
+
+    def _seen(self, seen: Probe, samples: int | None, batch_rows: int) -> Look:
+        recorder, self._expected = self.recorder, samples
+        needs = needs_of(
+            recorder.places,
+            recorder.views,
+            dtype=self.dtype,
+            replicates=len(self.cotangents.replicate_sizes),
+            with_weights=self.with_weights,
+            batch_rows=batch_rows,
+            bytes_per_row=seen.bytes_per_row,
+        )
+        return Look(samples, batch_rows, self.cotangents.count(seen.n_outputs), needs)
 
     def _probe(self, batch: Any, check: bool) -> Probe:
         # its backward passes may run a checkpoint's layers again
@@ -155,6 +135,7 @@ class Sweep:
 
     def _batch(self, batch: Any, mask: Tensor | None) -> None:
         recorder = self.recorder
+        self._tell(calling.n_rows(batch))
         y = self._forward(batch, [] if self.reentrant else None, mask)
         self._told(recorder)
         if not y.requires_grad:
@@ -172,11 +153,13 @@ class Sweep:
             n_rows[view] = rows.shape[1]
             self.sums[view].add(rows, replicate)
 
-        left = self.cotangents.count(y.shape[1])
+        left = passes = self.cotangents.count(y.shape[1])
+        self._tell(len(y), 1, 1 + passes)
         with recorder.backward(sink):
             for replicate, cotangent in self.cotangents.passes(y):  # noqa: B007 (the sink reads it)
                 left -= 1
                 pull_back(y, cotangent, recorder.leaves, keep=left > 0, reentrant=self.reentrant)
+                self._tell(len(y), 1 + passes - left, 1 + passes)
         for view in recorder.views:
             if view not in recorder.fired:
                 raise _independent(view)
@@ -185,6 +168,11 @@ class Sweep:
             self.maps[view] = recorder.views[view]
         self.n_samples += y.shape[0]
         recorder.release()
+
+    def _tell(self, rows: int, done: int = 0, of: int = 0) -> None:
+        if self.heard is not None:
+            with self.recorder.maps.paused():
+                self.heard(Step(rows, done, of, self._expected))
 
     def _told(self, recorder: Recorder) -> None:
         """Refuse what was chosen by its name and not called; note what else is missing."""

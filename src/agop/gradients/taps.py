@@ -1,6 +1,6 @@
 """Which modules of a model are meant, and what goes into and comes out of them: hooks that always clean up.
 
-Names are those of `model.named_modules()` without the `_orig_mod` that `torch.compile` inserts; the model
+Names are those of `model.named_modules()` without what wrappers insert (`_orig_mod` of `torch.compile`); the model
 itself is 'model'. A module that is called several times in one forward pass has several calls, `name#0`,
 `name#1`, …
 """
@@ -26,9 +26,12 @@ Layers = LayerChoice | Iterable[LayerChoice] | None
 """What `layers=` arguments take; None is every layer of the default types."""
 
 
+_WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+
 def plain_name(name: str) -> str:
-    """A module's dotted name without what `torch.compile` puts into it; the model itself is 'model'."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod") or "model"
+    """A module's dotted name without what `torch.compile`, FSDP and checkpoint wrappers put into it; the model itself is 'model'."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPED) or "model"
 
 
 def original(model: nn.Module) -> nn.Module:

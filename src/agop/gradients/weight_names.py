@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from agop.gradients.taps import plain_name
@@ -155,8 +154,4 @@ class WeightNames:
 
 def is_matrix(tensor: Tensor) -> bool:
     """Whether a parameter could be the matrix of a linear map."""
-    return (
-        isinstance(tensor, torch.nn.Parameter)
-        and tensor.ndim >= 2
-        and not isinstance(tensor, nn.UninitializedParameter)
-    )
+    return tensor.ndim >= 2 and not isinstance(tensor, nn.UninitializedParameter)

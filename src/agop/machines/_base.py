@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop._progress import ProgressHook, shown
 from agop.blocks.block import Blocks
 from agop.machines import _inputs, persistence
 from agop.machines._inputs import Place
-from agop.machines.progress import Bar, ProgressHook
 from agop.machines.samples import Samples
 from agop.machines.targets import Targets
 from agop.ranks import Ranks, current
@@ -173,11 +173,8 @@ class KernelEstimator(BaseEstimator):
 
     def _with_bar(self, work: Callable[[ProgressHook | None], None], progress: ProgressHook | None) -> None:
         """Do `work`, which tells how far it is; on rank 0 of a verbose fit a bar shows it."""
-        if not (self.verbose and current().is_main):
-            work(progress)
-            return
-        with Bar() as bar:
-            work(_both(bar, progress))
+        with shown(self.verbose and current().is_main, progress) as heard:
+            work(heard)
 
     def _check_constraints(self) -> None:
         """What scikit-learn can check of the parameters, in its own words; an estimator without constraints checks all itself."""
@@ -383,14 +380,3 @@ class KernelEstimator(BaseEstimator):
         if not isinstance(estimator, cls):
             raise _checks.bad_value("path", f"a saved {cls.__name__}", f"a saved {type(estimator).__name__}")
         return estimator
-
-
-def _both(first: ProgressHook, second: ProgressHook | None) -> ProgressHook:
-    """One hook that calls two."""
-
-    def hook(done: float, total: float, text: str) -> None:
-        first(done, total, text)
-        if second is not None:
-            second(done, total, text)
-
-    return hook

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import parse_memory
 from agop.kernels.patch_named import make_patch_kernel
 from agop.kernels.patches import PADDINGS, PatchGrid
 from agop.machines import _images, _inputs
 from agop.machines._base import KernelEstimator
 from agop.machines._inputs import Place
 from agop.machines.conv_machine import MATRIX_SCALES, POSITIONS, RIDGE_SCALES, Plan, conv_memory
-from agop.machines.memory import parse_memory
 from agop.machines.samples import Samples
 
 CROSS_FITTED = "cross-fitted"

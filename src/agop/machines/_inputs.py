@@ -17,8 +17,8 @@ from sklearn.utils.validation import _check_sample_weight, check_array, column_o
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import available_memory, human
 from agop.machines import tables
-from agop.machines.memory import available_memory, human
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import available_memory
 from agop.kernels.distance import SMALL
 from agop.kernels.patch_agop import SUM_BYTES, patch_agop
 from agop.kernels.patch_gram import BLOCK_BYTES, cross_matrix_product, fill_patch_matrix
@@ -19,7 +20,7 @@ from agop.kernels.patches import PatchGrid
 from agop.linalg.psd import PSDPower, psd_power
 from agop.linalg.ridge import RidgeFactor
 from agop.machines.chain import rescaled
-from agop.machines.memory import MemoryEstimate, available_memory, check_fits
+from agop.machines.memory import MemoryEstimate, check_fits
 from agop.machines.progress import StepHook
 from agop.machines.samples import Samples
 from agop.ranks import current

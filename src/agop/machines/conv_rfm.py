@@ -16,6 +16,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from torch import Tensor
 
 from agop import _checks
+from agop._progress import ProgressHook
 from agop.machines._base import Callback
 from agop.machines._image_estimator import ImageEstimator
 from agop.machines._sides import KernelClassifier, KernelRegressor
@@ -29,7 +30,7 @@ from agop.machines.conv_machine import (
     solve,
 )
 from agop.machines.conv_stage import image_view
-from agop.machines.progress import Progress, ProgressHook, StepHook
+from agop.machines.progress import Progress, StepHook
 from agop.machines.samples import Samples
 from agop.ranks import current
 from agop.view import LayerView

@@ -17,6 +17,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import parse_memory
+from agop._progress import ProgressHook
 from agop.kernels import Laplace
 from agop.kernels.cntk import CNTK, DEEPEST
 from agop.kernels.patch_radial import PatchAverage
@@ -37,8 +39,7 @@ from agop.machines.conv_machine import (
 from agop.machines.conv_rfm import LEARNING, PARAMETERS, SERVICE
 from agop.machines.conv_stage import ConvStage, image_view
 from agop.machines.feature_maps import layer_generator
-from agop.machines.memory import parse_memory
-from agop.machines.progress import Progress, ProgressHook, StepHook
+from agop.machines.progress import Progress, StepHook
 from agop.machines.samples import Samples
 from agop.ranks import current
 from agop.view import LayerView

@@ -16,6 +16,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import parse_memory
+from agop._progress import ProgressHook
 from agop.kernels import named
 from agop.linalg.psd import psd_power
 from agop.linalg.rowspace import row_basis
@@ -25,9 +27,9 @@ from agop.machines._words import SOLVING
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
 from agop.machines.feature_maps import FeatureMap, draw_feature_map, layer_generator
 from agop.machines.kernel_ridge import KernelMachine, StepHook, fit_kernel_machine
-from agop.machines.memory import estimate_memory, parse_memory
+from agop.machines.memory import estimate_memory
 from agop.machines.names import PRECISIONS
-from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.progress import Progress, predicted_operations
 from agop.machines.samples import Samples
 from agop.machines.solver import Solver
 from agop.ranks import current

@@ -59,7 +59,8 @@ def leave_one_out(
     Parameters
     ----------
     estimator
-        An RFMRegressor or RFMClassifier, fitted or not; a copy of it is fitted. `validation` and several bandwidths are not for this.
+        An RFMRegressor or RFMClassifier, fitted or not; a copy of it is fitted. `validation`, `regions` and several bandwidths are not for
+        this.
     X, y, sample_weight
         As for `fit`.
     cv, groups
@@ -76,7 +77,7 @@ def leave_one_out(
     TypeError
         For other estimators than RFMRegressor and RFMClassifier.
     ValueError
-        If `ridge` is 0, or the estimator holds samples out; and as `fit` does.
+        If `ridge` is 0, or the estimator holds samples out or has regions; and as `fit` does.
 
     Notes
     -----
@@ -87,6 +88,8 @@ def leave_one_out(
     ridge = _checks.real("ridge", estimator.ridge, above=0)
     if estimator.validation is not None:
         raise _checks.bad_value("validation", "None", f"{estimator.validation!r}", "set validation=None")
+    if estimator.regions is not None:
+        raise _checks.bad_value("regions", "None", f"{estimator.regions!r}", "set regions=None")
     base = clone(estimator)
     base._check_constraints()
     samples, _, dtype = base._read(X, y, sample_weight, None, None, None)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from agop import _checks
+from agop._memory import available_memory, human
 from agop.kernels.distance import matrix_dtype
-from agop.ranks import current
 
 _TILES = 512 * 2**20
 """Working blocks of distances, kernel tiles and tile products, in bytes."""
 
 _BLOCK = {"cpu": (16 * 2**20, 256 * 2**20), "cuda": (256 * 2**20, 4 * 2**30)}
 """Least and most that a block of rows takes in a pass of "nystrom", with its kernel values and features: a GPU wants large products."""
-
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 @dataclass(frozen=True)
@@ -165,25 +161,6 @@ def default_rank(n: int) -> int:
     return min(n, max(16, round(6 * n**0.5)))
 
 
-def available_memory(device: torch.device) -> int:
-    """Bytes free on `device` now; of the memory of a machine, the part of one of its ranks."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available) // current().here
-
-
-def parse_memory(name: str, value: int | str | None) -> int | None:
-    """A number of bytes from an integer or a text such as "20GB" or "512 MiB" (powers of 1024); None stays None."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)i?b?\s*", value.lower())
-        if not match:
-            raise _checks.bad_value(name, "bytes or a text such as '20GB'", repr(value))
-        return int(float(match[1]) * _UNITS[match[2]])
-    return _checks.integer(name, value, at_least=1)
-
-
 def check_fits(estimate: MemoryEstimate, max_memory: int | None, device: torch.device) -> None:
     """Raise `MemoryError` with the need and the remedy if a fit cannot stay within its memory."""
     limit = available_memory(device) if max_memory is None else max_memory
@@ -201,17 +178,3 @@ def fits_twice(
     """Whether two (n, n) matrices may be held: within `max_memory`, or within half of what is free."""
     limit = available_memory(device) // 2 if max_memory is None else max_memory
     return estimate_memory(n, d, c, dtype=dtype, matrices=2).total <= limit
-
-
-def human(size: int) -> str:
-    """Bytes as a short text.
-
-    >>> human(3 * 2**30)
-    '3.0 GiB'
-    """
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"

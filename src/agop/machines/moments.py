@@ -22,8 +22,8 @@ class Moments:
         :math:`\sum_i w_i` over all rows, (): it may be infinite only if weights are.
     weight
         The same of the entries that are there, (d,).
-    mean, scatter
-        Weighted means, and :math:`\sum_i w_i (x_i - \bar x)^2`, (d,).
+    mean, spread
+        Weighted means, and :math:`(\sum_i w_i (x_i - \bar x)^2)^{1/2}`, (d,): roots, because squares leave the range of numbers at 1e154.
     largest
         :math:`\max_i |x_i|`, (d,).
     gaps
@@ -35,7 +35,7 @@ class Moments:
     total: Float[Tensor, ""]
     weight: Float[Tensor, " d"]
     mean: Float[Tensor, " d"]
-    scatter: Float[Tensor, " d"]
+    spread: Float[Tensor, " d"]
     largest: Float[Tensor, " d"]
     gaps: Float[Tensor, " d"]
 
@@ -50,17 +50,16 @@ class Moments:
         if not bool(gaps.any()):
             share = w / w.sum()
             mean = centre(X, share)
-            return cls(
-                w.sum(), w.sum().expand(X.shape[1]).clone(), mean, w @ (X - mean).square(), largest, gaps
-            )
+            spread = _root_of_squares(w[:, None], X - mean)
+            return cls(w.sum(), w.sum().expand(X.shape[1]).clone(), mean, spread, largest, gaps)
         there = torch.where(missing, 0.0, w[:, None].expand_as(X))
         present = there.sum(0)
         first = missing.double().argmin(0)
         origin = X.gather(0, first[None])[0].nan_to_num(0.0)
         offsets = torch.where(missing, 0.0, X - origin)
         mean = origin + (there * offsets).sum(0) / torch.where(present > 0, present, 1.0)
-        scatter = (there * torch.where(missing, 0.0, X - mean).square()).sum(0)
-        return cls(w.sum(), present, mean, scatter, largest, gaps)
+        spread = _root_of_squares(there, torch.where(missing, 0.0, X - mean))
+        return cls(w.sum(), present, mean, spread, largest, gaps)
 
     @classmethod
     def none(cls, d: int) -> Moments:
@@ -77,14 +76,15 @@ class Moments:
         mean = torch.where(self.weight > 0, self.mean + share * apart, other.mean)
         mean = torch.where(other.weight > 0, mean, self.mean)
         apart = torch.where((self.weight > 0) & (other.weight > 0), apart, 0.0)
-        scatter = self.scatter + other.scatter + self.weight * share * apart.square()
+        between = (self.weight * share).sqrt() * apart.abs()
+        spread = torch.hypot(torch.hypot(self.spread, other.spread), between)
         largest = torch.maximum(self.largest, other.largest)
-        return Moments(self.total + other.total, weight, mean, scatter, largest, self.gaps + other.gaps)
+        return Moments(self.total + other.total, weight, mean, spread, largest, self.gaps + other.gaps)
 
     @property
     def deviation(self) -> Float[Tensor, " d"]:
         """Standard deviations of the entries that are there; 0 where none are."""
-        return (self.scatter / torch.where(self.weight > 0, self.weight, 1.0)).sqrt()
+        return self.spread / torch.where(self.weight > 0, self.weight, 1.0).sqrt()
 
     def reduced(self, ranks: Ranks) -> Moments:
         """Those of all ranks, the same on each: folded in the order of ranks."""
@@ -100,3 +100,9 @@ class Moments:
             folded = part if folded is None else folded.merge(part)
         assert folded is not None
         return folded
+
+
+def _root_of_squares(weight: Float[Tensor, "n _"], offsets: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """Roots of weighted sums of squares, of numbers of any size."""
+    unit = torch.exp2(offsets.abs().amax(0).clamp(min=1e-300).log2().floor())
+    return unit * (weight * (offsets / unit).square()).sum(0).sqrt()

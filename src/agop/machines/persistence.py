@@ -26,6 +26,7 @@ from agop.machines.conv_machine import ConvMachine
 from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring import EXACT, OTHERWISE, restored
 from agop.machines.stored import Damaged
+from agop.machines.storing_regions import regions_parts
 from agop.machines.storing_search import kept_parameters, search_parts
 
 FORMAT_VERSION = 2
@@ -59,6 +60,10 @@ def described(estimator: Any, centers: str | None = None) -> tuple[dict[str, Any
         header["classes"] = _classes(estimator.classes_)
     if hasattr(estimator, "estimators_"):
         more, tensors = search_parts(estimator, lambda model: described(model, centers), _plain)
+        return header | more, tensors
+    if hasattr(estimator, "region_models_"):
+        more, tensors = regions_parts(estimator, lambda model: described(model, centers))
+        tensors |= {name: value for name in EXACT if (value := getattr(estimator, name, None)) is not None}
         return header | more, tensors
     is_polynomial, is_image = (
         isinstance(estimator.machine_, Polynomial),

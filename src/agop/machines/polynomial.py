@@ -19,15 +19,16 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
+from agop._memory import parse_memory
+from agop._progress import ProgressHook
 from agop.linalg.psd import psd_power
 from agop.machines._base import Callback, KernelEstimator
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines.columns import SCALINGS
-from agop.machines.memory import parse_memory
 from agop.machines.polynomial_features import Monomials
 from agop.machines.polynomial_ridge import SOLVERS, Plan, Polynomial, RidgeProblem, Solver
-from agop.machines.progress import Progress, ProgressHook
+from agop.machines.progress import Progress
 from agop.machines.samples import Samples
 from agop.ranks import current
 from agop.view import LayerView

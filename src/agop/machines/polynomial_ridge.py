@@ -18,8 +18,8 @@ from torch import Tensor
 
 from agop import _checks
 from agop._blocks import row_blocks, rows_per_block
+from agop._memory import available_memory, human
 from agop.linalg.ridge import RidgeFactor, SingularSystemError
-from agop.machines.memory import available_memory, human
 from agop.machines.polynomial_features import Coordinates, Moments, Monomials
 from agop.machines.progress import StepHook
 from agop.ranks import current

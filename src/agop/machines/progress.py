@@ -1,27 +1,15 @@
-"""How far a fit is: operations done of those predicted, and the bar that `verbose=True` draws from them."""
+"""How far a fit is: operations done of those predicted."""
 
 from __future__ import annotations
 
-import importlib.util
-import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
+from agop._progress import ProgressHook
 from agop.kernels.agop import operations
 from agop.machines.memory import default_centers, default_rank
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 StepHook = Callable[[str, float], None]
 """Called with a step of a fit ("kernel", "factor", "solve", "agop", …) and the share of it that is done; may raise to stop the fit."""
-
-ProgressHook = Callable[[float, float, str], None]
-"""Called many times in an iteration or layer with (operations done, operations predicted, what is being done); may raise."""
-
-SECONDS_BETWEEN_LINES = 5.0
-
 
 _CG_ITERATIONS = 30
 """A guess: how many it takes is known only afterwards."""
@@ -112,80 +100,3 @@ class Progress:
 
         hear(steps[0], 0.0)
         return hear
-
-
-class Bar:
-    """A `ProgressHook` that draws a bar with elapsed and remaining time, on standard error unless told otherwise.
-
-    Where nothing can be redrawn (a file, a notebook without ipywidgets) it writes a line at a tenth and at the end, at most one in
-    `SECONDS_BETWEEN_LINES`.
-    """
-
-    def __init__(self, console: Console | None = None) -> None:
-        from rich.console import Console
-
-        self._console = console or Console(stderr=True)
-        notebook = self._console.is_jupyter
-        self._drawn = bool(importlib.util.find_spec("ipywidgets")) if notebook else self._console.is_terminal
-        self._start = self._spoke = time.monotonic()
-        self._first: float | None = None
-        self._tenth = 0
-        self._bar: Any = None
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, done: float, total: float, text: str) -> None:
-        """Show the new state."""
-        if self._first is None:
-            self._first = done
-            self._start = self._spoke = time.monotonic()
-        if self._drawn:
-            self._redraw(done, total, text)
-        else:
-            self._write(done, total, text)
-
-    def _write(self, done: float, total: float, text: str) -> None:
-        tenth, now = int(10 * done / total), time.monotonic()
-        if tenth <= self._tenth or (done < total and now < self._spoke + SECONDS_BETWEEN_LINES):
-            return
-        self._tenth, self._spoke, elapsed = tenth, now, now - self._start
-        left = elapsed * (total - done) / max(done - (self._first or 0), 1e-9 * total)
-        remaining = f", about {_clock(left)} remaining" if done < total else ""
-        line = f"{100 * done / total:3.0f} %  {text}, {_clock(elapsed)} elapsed{remaining}"
-        self._console.print(line, highlight=False, markup=False)
-
-    def _redraw(self, done: float, total: float, text: str) -> None:
-        if self._bar is None:
-            from rich.progress import (
-                BarColumn,
-                Progress,
-                TaskProgressColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TimeElapsedColumn(),
-                TextColumn("elapsed,"),
-                TimeRemainingColumn(),
-                TextColumn("remaining"),
-                console=self._console,
-                speed_estimate_period=3600,  # steps differ in speed: an average over all of them predicts best
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(text, total=total, completed=done)
-        self._bar.update(self._task, completed=done, total=total, description=text)
-
-
-def _clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))

@@ -8,11 +8,11 @@ import re
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from sklearn.base import is_classifier
 from torch import Tensor
 
+from agop._memory import available_memory
 from agop.kernels import Kernel
 from agop.machines.chain import Chain
 from agop.machines.deep_rfm_layer import DeepRFMLayer, placed, unit_rows
@@ -23,6 +23,7 @@ from agop.machines.polynomial_features import DEGREES, PAIRS, Coordinates, Monom
 from agop.machines.polynomial_ridge import Polynomial
 from agop.machines.restoring_images import restore_images, restore_stages
 from agop.machines.stored import Damaged, check_shapes, index_of, kernel_of, matrix_of, of_type
+from agop.machines.storing_regions import restore_regions
 from agop.machines.storing_search import KEPT, restore_search
 
 _POLYNOMIALS = ("PolynomialRegressor", "PolynomialClassifier")
@@ -51,6 +52,7 @@ OTHERWISE = (
     "target_means_",
     "target_scales_",
     "_weight_",
+    "region_models_",
     *KEPT,
 )
 """What a fit leaves behind that is stored as tensors or in a form of its own, not as plain text."""
@@ -94,6 +96,20 @@ def restored(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.d
         _encoded(estimator)
         restore_search(estimator, header, tensors, lambda own, values: restored(own, values, device))
         outputs = len(estimator.target_means_)
+        _set_names(estimator, header)
+        _set_classes(estimator, header, outputs)
+        return estimator
+    if "regions" in header:
+        _dtype(estimator)
+        exact = {key: tensors.pop(key) for key in EXACT if key in tensors}
+        if any(
+            value.dtype != torch.float64 or not bool(torch.isfinite(value).all()) for value in exact.values()
+        ):
+            raise Damaged("scales that are not made of finite numbers in float64")
+        exact = {key: value.to(device) for key, value in exact.items()}
+        restore_regions(estimator, header, tensors, lambda own, values: restored(own, values, device))
+        outputs = len(estimator.region_models_[0].target_means_)
+        _set_scales(estimator, exact, outputs)
         _set_names(estimator, header)
         _set_classes(estimator, header, outputs)
         return estimator
@@ -164,8 +180,8 @@ def _best_candidate(estimator: Any, header: dict[str, Any]) -> int:
 def _set_scales(estimator: Any, exact: dict[str, Tensor], outputs: int) -> None:
     """Means and scales of columns and targets, and the room that targets need."""
     expected: dict[str, tuple[int, ...]] = {"target_means_": (outputs,), "target_scales_": (outputs,)}
-    if hasattr(estimator, "coordinates_"):
-        columns = (len(estimator.coordinates_),)
+    if hasattr(estimator, "coordinates_") or hasattr(estimator, "region_models_"):
+        columns = (len(estimator.agop_),)
         expected |= {"column_means_": columns, "column_scales_": columns}
         estimator._weight_ = None
         if "_weight_" in exact:
@@ -350,7 +366,7 @@ def _restore_layers(estimator: Any, maps: list[Any], tensors: dict[str, Tensor],
     check_shapes(tensors, expected)
     if not maps or estimator._n_features_out != d or len(estimator.history_) != len(maps):
         raise Damaged("layers that do not belong together")
-    if 4 * n * max(widths) * points.element_size() > psutil.virtual_memory().available:
+    if 4 * n * max(widths) * points.element_size() > available_memory():
         raise Damaged(f"{n:,} centres with {max(widths):,} features do not fit into the free memory")
     best = index_of(estimator, "best_layer_", len(maps))
     estimator.X_fit_, estimator.layers_ = points, []

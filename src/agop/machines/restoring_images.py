@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import psutil
 from torch import Tensor
 
+from agop._memory import available_memory
 from agop.kernels.cntk import CNTK
 from agop.kernels.patch_kernel import Metric, PatchKernel
 from agop.kernels.patch_radial import PatchAverage
@@ -87,7 +87,7 @@ def restore_stages(estimator: Any, header: dict[str, Any], tensors: dict[str, Te
     if estimator._n_features_out != math.prod(shape):
         raise Damaged("stages that do not belong together")
     largest = max([math.prod(shape), *(grid.pixels for _, grid in parts)])
-    if 4 * len(points) * largest * points.element_size() > psutil.virtual_memory().available:
+    if 4 * len(points) * largest * points.element_size() > available_memory():
         raise Damaged(f"{len(points):,} images with {largest:,} numbers do not fit into the free memory")
     best = index_of(estimator, "best_layer_", len(stages))
     estimator.X_fit_, estimator.layers_ = points, []

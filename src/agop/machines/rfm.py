@@ -24,6 +24,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import parse_memory
+from agop._progress import ProgressHook
 from agop.blocks.block import Blocks
 from agop.kernels import Kernel, named
 from agop.linalg.psd import psd_power
@@ -39,10 +41,12 @@ from agop.machines.fact import UPDATES, feature_matrix, machine_fact
 from agop.machines.generalised import interpolates_noise
 from agop.machines.importances import column_importances, machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes, parse_memory
+from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes
 from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
 from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
-from agop.machines.progress import Progress, ProgressHook, predicted_operations
+from agop.machines.progress import Progress, predicted_operations
+from agop.machines.regional import LEAST, check_regions, fit_regions
+from agop.machines.regions import RegionalMachine
 from agop.machines.resuming import LEARNED, keep_learned, learned
 from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples
@@ -101,6 +105,7 @@ class _RFM(TableEstimator):
         "n_centers": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "centers": [StrOptions(set(CENTERS))],
         "feature_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"all"})],
+        "regions": [Interval(Integral, LEAST, None, closed="left"), None],
         "max_cg_iter": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions(set(PRECISIONS))],
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
@@ -140,6 +145,7 @@ class _RFM(TableEstimator):
         n_centers: Any = "auto",
         centers: Any = CENTERS[0],
         feature_points: Any = FEATURE_POINTS,
+        regions: Any = None,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -173,6 +179,7 @@ class _RFM(TableEstimator):
         self.n_centers = n_centers
         self.centers = centers
         self.feature_points = feature_points
+        self.regions = regions
         self.precision = precision
         self.max_memory = max_memory
         self.validation = validation
@@ -243,6 +250,12 @@ class _RFM(TableEstimator):
         progress: ProgressHook | None,
     ) -> None:
         rows: Rows = HeldRows(samples) if isinstance(samples, Samples) else samples
+        if self.regions is not None:
+            most = check_regions(self, in_memory=rows.in_memory, validated=validation is not None)
+            assert isinstance(samples, Samples)
+            self.__dict__.update(fit_regions(self, samples, most, progress))
+            self._control(samples)
+            return
         n_iter, solver = current().together(lambda: self._check_parameters(rows))
         how, samples = self._planned(rows, solver.agreed(current()), validation is not None)
         self._weight_ = samples.weight if how.large is None else None
@@ -283,6 +296,10 @@ class _RFM(TableEstimator):
             self._refit(samples, validation, how, meter.during(len(fits) - 1))
         if validation is not None and n_iter and self.best_iteration_ == 0:
             self._tell_that_nothing_was_learned()
+        self._control(samples)
+
+    def _control(self, samples: Samples) -> None:
+        """Keep what permuted copies of the columns get of the importances, if that was asked for."""
         copies = _checks.integer("importance_control", self.importance_control, at_least=0)
         if copies:
             self._control_ = self._controlled(samples, copies)
@@ -302,7 +319,7 @@ class _RFM(TableEstimator):
                 solver="auto" if self.solver == "nystrom" else self.solver,
                 n_centers="auto",
                 importance_control=0,
-                n_iter=self.best_iteration_,
+                n_iter=getattr(self, "best_iteration_", self.n_iter),
                 validation=None,
                 warm_start=False,
             )
@@ -339,6 +356,8 @@ class _RFM(TableEstimator):
 
     def _tell_of_fit(self) -> None:
         """Warn if the fit that predicts passes through noise."""
+        if self.regions is not None:
+            return self._tell_of_regions()
         place = (self.best_candidate_, self.best_iteration_)
         entry = next(e for e in self.history_ if (e["candidate"], e["iteration"]) == place)
         message = interpolates_noise(entry)
@@ -381,6 +400,12 @@ class _RFM(TableEstimator):
 
         memory = parse_memory("max_memory", self.max_memory)
         solver = Solver.of(self).chosen(needs, n, ridge, memory, rows.device, takes_centers=True)
+        if solver.name == "nystrom" and throughout and n_iter and self.update != "agop":
+            expected = (
+                "'agop' with feature_points=\"all\": coefficients of centres are no residuals of points"
+            )
+            remedy = "give feature_points= a number: M is then learned by exact fits to so many points"
+            raise _checks.bad_value("update", expected, repr(self.update), remedy)
         return n_iter, solver
 
     _ridges_to_choose: RidgeChoice | None = None
@@ -591,6 +616,8 @@ class _RFM(TableEstimator):
     ) -> None:
         """Fit to a source of rows: a pass for statistics, the metric on some of the rows, a pass for the sums."""
         ranks = current()
+        if self.regions is not None:
+            ranks.together(lambda: check_regions(self, in_memory=False, validated=False))
         digest = ranks.together(lambda: source.digest)
         if not (self.warm_start and self.__sklearn_is_fitted__()):
             self._forget()
@@ -708,9 +735,30 @@ class _RFM(TableEstimator):
         M = feature_matrix(F / unit, B @ B.mT, self.update, diagonal=bool(self.diagonal))
         return rescaled(current().from_main(M), self.scale)
 
+    def _tell_of_regions(self) -> None:
+        """Warn if fits of regions pass through noise."""
+        last = {entry["region"]: entry for entry in self.history_}
+        told = [message for entry in last.values() if (message := interpolates_noise(entry)) is not None]
+        if told and current().is_main:
+            message = f"in {len(told)} of {len(last)} regions {told[0]}"
+            warnings.warn(message, UserWarning, stacklevel=4)
+
+    def _values(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
+        """What predicts at encoded rows, in the units of the machine."""
+        if isinstance(self.machine_, RegionalMachine):
+            return self.machine_.predict(X)
+        values: Tensor = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
+        return values
+
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        values = self.machine_.predict(X @ self.coordinates_ if self.best_iteration_ else X)
-        return self._scale_of_targets().restored(values)
+        return self._scale_of_targets().restored(self._values(X))
+
+    def region_shares(self, X: Any) -> Float[np.ndarray, "m r"]:
+        """How much each region counts for each row of X, with sum 1 (m, regions); `region_models_` are in this order."""
+        if not isinstance(getattr(self, "machine_", None), RegionalMachine):
+            check_is_fitted(self)
+            raise AttributeError("region_shares is there with regions=, a number of rows.")
+        return self.machine_.tree.shares(self._checked(X)[0]).cpu().numpy()
 
     @property
     def _on_few_centers(self) -> bool:
@@ -733,6 +781,8 @@ class _RFM(TableEstimator):
         targets that were fitted (`target_scales_`). `agop_` is that of the fit before, from which the metric was made.
         """
         check_is_fitted(self)
+        if isinstance(self.machine_, RegionalMachine):
+            return self.machine_.averaged("predictor_agop_")
         known = self.__dict__.get("_own_agop")
         if known is None or known[0] is not self.machine_:
             computed = self.best_iteration_ > 0
@@ -801,6 +851,12 @@ _PARAMETERS = r"""
         of pandas or polars or a table of pyarrow. A category is an indicator column, at most 1,000 a column; unseen ones are treated as
         missing. Missing numbers (NaN) are the column's mean, with an indicator if there were any in `fit`; a missing category is a
         category. Sparse matrices are made dense."""
+_PARAMETERS += r"""
+    regions : int or None
+        Regions with a metric each: the rows are split at the median along the top direction of the AGOP of a fit that has learned no metric
+        (to at most 2,000 of them), again and again until a region has at most so many different rows, and an RFM with these parameters is
+        fitted to each. A row near a border is predicted by both sides. For tables whose regions differ, and for more rows than one exact fit can take
+        (docs/benchmarks.md). As in xRFM (Beaglehole et al. 2025, arXiv 2508.10053). None: one metric for all rows."""
 _PARAMETERS += CENTRES + SOLVING[SOLVING.index("\n    tolerance") :]
 _PARAMETERS += r"""
     validation : float, optional
@@ -866,6 +922,10 @@ _PARAMETERS += r"""
         is their share of the scatter, at most the machine epsilon).
     machine_ : KernelMachine
         The fit that predicts, in these coordinates: kernel, centres (the training points, or those that "nystrom" chose), coefficients.
+    region_models_ : list of RFM
+        With `regions`: the fitted models, each with `agop_`, `kernel_`, `bandwidth_`, `coordinates_`, … of its own. Of the estimator itself
+        `agop_` and `predictor_agop_` are then the means of theirs, weighted by how much of the training weight lies in a region, entries
+        of `history_` name their region, and `machine_` has the tree.
     device_, dtype_, seed_, settings_, data_digest_
         Where and in what was computed, the seed that `random_state` gave, and the parameters and the digest of the data that a warm start
         must share.
@@ -930,6 +990,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
         n_centers: Any = "auto",
         centers: Any = CENTERS[0],
         feature_points: Any = FEATURE_POINTS,
+        regions: Any = None,
         precision: Any = "mixed",
         max_memory: Any = None,
         validation: Any = None,
@@ -965,6 +1026,7 @@ class RFMClassifier(_RFM, KernelClassifier):  # noqa: D101
             n_centers=n_centers,
             centers=centers,
             feature_points=feature_points,
+            regions=regions,
             precision=precision,
             max_memory=max_memory,
             validation=validation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,13 +19,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
+from agop._progress import Bar, ProgressHook
 from agop.blocks.block import Blocks
 from agop.machines import _inputs
 from agop.machines._in_blocks import in_blocks
 from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import READ, TableEstimator
-from agop.machines.checkpoint import check_folder
+from agop.machines.checkpoint import check_folder, key_of
+from agop.machines.chosen import Chosen
 from agop.machines.columns import SCALINGS
 from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
@@ -32,7 +35,6 @@ from agop.machines.importances import averaged_agop
 from agop.machines.names import PRECISIONS
 from agop.machines.nystrom import RidgeChoice
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
-from agop.machines.progress import Bar, ProgressHook
 from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
 from agop.machines.rows import drawn as drawn_rows
@@ -232,8 +234,14 @@ class _SearchedRFM(TableEstimator):
         ridges = tuple(_checks.real("ridges", ridge, at_least=0) for ridge in self.ridges)
         if not ridges:
             raise _checks.bad_value("ridges", "at least one ridge", "none")
+        remembered = self._remembered(source)
+        before = remembered.restored()
         columns = len(Encoding.of(samples.X, self.categories_).sources)
-        draws = (completed(one) for one in drawn(self.param_distributions, self.seed_, columns))
+        draws: Iterator[dict[str, Any]] = (
+            completed(one) for one in drawn(self.param_distributions, self.seed_, columns)
+        )
+        if before is not None:
+            draws, count, limit = iter([completed(before)]), 1, None
         rows = choose_rows(samples, groups, counts, self.cv, self.max_rows, self.seed_)
         counted = self._reweighted(samples)
         scale = Targets.of(
@@ -264,6 +272,10 @@ class _SearchedRFM(TableEstimator):
         if not any(candidate.has(0) for candidate in candidates(race.trials)):
             raise _nothing(race.trials, race.interrupted)
         choice = search.choose(race.trials)
+        if before is not None:
+            search.notes.append(
+                "the search was cut off after it had chosen: of its recursions the one that won was repeated"
+            )
         if race.interrupted:
             search.notes.append(f"the search was stopped after {len(race.trials)} recursions")
         failed = [trial.error for trial in race.trials if trial.error]
@@ -276,8 +288,10 @@ class _SearchedRFM(TableEstimator):
         chosen.sort(key=lambda place: (place > 0, -float(choice.weights[place])))
         members = [choice.pool[place] for place in chosen]
         if large:
+            remembered.write(members[0].trial.params)
             meter.tell(1, "fit to all rows")
             models = {0: self._fitted_to_many(members[0], whole, source, ridges, place.dtype, search.notes)}
+            remembered.done()
         else:
             models = search.fitted(members, samples, meter.tell)
         self._keep(choice, [(chosen[k], models[k]) for k in sorted(models)])
@@ -289,6 +303,13 @@ class _SearchedRFM(TableEstimator):
         for note in search.notes:
             warnings.warn(f"{type(self).__name__}: {note}.", UserWarning, stacklevel=4)
         meter.finish()
+
+    def _remembered(self, source: Blocks | None) -> Chosen:
+        """Where the choice of a search that ends by the clock is kept."""
+        if source is None or self.max_time is None or not current().alone:
+            return Chosen(None)
+        settings = sorted((name, str(value)) for name, value in self.get_params(deep=False).items())
+        return Chosen(self._checkpoint, key_of([source.digest, self.seed_, settings], []))
 
     def _fitted_to_many(
         self,

@@ -9,14 +9,8 @@ from typing import Any
 import torch
 
 from agop import _checks
-from agop.machines.memory import (
-    MemoryEstimate,
-    available_memory,
-    check_fits,
-    default_centers,
-    default_rank,
-    human,
-)
+from agop._memory import available_memory, human
+from agop.machines.memory import MemoryEstimate, check_fits, default_centers, default_rank
 from agop.machines.names import RFM_SOLVERS, SOLVERS
 from agop.ranks import Ranks
 

@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from agop import _checks
+from agop._progress import Bar
 from agop.gradients.ansatz import nfm
 from agop.gradients.layers import layer_agops
 from agop.gradients.modes import mode_sizes
 from agop.machines import _inputs
 from agop.machines._inputs import Place
-from agop.machines.progress import Bar
 from agop.networks.blockwise import train_by_blocks
 from agop.networks.rank_r import FactoredLinear, blocks_of, tensor_network
 from agop.networks.training import Epoch, Training, train

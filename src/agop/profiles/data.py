@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from agop import _checks
+from agop._memory import parse_memory
 from agop.evidence import Evidence, Need
-from agop.machines.memory import parse_memory
 
 
 @dataclass(frozen=True, kw_only=True)

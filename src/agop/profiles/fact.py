@@ -3,6 +3,7 @@ r"""FACT: at a critical point of loss and weight decay WᵀW is known from the l
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from jaxtyping import Float
@@ -15,10 +16,12 @@ from agop.gradients.objective import Decay, Objective
 from agop.gradients.samples import samples_of
 from agop.gradients.sanity import refuse_training_mode
 from agop.gradients.taps import Layers, original
+from agop.gradients.wrapped import refuse_packed, refuse_sharded, refuse_unseen
 from agop.measurement import Measurement
 from agop.probes.fact import fact_residual
 from agop.profiles.batches import batches
-from agop.profiles.network import chosen_layers, evaluation_mode
+from agop.profiles.network import evaluation_mode
+from agop.profiles.network_training import weights_in
 
 
 class LayerFACTs(dict[str, Tensor]):
@@ -92,7 +95,7 @@ def fact(
     optimizer
         Instead: the optimiser, from which λ is read for each parameter.
     layers
-        None: every Linear, convolution, attention and recurrent layer; or names, globs, types, modules.
+        None: every use of a weight in a linear map, as in `layer_agops`; or names, globs, types, modules.
     batch_size
         Rows per pass of a tensor `X`; it changes rounding only.
     output, inputs, targets
@@ -102,7 +105,8 @@ def fact(
     -------
     LayerFACTs
         A dict of (d, d) matrices by layer, with `residuals`, `notes`. FACT is not symmetric away from a critical point. Undefined, with the
-        reason: decoupled decay (AdamW) or none, batch normalisation behind the layer, frozen and parametrised weights.
+        reason: decoupled decay (AdamW) or none, batch normalisation behind the layer, frozen weights, weights that are
+        no choice of entries of parameters (parametrised, adapted, quantised ones).
 
     Raises
     ------
@@ -125,22 +129,25 @@ def fact(
     >>> round(float(fact(net, X, y, loss="mse", weight_decay=1.0).residuals["model"]), 6)
     0.0
     """
-    if not isinstance(model, nn.Module):
-        raise _checks.bad_type("model", "a torch module", type(model).__name__)
+    refuse_unseen(model)
+    refuse_sharded(model)
+    refuse_packed(model)
     if batch_size is not None:
         _checks.integer("batch_size", batch_size, at_least=1)
     objective, decay = Objective.of(loss), Decay(weight_decay, optimizer)
     model = original(model)
-    modules = chosen_layers(model, layers)
-    if not modules:
-        raise _checks.bad_value(
-            "layers", "a model with layers to choose", "none", "name modules with layers="
-        )
     X = samples_of(X, model)
     with evaluation_mode(model):
         refuse_training_mode(model)
         pairs = batches(X, y, batch_size, inputs, targets)
-        found, n_samples, notes = loss_gradients(model, modules, pairs, objective, decay, output)
+        first = next(pairs)
+        weights = weights_in(model, layers, first[0])
+        if not weights:
+            raise _checks.bad_value(
+                "layers", "a model with layers to choose", "none", "name modules with layers="
+            )
+        pairs = chain([first], pairs)
+        found, n_samples, notes = loss_gradients(model, weights, pairs, objective, decay, output)
     matrices, residuals = {}, {}
     for name, own in found.items():
         if own.reason:

@@ -20,12 +20,14 @@ from agop.gradients import calling
 from agop.gradients.calling import OutputPick
 from agop.gradients.choosing import Choice
 from agop.gradients.coverage import coverage
-from agop.gradients.layers import LayerAGOPs, swept
+from agop.gradients.layer_results import LayerAGOPs
+from agop.gradients.layers import swept
 from agop.gradients.outputs import candidates, told
 from agop.gradients.sanity import refuse_empty, refuse_training_mode
 from agop.gradients.state import untouched
 from agop.gradients.taps import Layers, named_exactly, original, tensor_in
 from agop.gradients.weight_names import WeightNames
+from agop.gradients.wrapped import refuse_unseen
 from agop.profiles import pooling
 from agop.profiles.data import Data, MeasureOptions
 from agop.profiles.labels import IGNORE_INDEX
@@ -130,8 +132,7 @@ class Network:
         mask: calling.MaskPick = None,
         ignore_index: int | None = IGNORE_INDEX,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise _checks.bad_type("model", "a torch module", type(model).__name__)
+        refuse_unseen(model)
         if nonlinearity is not None and not isinstance(nonlinearity, Mapping):
             raise _checks.bad_type("nonlinearity", "what follows a layer, by its name", repr(nonlinearity))
         self.model = original(model)
@@ -298,7 +299,7 @@ class Network:
                 mask=mask,
                 exact=False,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, MemoryError) as error:
             if run.failed or data.strict:
                 raise
             notes.append(f"nfa was left out: {error}")
@@ -316,8 +317,7 @@ class Network:
     ) -> OfTraining:
         if not any(need.kind in KINDS for need in needs):
             return OfTraining()
-        picked, loaders = self._picked(run.returned, []), (self.inputs, self.targets)
-        return of_training(self.model, self.trained, run, reader, data, needs, picked, loaders, notes)
+        return of_training(self, run, reader, data, needs, self._picked(run.returned, []), notes)
 
     def _picked(self, returned: Any, notes: list[str]) -> tuple[OutputPick, Any]:
         """What to take of what the model returned, and which of its outputs."""

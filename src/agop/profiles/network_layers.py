@@ -13,7 +13,7 @@ from agop import _checks
 from agop.collapse.classifier import decisions
 from agop.collapse.moments import ClassMoments
 from agop.evidence import Evidence, Need
-from agop.gradients.layers import LayerAGOPs
+from agop.gradients.layer_results import LayerAGOPs
 from agop.profiles import pooling
 from agop.profiles.network_pass import NetworkPass
 from agop.profiles.projection import split
@@ -221,7 +221,7 @@ class NetworkLayers:
         rows = torch.tensor(labels) if numbered else torch.arange(len(labels))
         bias = self._bias(call, len(weight))
         own = None if bias is None else bias[rows]
-        by_stage = {"input": lambda: weight[rows], "projected": lambda: _onto_outputs(weight)[rows]}
+        by_stage = {"input": lambda: weight[rows], "projected": lambda: _onto_outputs(weight, rows)}
         widths = {"input": weight.shape[1], "projected": len(weight)}
         return {
             stage: (matrix(), own)
@@ -236,7 +236,7 @@ def _matrix(call: ReadCall) -> Float[Tensor, "g k d"]:
     return call.map.matrix()
 
 
-def _onto_outputs(weight: Float[Tensor, "k d"]) -> Float[Tensor, "k k"]:
-    """The classifier of rows W h: the projection onto what W can give."""
+def _onto_outputs(weight: Float[Tensor, "k d"], rows: Tensor) -> Float[Tensor, "c k"]:
+    """The classifier of rows W h: those of its outputs of the projection onto what W can give."""
     u, _ = split(weight)
-    return u @ u.mT
+    return u[rows] @ u.mT

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import available_memory, human, parse_memory
 from agop.evidence import Need
 from agop.gradients import calling
-from agop.machines.memory import human, parse_memory
 from agop.profiles.batches import batches, labels_in
 from agop.profiles.data import Data
 from agop.profiles.labels import SEVERAL, ClassIndex
@@ -144,7 +143,7 @@ class NetworkPass:
             0 if self.samples is None else self.samples.bytes_per_sample
         )
         count = self._rows_to_come(self.sample)
-        limit = psutil.virtual_memory().available // 2 if self._limit is None else self._limit
+        limit = available_memory() // 2 if self._limit is None else self._limit
         if each * count > limit:
             source = "half of what is free" if self._limit is None else "options.max_memory"
             raise _checks.bad_value(

@@ -10,15 +10,19 @@ from torch import Tensor, nn
 
 from agop import _checks
 from agop.evidence import Evidence, Need
+from agop.gradients import calling
 from agop.gradients.calling import OutputPick
 from agop.gradients.loss_gradients import loss_gradients
 from agop.gradients.objective import Decay, Objective
 from agop.gradients.output_grams import output_grams
-from agop.gradients.reads import has_one_matrix
+from agop.gradients.parameter_weights import ParameterWeight, parameter_weights
+from agop.gradients.state import untouched
+from agop.gradients.taps import Layers
 from agop.profiles.batches import batches
 from agop.profiles.data import Data
 
 if TYPE_CHECKING:
+    from agop.profiles.network import Network
     from agop.profiles.network_pass import NetworkPass
     from agop.profiles.reader import Reader
 
@@ -94,27 +98,28 @@ class OfTraining:
 
 
 def of_training(
-    model: nn.Module,
-    trained: Trained,
+    network: Network,
     run: NetworkPass,
     reader: Reader,
     data: Data,
     needs: frozenset[Need],
     picked: tuple[OutputPick, Any],
-    loaders: tuple[Any, Any],
     notes: list[str],
 ) -> OfTraining:
-    """Fill those of `KINDS` that are needed; the data are read once more for each pass."""
+    """Fill those of `KINDS` that are needed; the data are read once more for each pass. `picked`: which outputs are taken."""
     kinds, found = {need.kind for need in needs} & KINDS, OfTraining()
-    modules = reader.choice.apart(model)
     X = run.whole if isinstance(run.whole, Tensor) else data.X
     if isinstance(X, Iterator):
         found.everywhere = dict.fromkeys(
             kinds, "the samples came from an iterator, which can't be read again"
         )
         return found
+    weights: Mapping[str, ParameterWeight | str] = {}
+    if kinds & {"initial_weight", "critical_weight"}:
+        x, *_ = next(batches(X, None, data.batch_size, network.inputs, None, labelled=False))
+        weights = weights_in(network.model, data.layers, x)
     if "initial_weight" in kinds:
-        _initial_weights(found, trained, modules)
+        _initial_weights(found, network, weights)
     if "output_gram" in kinds:
         linear = list(dict.fromkeys(call.name for call in reader.named_calls().values() if call.linear))
         size = data.batch_size if isinstance(X, Tensor) else None
@@ -122,62 +127,78 @@ def of_training(
         grams = {}
         if linear:
             grams = output_grams(
-                model, X, linear, outputs=outputs, batch_size=size, output=pick, inputs=loaders[0]
+                network.model,
+                X,
+                linear,
+                outputs=outputs,
+                batch_size=size,
+                output=pick,
+                inputs=network.inputs,
+                mask=network.mask,
             )
         found.everywhere["output_gram"] = "it is no linear map without groups"
         for name, gram in grams.items():
             found.put(name, "output_gram", gram)
     if "critical_weight" in kinds:
-        _critical_weights(found, model, trained, modules, X, data, picked[0], loaders, notes)
+        _critical_weights(found, network, weights, X, data, picked[0], notes)
     return found
 
 
-def _initial_weights(found: OfTraining, trained: Trained, modules: dict[str, nn.Module]) -> None:
-    if trained.initial is None:
+def weights_in(model: nn.Module, layers: Layers, x: Any) -> dict[str, ParameterWeight | str]:
+    """`parameter_weights` of a batch's input; the model is left as it was."""
+    parameter = next(model.parameters(), None)
+    device = None if parameter is None else parameter.device
+    x = calling.on_device(tuple(x) if isinstance(x, list) else x, device)
+    if calling.first_tensor(x) is None:
+        remedy = "convert them with torch.as_tensor"
+        raise _checks.bad_type("X", "batches of tensors", type(x).__name__, remedy)
+    with untouched(model, device=device):
+        return parameter_weights(model, layers, x)
+
+
+def _initial_weights(
+    found: OfTraining, network: Network, weights: Mapping[str, ParameterWeight | str]
+) -> None:
+    initial = network.trained.initial
+    if initial is None:
         found.everywhere["initial_weight"] = (
             "pass agop.Network(model, initial=state), the state dict that it started from"
         )
         return
-    for name, module in modules.items():
-        if not has_one_matrix(module):
+    names = {id(p): _plain(name) for name, p in network.model.named_parameters()}
+    for layer, own in weights.items():
+        if isinstance(own, str):
+            found.put(layer, "initial_weight", None, own)
             continue
-        key = "weight" if name == "model" else f"{name}.weight"
-        value, weight = trained.initial.get(key), module.weight
-        if not isinstance(value, Tensor):
-            found.put(name, "initial_weight", None, f"initial has no {key!r}")
-        elif value.shape != weight.shape:
-            found.put(name, "initial_weight", None, f"initial has {key!r} of shape {tuple(value.shape)}")
-        else:
-            found.put(name, "initial_weight", value.detach().flatten(1))
+        values, reason = [], ""
+        for parameter in own.parameters:
+            key = names[id(parameter)]
+            value = initial.get(key)
+            if not isinstance(value, Tensor):
+                reason = reason or f"initial has no {key!r}"
+            elif value.shape != parameter.shape:
+                reason = reason or f"initial has {key!r} of shape {tuple(value.shape)}"
+            else:
+                values.append(value.detach().to(parameter.device))
+        found.put(layer, "initial_weight", None if reason else own.take(values), reason)
 
 
 def _critical_weights(
     found: OfTraining,
-    model: nn.Module,
-    trained: Trained,
-    modules: dict[str, nn.Module],
+    network: Network,
+    weights: Mapping[str, ParameterWeight | str],
     X: Any,
     data: Data,
     pick: OutputPick,
-    loaders: tuple[Any, Any],
     notes: list[str],
 ) -> None:
+    trained = network.trained
     if trained.objective is None or trained.decay is None:
         told = "pass agop.Network(model, loss=…, weight_decay=… or optimizer=…)"
         found.everywhere["critical_weight"] = told
         return
-    pairs = batches(X, data.y, data.batch_size, *loaders)
-    gradients, _, more = loss_gradients(model, modules, pairs, trained.objective, trained.decay, pick)
+    pairs = batches(X, data.y, data.batch_size, network.inputs, network.targets)
+    gradients, _, more = loss_gradients(network.model, weights, pairs, trained.objective, trained.decay, pick)
     notes.extend([*trained.decay.notes, *more])
     for name, own in gradients.items():
-        value = None if own.reason else own.critical_weight
-        for part, rows in _parts(name, value):
-            found.put(part, "critical_weight", rows, own.reason)
-
-
-def _parts(name: str, value: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
-    """The weight of a layer, and of the queries, keys and values that a packed one is made of."""
-    yield name, value
-    if name.endswith("in_proj"):
-        pieces = (None,) * 3 if value is None else value.chunk(3)
-        yield from ((f"{name}.{part}", piece) for part, piece in zip("qkv", pieces))
+        found.put(name, "critical_weight", None if own.reason else own.critical_weight, own.reason)

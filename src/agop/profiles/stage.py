@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agop import _checks
+from agop._memory import human
 from agop.collapse.moments import ClassMoments
 from agop.collapse.streaming import StreamingMoments
 from agop.evidence import Need
-from agop.machines.memory import human
 from agop.profiles.sample import KeptRows, Picked
 
 LARGE = 2**28

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from agop import _checks
 from agop.collapse.moments import ClassMoments
 from agop.evidence import Evidence, Need
+from agop.gradients.wrapped import refuse_unseen
 from agop.profiles.data import Data, Source
 from agop.profiles.labels import IGNORE_INDEX, ClassIndex
 from agop.profiles.network import Network
@@ -37,6 +38,8 @@ def source_of(subject: Any) -> Source:
         return Network(subject)
     if isinstance(subject, Iterable):
         return Views(subject)
+    if type(subject).__name__ == "ExportedProgram":
+        refuse_unseen(subject)
     if callable(subject):
         return Function(subject)
     raise _refused(subject)

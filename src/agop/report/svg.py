@@ -120,8 +120,8 @@ def darkened(colour: str) -> str:
     White becomes the ground, ink nearly white; contrast to the ground stays. The map is linear in the
     lightness of OKLab (Björn Ottosson 2020).
 
-    >>> darkened("#ffffff"), darkened("#1a1a1a")
-    ('#161616', '#eaeaea')
+    >>> darkened("#ffffff"), darkened("#000000")
+    ('#161616', '#ffffff')
     """
     linear = np.array([v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(colour)])
     lab = _TO_LAB @ np.cbrt(_TO_LMS @ linear)

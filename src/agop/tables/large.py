@@ -20,6 +20,9 @@ from agop.tables.encoder import TableEncoder
 from agop.tables.kinds import as_numbers, as_texts
 from agop.tables.target import Target
 
+_GROUPED = 100_000
+"""Rows whose groups are read at once."""
+
 
 def is_large(path: str | Path) -> bool:
     """Whether a file or a folder of Parquet, Feather or Arrow has more rows than a search is given; a folder always is read this way."""
@@ -51,6 +54,16 @@ class LargeTable:
         raw = open_blocks(path)
         numbers = drawn(raw.n_rows, min(raw.n_rows, LARGE), seed)
         return cls(raw, numbers, frame_of(raw, raw.take(numbers)).reset_index(drop=True))
+
+    def groups(self, column: str) -> np.ndarray:
+        """Which group each row of the table belongs to, numbered in the order of appearance: one pass over the blocks."""
+        known: dict[Any, int] = {}
+        found = np.empty(self.raw.n_rows, dtype=np.int64)
+        for block in self.raw.read(_GROUPED):
+            codes, values = pd.factorize(frame_of(self.raw, block)[column], use_na_sentinel=False)
+            numbers = np.array([known.setdefault(None if pd.isna(v) else v, len(known)) for v in values])
+            found[block.start : block.start + len(block)] = numbers[codes]
+        return found
 
     def rows(self, encoder: TableEncoder, target: Target, held_out: np.ndarray) -> TableBlocks:
         """Encoded rows with their target; those `held_out` (numbers) have the weight 0."""

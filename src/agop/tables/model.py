@@ -255,13 +255,16 @@ def fitted(
     rows: np.ndarray,
     *,
     source: TableBlocks | None = None,
+    groups: np.ndarray | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[float, float, str], None] | None = None,
     **search: Any,
 ) -> TableModel:
-    """The model of some rows of a prepared table, or of all rows of a larger one, of which it is a part."""
+    """The model of some rows of a prepared table, or of all rows of a larger one (`source`, in `groups`), of which it is a part."""
     if source is not None:
-        model = ESTIMATORS[ready.target.task](**search).fit(source, progress=progress, checkpoint=checkpoint)
+        model = ESTIMATORS[ready.target.task](**search).fit(
+            source, groups=groups, progress=progress, checkpoint=checkpoint
+        )
         return TableModel(ready.target.name, ready.target.task, ready.encoder, model, ready.notes)
     encoded = ready.encoder.transform(ready.frame.iloc[rows])
     estimator = ESTIMATORS[ready.target.task](**search)

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from agop._checks import bad_value, device
+from agop._memory import parse_memory
 from agop.experiments import headlines, measured
 from agop.experiments.fitting import fit_in
 from agop.experiments.images import Images
@@ -28,7 +29,6 @@ from agop.experiments.subjects.conv_rfm_config import ConvRFMConfig
 from agop.machines.conv_machine import conv_memory
 from agop.machines.conv_rfm import ConvRFMClassifier
 from agop.machines.deep_conv_rfm import DeepConvRFMClassifier
-from agop.machines.memory import parse_memory
 from agop.profiles.profile import profile
 from agop.profiles.table import Profile
 

@@ -20,11 +20,12 @@ import torch
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from agop import _checks
+from agop._memory import human
 from agop.experiments.listener import Listener
 from agop.experiments.subject import CHECKPOINTS, Findings, Task
 from agop.experiments.subjects.rfm_config import RFMConfig
 from agop.experiments.table_scores import classification_scores, regression_scores, score_table
-from agop.machines.memory import default_centers, estimate_memory, human
+from agop.machines.memory import default_centers, estimate_memory
 from agop.machines.rfm import FEATURE_POINTS
 from agop.tables.large import LargeTable, is_large
 from agop.tables.loading import load
@@ -77,13 +78,15 @@ class RFMTask(Task[RFMConfig, _Fitted]):
             keep=spelled(config.keep, names),
             group_by=config.group_by,
         )
+        by = config.group_by
+        self.groups = None if self.large is None or by is None else self.large.groups(by)
         self.train, self.test = self._split()
         self.needs = 100 * 2**20
 
     def _opened(self) -> LargeTable | None:
         """The table in blocks, if it has more rows than are searched with, and all of them may be learned from."""
         config = self.config
-        if config.rows is not None or config.group_by is not None or not is_large(config.data):
+        if config.rows is not None or not is_large(config.data):
             return None
         return LargeTable.of(config.data, config.seed)
 
@@ -189,7 +192,7 @@ class RFMTask(Task[RFMConfig, _Fitted]):
                 else self.large.rows(self.ready.encoder, self.ready.target, self._held_out)
             )
             model = fitted(
-                self.ready, self.train, source=source, checkpoint=None if source is None else folder / CHECKPOINTS,
+                self.ready, self.train, source=source, groups=self.groups, checkpoint=None if source is None else folder / CHECKPOINTS,
                 progress=listener.progress, max_time=config.seconds,
                 n_candidates=config.candidates, ensemble=config.ensemble, device=config.device, random_state=config.seed, **scoring,
             )  # fmt: skip
@@ -201,8 +204,9 @@ class RFMTask(Task[RFMConfig, _Fitted]):
 
     @property
     def _held_out(self) -> np.ndarray:
-        """Numbers of the rows that are held out."""
-        return self.places[self.ready.target.rows][self.test]
+        """Numbers of the rows that are held out, of a large table with all rows of their groups."""
+        numbers = self.places[self.ready.target.rows][self.test]
+        return numbers if self.groups is None else np.flatnonzero(np.isin(self.groups, self.groups[numbers]))
 
     def findings(self, found: _Fitted, folder: Path) -> Findings:
         """Scores, importances and directions as tables."""
