@@ -129,8 +129,8 @@ html_show_copyright = False
 
 
 def _described(app, what, name, documented, options, lines):
-    """What napoleon would misread: "How many: one a class" is no type of a property; links of scikit-learn lead into its own pages."""
-    if what == "property":
+    """What napoleon would misread: "How many: one a class" is no type; links of scikit-learn lead into its own pages."""
+    if what in ("property", "attribute", "data"):
         lines[:0] = ["..", ""]  # an empty comment
     if not os.environ.get("AGOP_DOCS_LINKS") and str(getattr(documented, "__module__", "")).startswith(
         "sklearn"
