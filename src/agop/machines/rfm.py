@@ -855,8 +855,8 @@ _PARAMETERS += r"""
     regions : int or None
         Regions with a metric each: the rows are split at the median along the top direction of the AGOP of a fit that has learned no metric
         (to at most 2,000 of them), again and again until a region has at most so many different rows, and an RFM with these parameters is
-        fitted to each. A row near a border is predicted by both sides. For tables whose regions differ, and for more rows than one exact fit
-        can take (docs/benchmarks.md). As in xRFM (Beaglehole et al. 2025, arXiv 2508.10053). None: one metric for all rows."""
+        fitted to each. A row near a border is predicted by both sides. For tables whose regions differ, and for more rows than one exact
+        fit can take (docs/benchmarks.md). As in xRFM (Beaglehole et al. 2025, arXiv 2508.10053). None: one metric for all rows."""
 _PARAMETERS += CENTRES + SOLVING[SOLVING.index("\n    tolerance") :]
 _PARAMETERS += r"""
     validation : float, optional
