@@ -120,7 +120,7 @@ def same_kinds(known: dict[str, str], more: dict[str, str], path: Path, first: P
     return found
 
 
-def plain_values(column: Any) -> pd.Series[Any]:
+def plain_values(column: Any) -> pd.Series:
     """Texts, dates or categories, without the type of a dictionary."""
     import pyarrow as pa
 

@@ -226,7 +226,7 @@ class FileBlocks:
             column[at : at + len(values)] = values.to_numpy()
             at += len(values)
 
-    def _series(self, tables: list[Any], name: str) -> pd.Series[Any]:
+    def _series(self, tables: list[Any], name: str) -> pd.Series:
         kind = self._kinds[name]
         if kind in ("number", "single"):
             column = np.empty(sum(table.num_rows for table in tables))

@@ -64,7 +64,7 @@ class Score:
         self.model, self.rows, self._hits = model, 0, 0
         self._mean = self._scatter = self._error = 0.0
 
-    def add(self, frame: pd.DataFrame, predicted: pd.Series[Any]) -> None:
+    def add(self, frame: pd.DataFrame, predicted: pd.Series) -> None:
         """Count the rows of a block."""
         if self.model.target not in frame:
             return

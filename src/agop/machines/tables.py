@@ -110,7 +110,7 @@ def _module(X: Any) -> str:
     return type(X).__module__.partition(".")[0]
 
 
-def _from_polars(column: Any) -> pd.Series[Any]:
+def _from_polars(column: Any) -> pd.Series:
     kind = str(column.dtype)
     if kind.startswith(("Categorical", "Enum")):
         return pd.Series(column.to_list(), dtype="category")
@@ -119,7 +119,7 @@ def _from_polars(column: Any) -> pd.Series[Any]:
     return pd.Series(column.to_numpy())
 
 
-def _plain(column: pd.Series[Any]) -> tuple[np.ndarray, np.ndarray]:
+def _plain(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """The values of a column of categories as texts, numbers or truth values, and which are missing."""
     values = np.asarray(column.astype(object), dtype=object)
     missing = np.asarray(pd.isna(column))
@@ -129,7 +129,7 @@ def _plain(column: pd.Series[Any]) -> tuple[np.ndarray, np.ndarray]:
     )[:-1], missing
 
 
-def _levels(name: Any, column: pd.Series[Any]) -> list[Any]:
+def _levels(name: Any, column: pd.Series) -> list[Any]:
     """The different values of a column in their order, None last where some are missing."""
     values, missing = _plain(column)
     return ordered_levels(name, set(values[~missing].tolist()), bool(missing.any()))
@@ -147,7 +147,7 @@ def ordered_levels(name: Any, present: set[Any], missing: bool) -> list[Any]:
     return [*ordered, *([None] if missing else [])]
 
 
-def level_masses(column: pd.Series[Any], weight: np.ndarray | None) -> dict[Any, float]:
+def level_masses(column: pd.Series, weight: np.ndarray | None) -> dict[Any, float]:
     """The weight of each different value of a column, that of what is missing under None."""
     values, missing = _plain(column)
     mass = np.ones(len(values)) if weight is None else weight
@@ -158,7 +158,7 @@ def level_masses(column: pd.Series[Any], weight: np.ndarray | None) -> dict[Any,
     return found
 
 
-def _codes(column: pd.Series[Any], levels: list[Any]) -> np.ndarray:
+def _codes(column: pd.Series, levels: list[Any]) -> np.ndarray:
     """Positions among the levels; NaN where a value is missing or none of them."""
     values, missing = _plain(column)
     place = {value: float(code) for code, value in enumerate(levels) if value is not None}
@@ -167,7 +167,7 @@ def _codes(column: pd.Series[Any], levels: list[Any]) -> np.ndarray:
     return codes
 
 
-def _numbers(name: Any, column: pd.Series[Any]) -> np.ndarray:
+def _numbers(name: Any, column: pd.Series) -> np.ndarray:
     kind = "dates" if column.dtype.kind in "mM" else "complex numbers" if column.dtype.kind == "c" else None
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)  # asked to be taken as the numbers they may be

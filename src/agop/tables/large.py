@@ -111,7 +111,7 @@ class TableBlocks:
             known &= self.held_out[place] != numbers
         return Block(block.start, self.encoder.transform(frame), y, known.astype(np.float64))
 
-    def _targets(self, column: pd.Series[Any], numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _targets(self, column: pd.Series, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Targets, and which rows have one."""
         if self._classes is None or self._classes.dtype.kind in "iu":
             values = as_numbers(column).to_numpy()
