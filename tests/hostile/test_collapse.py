@@ -144,4 +144,4 @@ SUBJECTS = [
     ),
 ]
 
-test_row = table_tests("collapse", SUBJECTS)
+test_rows = table_tests("collapse", SUBJECTS)

@@ -96,4 +96,4 @@ SUBJECTS = [
     Subject("steer", "label", lambda v: steered(label=v), None, options(None, 1, "x")),
 ]  # fmt: skip
 
-test_row = table_tests("concepts", SUBJECTS)
+test_rows = table_tests("concepts", SUBJECTS)

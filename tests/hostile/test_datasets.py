@@ -48,4 +48,4 @@ SUBJECTS = [
     Subject("write_comparison", "no paths", lambda v: write_comparison(v, OUT / "page.html"), [], options([], None, "run", 3)),
 ]  # fmt: skip
 
-test_row = table_tests("datasets", SUBJECTS)
+test_rows = table_tests("datasets", SUBJECTS)

@@ -381,4 +381,4 @@ SUBJECTS += [
     Subject("estimate_memory", "dtype", lambda v: estimate_memory(10, 3, 2, dtype=v).total, None, options("float32", torch.int64, None, 7)),
 ]  # fmt: skip
 
-test_row = table_tests("estimators", SUBJECTS)
+test_rows = table_tests("estimators", SUBJECTS)

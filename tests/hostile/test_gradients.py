@@ -216,4 +216,4 @@ SUBJECTS += [
     Subject("matrix_correlation", "A", lambda v: matrix_correlation(v, PSD), PSD, nan=True),
 ]  # fmt: skip
 
-test_row = table_tests("gradients", SUBJECTS)
+test_rows = table_tests("gradients", SUBJECTS)

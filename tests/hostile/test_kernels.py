@@ -29,4 +29,4 @@ for name, kernel in {
         Subject(f"{name}.gradient", "A", lambda v, kernel=kernel: kernel.gradient(X, Z, v), A),
     ]
 
-test_row = table_tests("kernels", SUBJECTS)
+test_rows = table_tests("kernels", SUBJECTS)

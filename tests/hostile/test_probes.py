@@ -118,4 +118,4 @@ SUBJECTS = [
     Subject("mlp", "dropout", lambda v: mlp(4, 3, width=5, depth=2, dropout=v)(X.float()), 0.5, SHARE | options([0.1, 0.2])),
 ]  # fmt: skip
 
-test_row = table_tests("probes", SUBJECTS)
+test_rows = table_tests("probes", SUBJECTS)

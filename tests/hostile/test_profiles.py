@@ -150,4 +150,4 @@ def close(figure):
     plt.close(figure)
 
 
-test_row = table_tests("profiles", SUBJECTS)
+test_rows = table_tests("profiles", SUBJECTS)

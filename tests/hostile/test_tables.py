@@ -124,4 +124,4 @@ SUBJECTS = [
     Subject("load", "saved", load, "", HERE_NOWHERE),
 ]  # fmt: skip
 
-test_row = table_tests("tables", SUBJECTS)
+test_rows = table_tests("tables", SUBJECTS)

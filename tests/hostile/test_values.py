@@ -118,6 +118,7 @@ SUBJECTS = [
 ]  # fmt: skip
 
 RECORDS = {
+    "LayerCost",
     "AGOPMoments", "CollapseReport", "LayerAGOPs", "LayerView", "Measurement", "PowerFit", "MemoryEstimate", "Dataset",
     "Source", "Kernel", "AgopDisplay", "ClassMoments", "SpanScatter", "Profile", "Data", "Curve", "Redundancy", "DeepLinearCollapse", "Raw",
     "Evidence", "PatchFilters", "SearchDisplay", "TableModel", "Table", "LeaveOneOut", "Block", "Blocks", "ConceptDirections",
@@ -129,7 +130,7 @@ ELSEWHERE = {"launched", "filter_grid", "energy_maps"}
 """What needs processes of its own (see tests/test_launch.py), and pictures (see tests/report/test_patches.py)."""
 ROOMS = ("gradients", "collapse", "kernels", "machines", "profiles", "datasets", "tables", "report")
 
-test_row = table_tests("values", SUBJECTS)
+test_rows = table_tests("values", SUBJECTS)
 
 
 def test_every_public_name_is_in_a_table():
