@@ -132,6 +132,22 @@ def test_reductions_weights_and_ignored_classes(points):
     assert relative_error(each["2"], expected(lambda o, t: F.cross_entropy(o, t.clamp(min=0)))) < IDENTITY
 
 
+def test_labels_per_token_are_those_of_rows_of_tokens():
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(7, 4, 5, generator=g, dtype=torch.float64)
+    y = torch.randint(
+        4, (7, 4), generator=g
+    )  # as many tokens as classes: torch would take the axes the other way round
+    y[:3, 2:] = -100
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4)).double()
+    by_token = agop.fact(model, x, y, weight_decay=0.1, batch_size=3)
+    by_row = agop.fact(model, x.flatten(0, 1), y.flatten(), weight_decay=0.1)
+    for name in ("0", "2"):
+        assert relative_error(by_token[name], by_row[name]) < IDENTITY
+
+
 def reasons(model, x, y, **more):
     return {name: value.undefined_because for name, value in agop.fact(model, x, y, **more).residuals.items()}
 

@@ -53,6 +53,8 @@ class Objective:
     def terms(self, outputs: Tensor, y: Any) -> tuple[Tensor, float]:
         """The sum over a batch (with its graph), and what the sum over all batches is to be divided by: 0 where it is not."""
         targets = _targets(y, outputs)
+        if isinstance(self.loss, nn.CrossEntropyLoss | nn.NLLLoss) and outputs.ndim == 3:
+            outputs, targets = _positions(outputs, targets)
         _same_shape(self.loss, outputs, targets)
         values = self._values(outputs, targets)
         if isinstance(getattr(self.loss, "reduction", None), str):
@@ -118,6 +120,13 @@ def _targets(y: Any, outputs: Tensor) -> Tensor:
     if y.is_floating_point():
         return y.to(outputs.dtype)
     return y.long() if y.dtype != torch.bool else y.to(outputs.dtype)
+
+
+def _positions(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes at every position, (b, t, c) and (b, t), as rows; `ignore_index` (-100) leaves positions out."""
+    if targets.shape != outputs.shape[:2]:
+        return outputs, targets
+    return outputs.flatten(0, 1), targets.flatten()
 
 
 def _same_shape(loss: Any, outputs: Tensor, targets: Tensor) -> None:

@@ -85,7 +85,8 @@ def fact(
     model
         Any module. It is looked at in evaluation mode and left as it came.
     X, y
-        What it was trained on, all of it, or a loader of (x, y) batches. `y` as the loss takes it.
+        What it was trained on, all of it, or a loader of (x, y) batches. `y` as the loss takes it; classes per token
+        (n, t) for outputs (n, t, C) too, -100 where there is none.
     loss
         "cross_entropy", "mse" (a mean over outputs, too), "bce"; a loss module of torch, whose reduction, class weights and ignored index
         count; or a function of (outputs, targets) that gives one value per sample (whose mean it is), or their mean or sum, which is found
