@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 
 import pytest
 import torch
@@ -37,7 +38,8 @@ def statistics(X, seed=0):
 def work(rank, port, folder):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    patience = timedelta(seconds=120)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2, timeout=patience)
     mine = statistics((data()[:4], data()[4:])[rank], seed=rank)
     merged = {name: statistic.all_reduce() for name, statistic in mine.items()}
     torch.save(
