@@ -96,3 +96,11 @@ def test_the_profile_tells_and_keeps_them(tmp_path):
     assert agop.Profile.load(tmp_path / "p.safetensors").scores == p.scores
     pairs = [(x[:50], y[:50]), (x[50:], y[50:])]
     assert agop.profile(net, pairs, measures=["nc1"]).scores.loss == pytest.approx(p.scores.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"chance": 2**63}, {"chance": -0.1}, {"accuracy": 1.5}, {"samples": 0}])
+def test_what_a_damaged_file_says_is_no_score(change):
+    entry = {"accuracy": 0.5, "loss": 1.0, "chance": 0.25, "samples": 24}
+    assert Scores.read(entry) == Scores(**entry)
+    with pytest.raises(ValueError, match="no shares of samples"):
+        Scores.read({**entry, **change})

@@ -75,6 +75,9 @@ class Scores:
             or type(entry["samples"]) is not int
         ):
             raise TypeError("scores that are no numbers")
+        shares = (entry["chance"], entry["accuracy"])
+        if entry["samples"] < 1 or not all(0 <= share <= 1 or share != share for share in shares):
+            raise ValueError("scores that are no shares of samples")
         return cls(**entry)
 
     def __str__(self) -> str:
