@@ -24,6 +24,7 @@ from agop.kernels.patch_kernel import PatchKernel
 from agop.kernels.patches import PatchGrid
 from agop.machines.conv_machine import ConvMachine
 from agop.machines.polynomial_ridge import Polynomial
+from agop.machines.regions import RegionalMachine
 from agop.machines.restoring import EXACT, OTHERWISE, restored
 from agop.machines.stored import Damaged
 from agop.machines.storing_regions import regions_parts
@@ -61,7 +62,7 @@ def described(estimator: Any, centers: str | None = None) -> tuple[dict[str, Any
     if hasattr(estimator, "estimators_"):
         more, tensors = search_parts(estimator, lambda model: described(model, centers), _plain)
         return header | more, tensors
-    if hasattr(estimator, "region_models_"):
+    if isinstance(estimator.machine_, RegionalMachine):
         more, tensors = regions_parts(estimator, lambda model: described(model, centers))
         tensors |= {name: value for name in EXACT if (value := getattr(estimator, name, None)) is not None}
         return header | more, tensors

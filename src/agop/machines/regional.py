@@ -66,7 +66,6 @@ def fit_regions(estimator: Any, samples: Samples, most: int, progress: ProgressH
         "machine_": machine,
         "history_": history,
         "agop_": machine.averaged("agop_"),
-        "region_models_": list(models),
     }
 
 

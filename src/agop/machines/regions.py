@@ -21,7 +21,7 @@ SOFTNESS = 0.1
 _LEAST = 0.01
 """A side with a smaller share has no part in a prediction."""
 
-DirectionOf = Callable[[Tensor], Float[Tensor, "d d"]]
+AgopOf = Callable[[Tensor], Float[Tensor, "d d"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class RegionTree:
 
     @classmethod
     def grown(
-        cls, X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None, most: int, agop_of: DirectionOf
+        cls, X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None, most: int, agop_of: AgopOf
     ) -> tuple[RegionTree, list[Int[Tensor, " n_r"]]]:
         """Split until a region has at most `most` different rows, or rows that can't be told apart.
 
@@ -93,7 +93,7 @@ class RegionTree:
         while pending:
             rows, above, side = pending.pop()
             few = len(rows) <= most or len(row_hashes(X[rows]).unique()) <= most
-            split = None if few else _split(X[rows], _of(weight, rows), rows, agop_of)
+            split = None if few else _split(X[rows], None if weight is None else weight[rows], rows, agop_of)
             if split is None:
                 place = -1 - len(regions)
                 regions.append(rows)
@@ -111,7 +111,7 @@ class RegionTree:
 
 
 def _split(
-    X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None, rows: Tensor, agop_of: DirectionOf
+    X: Float[Tensor, "n d"], weight: Float[Tensor, " n"] | None, rows: Tensor, agop_of: AgopOf
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Direction, threshold and width, and which rows are on the right; None if all rows are equal."""
     hashes = row_hashes(_ranks(X))  # whatever the order and the units
@@ -146,10 +146,6 @@ def _quantiles(values: Float[Tensor, " n"], weight: Float[Tensor, " n"] | None) 
     mass = torch.ones_like(values) if weight is None else weight.double()[order]
     share = mass.cumsum(0) / mass.sum()
     return [values[order[int((share < level - 1e-12).sum())]] for level in (0.25, 0.5, 0.75)]
-
-
-def _of(weight: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if weight is None else weight[rows]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from agop.machines.kernel_ridge import KernelMachine
 from agop.machines.names import ESTIMATORS, PRECISIONS
 from agop.machines.polynomial_features import DEGREES, PAIRS, Coordinates, Monomials
 from agop.machines.polynomial_ridge import Polynomial
+from agop.machines.regions import RegionalMachine
 from agop.machines.restoring_images import restore_images, restore_stages
 from agop.machines.stored import Damaged, check_shapes, index_of, kernel_of, matrix_of, of_type
 from agop.machines.storing_regions import restore_regions
@@ -52,7 +53,6 @@ OTHERWISE = (
     "target_means_",
     "target_scales_",
     "_weight_",
-    "region_models_",
     *KEPT,
 )
 """What a fit leaves behind that is stored as tensors or in a form of its own, not as plain text."""
@@ -180,7 +180,7 @@ def _best_candidate(estimator: Any, header: dict[str, Any]) -> int:
 def _set_scales(estimator: Any, exact: dict[str, Tensor], outputs: int) -> None:
     """Means and scales of columns and targets, and the room that targets need."""
     expected: dict[str, tuple[int, ...]] = {"target_means_": (outputs,), "target_scales_": (outputs,)}
-    if hasattr(estimator, "coordinates_") or hasattr(estimator, "region_models_"):
+    if hasattr(estimator, "coordinates_") or isinstance(estimator.machine_, RegionalMachine):
         columns = (len(estimator.agop_),)
         expected |= {"column_means_": columns, "column_scales_": columns}
         estimator._weight_ = None

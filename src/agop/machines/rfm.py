@@ -753,12 +753,21 @@ class _RFM(TableEstimator):
     def _decision(self, X: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         return self._scale_of_targets().restored(self._values(X))
 
+    @property
+    def region_models_(self) -> list[Any]:
+        """With `regions`: the fitted models, in the order of the columns of `region_shares`."""
+        return list(self._regional("region_models_").models)
+
+    def _regional(self, name: str) -> RegionalMachine:
+        machine = getattr(self, "machine_", None)
+        if not isinstance(machine, RegionalMachine):
+            check_is_fitted(self)
+            raise AttributeError(f"{name} is there with regions=, a number of rows.")
+        return machine
+
     def region_shares(self, X: Any) -> Float[np.ndarray, "m r"]:
         """How much each region counts for each row of X, with sum 1 (m, regions); `region_models_` are in this order."""
-        if not isinstance(getattr(self, "machine_", None), RegionalMachine):
-            check_is_fitted(self)
-            raise AttributeError("region_shares is there with regions=, a number of rows.")
-        return self.machine_.tree.shares(self._checked(X)[0]).cpu().numpy()
+        return self._regional("region_shares").tree.shares(self._checked(X)[0]).cpu().numpy()
 
     @property
     def _on_few_centers(self) -> bool:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from agop import _checks
-from agop._progress import Bar, ProgressHook
+from agop._progress import ProgressHook, shown
 from agop.blocks.block import Blocks
 from agop.machines import _inputs
 from agop.machines._in_blocks import in_blocks
@@ -27,7 +27,6 @@ from agop.machines._inputs import Place
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import READ, TableEstimator
 from agop.machines.checkpoint import check_folder, key_of
-from agop.machines.chosen import Chosen
 from agop.machines.columns import SCALINGS
 from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
@@ -41,6 +40,7 @@ from agop.machines.rows import drawn as drawn_rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
 from agop.machines.search import Candidate, Choice, Search, candidates, choose_rows
+from agop.machines.search_checkpoint import SearchCheckpoint
 from agop.machines.search_space import RIDGES, completed, drawn
 from agop.machines.solver import LARGE
 from agop.machines.storing_search import with_columns
@@ -188,11 +188,8 @@ class _SearchedRFM(TableEstimator):
             self._checkpoint = folder
             self._search(samples, whole, source, place, groups, counts, kept, len(table), begun, heard)
 
-        if not self.verbose:
-            search(progress)
-            return self
-        with Bar() as bar:
-            search(bar)
+        with shown(self.verbose, progress) as heard:
+            search(heard)
         return self
 
     def _searched(self, samples: Samples) -> np.ndarray | None:
@@ -304,12 +301,12 @@ class _SearchedRFM(TableEstimator):
             warnings.warn(f"{type(self).__name__}: {note}.", UserWarning, stacklevel=4)
         meter.finish()
 
-    def _remembered(self, source: Blocks | None) -> Chosen:
+    def _remembered(self, source: Blocks | None) -> SearchCheckpoint:
         """Where the choice of a search that ends by the clock is kept."""
         if source is None or self.max_time is None or not current().alone:
-            return Chosen(None)
+            return SearchCheckpoint(None)
         settings = sorted((name, str(value)) for name, value in self.get_params(deep=False).items())
-        return Chosen(self._checkpoint, key_of([source.digest, self.seed_, settings], []))
+        return SearchCheckpoint(self._checkpoint, key_of([source.digest, self.seed_, settings], []))
 
     def _fitted_to_many(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -58,3 +59,30 @@ def index_of(estimator: Any, name: str, count: int) -> int:
     if type(value) is not int or not 0 <= value < count:
         raise Damaged(f"{name} is not a whole number from 0 to {count - 1}")
     return value
+
+
+def numbered(place: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of one of several models in a file, under its number."""
+    return {f"{place}.{name}": value for name, value in tensors.items()}
+
+
+def restored_members(
+    header: dict[str, Any],
+    members: list[Any],
+    tensors: dict[str, Tensor],
+    kind: str,
+    restored: Callable[[dict[str, Any], dict[str, Tensor]], Any],
+) -> list[Any]:
+    """The models of a file, each a `kind`, of their headers and of tensors under their numbers."""
+    own: list[dict[str, Tensor]] = [{} for _ in members]
+    for name, value in tensors.items():
+        place, _, rest = name.partition(".")
+        if not place.isdecimal() or len(place) > 4 or int(place) >= len(members):
+            raise Damaged(f"tensor {name[:40]!r} is unknown")
+        own[int(place)][rest] = value
+    models = []
+    for member, values in zip(members, own, strict=True):
+        if not isinstance(member, dict) or member.get("class") != kind:
+            raise Damaged(f"a model that is no {kind}")
+        models.append(restored({"version": header.get("version"), **member}, values))
+    return models

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agop.machines.regions import RegionalMachine, RegionTree
-from agop.machines.stored import Damaged, check_shapes, of_type
+from agop.machines.stored import Damaged, check_shapes, numbered, of_type, restored_members
 
 Parts = tuple[dict[str, Any], dict[str, Tensor]]
 _NODES = ("directions", "thresholds", "widths")
@@ -26,7 +26,7 @@ def regions_parts(estimator: Any, described: Callable[[Any], Parts]) -> Parts:
     for place, model in enumerate(machine.models):
         header, own = described(model)
         members.append(header)
-        tensors |= {f"{place}.{name}": value for name, value in own.items()}
+        tensors |= numbered(place, own)
     header = {
         "children": [list(pair) for pair in machine.tree.children],
         "masses": list(machine.masses),
@@ -50,23 +50,10 @@ def restore_regions(
         raise Damaged("regions and models that do not belong together")
     if not all(type(m) is float and 0 < m <= 1 for m in masses) or not math.isclose(sum(masses), 1):
         raise Damaged("shares of regions that are none")
-    own: list[dict[str, Tensor]] = [{} for _ in members]
-    tree: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        place, _, rest = name.partition(".")
-        if place == "tree":
-            tree[rest] = value
-        elif place.isdecimal() and len(place) <= 4 and int(place) < count:
-            own[int(place)][rest] = value
-        else:
-            raise Damaged(f"tensor {name[:40]!r} is unknown")
-    models = []
-    for member, values in zip(members, own, strict=True):
-        if not isinstance(member, dict) or member.get("class") != type(estimator).__name__:
-            raise Damaged(f"a model that is no {type(estimator).__name__}")
-        if "regions" in member:
-            raise Damaged("regions in a region")
-        models.append(restored({"version": header.get("version"), **member}, values))
+    if any(isinstance(member, dict) and "regions" in member for member in members):
+        raise Damaged("regions in a region")
+    tree = {name: tensors.pop(f"tree.{name}") for name in (*_NODES, "agop") if f"tree.{name}" in tensors}
+    models = restored_members(header, members, tensors, type(estimator).__name__, restored)
     if len({(model.n_features_in_, len(model.target_means_), len(model.agop_)) for model in models}) > 1:
         raise Damaged("models of other columns or outputs")
     if models[0].n_features_in_ != estimator.n_features_in_:
@@ -79,7 +66,6 @@ def restore_regions(
     if not bool((tree["widths"] > 0).all()):
         raise Damaged("borders without a width")
     directions, thresholds, widths = (tree[name].to(device) for name in _NODES)
-    estimator.region_models_ = models
     estimator.agop_ = tree["agop"].to(device)
     estimator.machine_ = RegionalMachine(
         RegionTree(directions, thresholds, widths, children), tuple(models), tuple(masses)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agop.machines.stored import Damaged, kernel_of, of_type
+from agop.machines.stored import Damaged, kernel_of, numbered, of_type, restored_members
 
 Parts = tuple[dict[str, Any], dict[str, Tensor]]
 
@@ -53,7 +53,7 @@ def search_parts(
     for place, model in enumerate(models):
         header, own = described(model)
         members.append(header)
-        tensors |= {f"{place}.{name}": value for name, value in own.items()}
+        tensors |= numbered(place, own)
     lost = [name for name in OBJECTS if not _is_plain(getattr(estimator, name))]
     note = f"{', '.join(lost)}: an object, which a file does not hold; a loaded estimator has the default"
     results = estimator.cv_results_
@@ -109,17 +109,7 @@ def restore_search(
         raise Damaged("weights and models that do not belong together")
     if not all(type(w) is float and 0 < w <= 1 for w in weights) or not math.isclose(sum(weights), 1):
         raise Damaged("weights that are no shares")
-    own: list[dict[str, Tensor]] = [{} for _ in members]
-    for name, value in tensors.items():
-        place, _, rest = name.partition(".")
-        if not place.isdecimal() or len(place) > 4 or int(place) >= len(members):
-            raise Damaged(f"tensor {name[:40]!r} is unknown")
-        own[int(place)][rest] = value
-    models = []
-    for member, values in zip(members, own, strict=True):
-        if not isinstance(member, dict) or member.get("class") != estimator._base.__name__:
-            raise Damaged(f"a model that is no {estimator._base.__name__}")
-        models.append(restored({"version": header.get("version"), **member}, values))
+    models = restored_members(header, members, tensors, estimator._base.__name__, restored)
     outputs = {len(model.target_means_) for model in models}
     columns = {model.n_features_in_ for model in models}
     if len(outputs) > 1 or columns != {estimator.n_features_in_}:

@@ -12,7 +12,7 @@ from agop.machines.search_space import SEARCHED
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SearchCheckpoint:
     """Where the parameters of the recursion that won are kept; nothing is, without a folder.
 
     A search that ends by the clock need not choose the same again, and the sums of another metric are of no use to it.
