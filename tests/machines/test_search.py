@@ -23,7 +23,7 @@ from agop.machines.averaging import cross_fitted, greedy_average
 from agop.machines.criterion import Criterion, standard_error
 from agop.machines.folds import dealt, held_out, strata, subset, units_of
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
-from agop.machines.search_space import SEARCHED, completed, default_space, drawn
+from agop.machines.search_space import FIRST, SEARCHED, completed, default_space, drawn
 from tests.tolerances import relative_error
 
 RNG = np.random.default_rng(0)
@@ -437,6 +437,16 @@ def test_control_c_keeps_the_best_so_far(calls, monkeypatch):
     assert model.notes_
 
 
+def test_a_search_by_the_clock_soon_has_a_model(monkeypatch):
+    """The first recursion goes ahead of the others through a subsample and a whole fold; so Ctrl-C in the third heat leaves one."""
+    rows = np.random.default_rng(0).standard_normal((1600, 3))
+    stopping_after(2, monkeypatch)
+    with pytest.warns(UserWarning, match="the search was stopped after"):
+        model = regressor(n_candidates=None, max_time=60, n_iter=1).fit(rows, rows[:, 0])
+    assert model.score(rows, rows[:, 0]) > 0.9
+    assert set(model.cv_results_["recursion"]) == {0}
+
+
 def test_control_c_before_anything_is_known(monkeypatch):
     stopping_after(0, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -469,7 +479,12 @@ def test_draws_begin_with_what_is_known_and_repeat():
 
     first = some(None)
     assert len(first) == 70
-    assert first[0] == {"kernel": "laplace", "bandwidth_factor": 4.0, "learning_ridge": 0.1}
+    assert first[:8] == list(FIRST)
+    assert {
+        "kernel": "laplace",
+        "bandwidth_factor": 4.0,
+        "learning_ridge": 0.1,
+    } in FIRST  # the default of RFM
     assert first == some(None)
     assert first != some(None, 1)
     assert all(set(one) <= set(SEARCHED) for one in first)

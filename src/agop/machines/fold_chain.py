@@ -15,6 +15,7 @@ from agop.kernels import named
 from agop.kernels.agop import kernel_agop
 from agop.kernels.distance import matrix_dtype, working_dtype
 from agop.kernels.gram import fill_kernel_matrix
+from agop.linalg.cholesky import cholesky_solve
 from agop.machines.chain import Chain
 from agop.machines.kernel_ridge import KernelMachine, MachineFit, worthwhile
 from agop.machines.samples import Samples
@@ -40,6 +41,13 @@ class Stage:
     values: Float[Tensor, "r m c"]
     scores: list[float] = field(default_factory=list)
 
+    def of(self, ridge: float) -> Float[Tensor, "m c"] | None:
+        """Values of a ridge, if it was tried and they are finite."""
+        if ridge not in self.ridges:
+            return None
+        found = self.values[self.ridges.index(ridge)]
+        return found if bool(torch.isfinite(found).all()) else None
+
 
 def follow(
     model: _RFM,
@@ -50,6 +58,7 @@ def follow(
     *,
     judge: Judge | None,
     halt: Halt,
+    grid: tuple[float, ...] | None = None,
 ) -> list[Stage]:
     r"""The recursion of `model` on the rows of `fit`, up to a Cholesky factorisation a ridge.
 
@@ -60,10 +69,14 @@ def follow(
     fit, held
         Samples as they came.
     plan
-        The ridges to try at each iteration. With a `judge` it is open: it names the ridges of iteration 0, and how many iterations there
-        may be; later ones try the best ridge and one beside it, and the recursion ends after two iterations without a better score.
-    judge, halt
-        Score of values at `held`; whether time is up.
+        The ridges to try at each iteration.
+    judge
+        Score of values at `held`. With it the plan is open: its first entry is tried, then at each iteration the best ridge and one beside
+        it in `grid`, and the recursion ends after two iterations without a better score.
+    halt
+        Whether time is up.
+    grid
+        All ridges that there are, ascending; None: the first of the plan.
 
     Returns
     -------
@@ -82,11 +95,11 @@ def follow(
     d = samples.X.shape[1]
     chain = Chain(kernel, torch.eye(d, dtype=samples.X.dtype, device=samples.X.device), moves=moves)
     stages: list[Stage] = []
-    grid, best, since = plan[0], -float("inf"), 0
+    best, since = -float("inf"), 0
     for iteration in range(len(plan)):
         if halt():
             break
-        ridges = plan[iteration] if judge is None or not iteration else _near(grid, stages)
+        ridges = plan[iteration] if judge is None or not iteration else _near(grid or plan[0], stages)
         learns = iteration + 1 < len(plan)
         values, matrix = _step(model, chain, samples, at, ridges, learns=learns)
         stage = Stage(ridges, values)
@@ -102,6 +115,22 @@ def follow(
             break
         chain = Chain(chain.kernel, matrix, iteration + 1, moves=moves)
     return stages
+
+
+def around(ridge: float, grid: tuple[float, ...]) -> tuple[float, ...]:
+    """A ridge of a grid and its neighbours there."""
+    place = grid.index(ridge)
+    return grid[max(0, place - 1) : place + 2]
+
+
+def promising(stages: list[Stage]) -> list[tuple[float, ...]]:
+    """Of judged stages, up to one beyond that of the best score, the two best ridges each: what is worth being tried on other rows."""
+    tops = [max(stage.scores) for stage in stages]
+    plan = []
+    for stage in stages[: tops.index(max(tops)) + 2]:
+        known = sorted(zip(stage.scores, stage.ridges, strict=True), reverse=True)
+        plan.append(tuple(sorted(ridge for _, ridge in known[:2])))
+    return plan
 
 
 def _near(grid: tuple[float, ...], stages: list[Stage]) -> tuple[float, ...]:
@@ -138,7 +167,7 @@ def _step(
         K.diagonal().copy_(diagonal + (ridge / weight).clamp_max(1e300))
         factor, info = torch.linalg.cholesky_ex(K)
         singular = bool(info) or not bool((factor.diagonal() > 0).all())
-        solutions[ridge] = torch.full_like(Y, torch.nan) if singular else torch.cholesky_solve(Y, factor)
+        solutions[ridge] = torch.full_like(Y, torch.nan) if singular else cholesky_solve(factor, Y)
     values = torch.stack([samples.restored(beside @ solutions[ridge]) for ridge in ridges])
     if not learns or not bool(torch.isfinite(solutions[teacher]).all()):
         return values, None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agop.machines.fold_chain import Judge, Stage, follow
+from agop.machines.fold_chain import Judge, Stage, around, follow, promising
 from agop.machines.samples import Samples
 
 KEPT = 3
@@ -24,8 +24,11 @@ BATCH = 8
 OPENING = 0.3
 """The share of the time by which each round of the first batch, but for the last, has to end; a later round begins where one has ended."""
 
-LONGEST = 0.06
-"""The share of the time after which a recursion begins no further iteration in one heat, if others wait."""
+LONGEST, LAST = 0.06, 0.15
+"""The shares of the time, and of what is left of it, after which an open heat begins no further iteration."""
+
+PIONEER = 1.5
+"""Seconds for each heat of the first recursion of a timed race, which goes ahead of the others until a whole fold has judged it."""
 
 
 @dataclass
@@ -33,7 +36,8 @@ class Trial:
     """A recursion in the race: its parameters, and what was measured of it.
 
     `heats` are its stages on subsamples or single folds that were only used to decide whether it goes on; `folds` those on whole folds, by
-    number. `scores` are the best of each round it was in; `seconds_of_fold` what the last whole fold took.
+    number. `scores` are the best of each round it was in; `plan` is what other folds try of it, `best_ridge` that of its iteration 0;
+    `seconds_of_fold` what the last whole fold took.
     """
 
     number: int
@@ -41,6 +45,7 @@ class Trial:
     folds: dict[int, list[Stage]] = field(default_factory=dict)
     scores: list[float] = field(default_factory=list)
     plan: list[tuple[float, ...]] = field(default_factory=list)
+    best_ridge: float | None = None
     seconds: float = 0.0
     seconds_of_fold: float | None = None
     error: str | None = None
@@ -81,6 +86,8 @@ class Race:
         Seconds from the beginning to the deadline.
     afterwards
         Of the trials so far, the seconds that what comes after the race is thought to take.
+    price
+        Of the trials so far, the seconds that one more fit to all rows is thought to take; None if nothing tells.
     n_jobs
         As joblib's.
     tell
@@ -96,17 +103,22 @@ class Race:
     deadline: float = float("inf")
     limit: float = float("inf")
     afterwards: Callable[[list[Trial]], float] = lambda trials: 0.0
+    price: Callable[[list[Trial]], float | None] = lambda trials: None
     n_jobs: int | None = None
     tell: Callable[[int, str], None] = lambda count, text: None
     trials: list[Trial] = field(default_factory=list)
     interrupted: bool = False
     _parts: dict[int, tuple[Samples, Samples]] = field(default_factory=dict)
 
+    def _left(self) -> float:
+        """Seconds until the time of the race is over; infinite without a limit."""
+        if not math.isfinite(self.deadline):
+            return float("inf")
+        return self.deadline - self.afterwards(self.trials) - time.monotonic()
+
     def late(self) -> bool:
         """Whether the time of the race is over."""
-        return (
-            math.isfinite(self.deadline) and time.monotonic() + self.afterwards(self.trials) > self.deadline
-        )
+        return self._left() < 0
 
     def run(self, draws: Iterator[dict[str, Any]], count: int | None) -> None:
         """Race `count` recursions, or as many as there is time for; Ctrl-C ends the race, and what was measured stays."""
@@ -119,13 +131,41 @@ class Race:
                 ]
                 if not batch:
                     break
+                begun = time.monotonic()
                 self.trials += batch
+                if batch[0].number == 0 and math.isfinite(self.deadline):
+                    self._ahead(batch[0])
                 for place in range(len(self.rounds)):
                     if place:
                         batch = self._promoted(place)
-                    self._round(place, batch)
+                    self._round(place, [trial for trial in batch if len(trial.scores) == place])
+                if self._left() < time.monotonic() - begun:
+                    self._finish()
+                    break
         except KeyboardInterrupt:
             self.interrupted = True
+
+    def _finish(self) -> None:
+        """What came furthest, best first, through the rounds that it misses, while there is time but not for another batch."""
+        waiting = [trial for trial in self.trials if 0 < len(trial.scores) < len(self.rounds)]
+        waiting.sort(key=lambda trial: (-len(trial.scores), -trial.scores[-1]))
+        known = [trial.seconds_of_fold for trial in self.trials if trial.seconds_of_fold is not None]
+        usual = sum(known) / len(known) if known else 0.0
+        whole = {heat.fold for heats in self.rounds for heat in heats if heat.fold is not None}
+        for trial in waiting:
+            seconds = len(whole - set(trial.folds)) * (trial.seconds_of_fold or usual)
+            if seconds + (self.price(self.trials) or 0.0) > self._left():
+                continue
+            for place in range(len(trial.scores), len(self.rounds)):
+                if len(trial.scores) == place and np.isfinite(trial.scores[-1]):
+                    self._round(place, [trial])
+
+    def _ahead(self, pioneer: Trial) -> None:
+        """One recursion through all rounds up to the first whole fold: whoever stops the race after that has a model."""
+        for place, heats in enumerate(self.rounds):
+            self._round(place, [pioneer], longest=PIONEER)
+            if any(heat.fold == 0 for heat in heats) or len(pioneer.scores) <= place:
+                break
 
     def _promoted(self, place: int) -> list[Trial]:
         """Trials among the best third of all that were in the round before, and not yet in this one."""
@@ -134,8 +174,8 @@ class Race:
         chosen = there[: max(1, -(-len(there) // KEPT))]
         return [trial for trial in chosen if len(trial.scores) == place and np.isfinite(trial.scores[-1])]
 
-    def _round(self, place: int, batch: list[Trial]) -> None:
-        """One round: heat by heat and trial by trial, in parallel."""
+    def _round(self, place: int, batch: list[Trial], longest: float = float("inf")) -> None:
+        """One round: heat by heat and trial by trial, in parallel; no iteration begins in a heat after `longest` seconds."""
         heats = self.rounds[place]
         work = [(trial, heat) for trial in batch for heat in heats]
 
@@ -146,7 +186,8 @@ class Race:
         def one(trial: Trial, heat: Heat) -> tuple[Trial, float | None]:
             if self.late() or (trial is not batch[0] and time.monotonic() > until):
                 return trial, None
-            return trial, self._heat(trial, heat, opens=heat.fold in (None, 0), waiting=len(work) > 1)
+            opens = heat.fold in (None, 0)
+            return trial, self._heat(trial, heat, opens=opens, longest=min(longest, self._most(opens)))
 
         found: dict[int, list[float]] = {}
         for trial, score in parallel(one, work, self.n_jobs):
@@ -159,24 +200,33 @@ class Race:
             if len(own) == len(heats):
                 trial.scores.append(float(np.mean(own)))
 
-    def _heat(self, trial: Trial, heat: Heat, *, opens: bool, waiting: bool) -> float | None:
+    def _most(self, opens: bool) -> float:
+        """Seconds after which a heat begins no further iteration: what a recursion learns of one fold, the others must have time for."""
+        if not opens or not math.isfinite(self.deadline):
+            return float("inf")
+        return min(LONGEST * self.limit, LAST * self._left())
+
+    def _heat(self, trial: Trial, heat: Heat, *, opens: bool, longest: float) -> float | None:
         """The best score of a trial in one heat; None if there was no time for an iteration."""
         start = time.perf_counter()
-        longest = LONGEST * self.limit if waiting and opens else float("inf")
         key = id(heat)
         if key not in self._parts:
             self._parts[key] = self.samples.take(heat.fit), self.samples.take(heat.held)
         fit, held = self._parts[key]
         judge = self.judge(heat)
+        plan = trial.plan if trial.plan and not opens else self.plan
+        if opens and trial.best_ridge is not None:
+            plan = [around(trial.best_ridge, self.plan[0]), *self.plan[1:]]
         try:
             stages = follow(
                 self.model(trial.params),
                 fit,
                 held,
                 self.dtype,
-                self.plan if opens else trial.plan,
+                plan,
                 judge=judge if opens else None,
                 halt=lambda: self.late() or time.perf_counter() - start > longest,
+                grid=self.plan[0],
             )
         except (ValueError, RuntimeError, ArithmeticError) as error:
             trial.error = str(error)
@@ -189,8 +239,10 @@ class Race:
             trial.folds[heat.fold] = stages
             trial.seconds_of_fold = time.perf_counter() - start
         if opens:
-            trial.plan = [stage.ridges for stage in stages]
+            trial.plan = promising(stages)
             scores = [score for stage in stages for score in stage.scores]
+            first = stages[0]
+            trial.best_ridge = first.ridges[first.scores.index(max(first.scores))]
         else:
             scores = [judge(values) for stage in stages for values in stage.values]
         return max((score for score in scores if score == score), default=-float("inf"))

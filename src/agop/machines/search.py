@@ -34,18 +34,20 @@ POOL_OF_SCORERS, ROUNDS_OF_SCORERS = 20, 10
 LEAST_KEPT, MOST_KEPT = 0.05, 0.4
 """What of `max_time` is kept for choosing and for fitting the chosen ones to all rows: what the folds let expect, within these shares."""
 
-GROWTH = 2.5
-"""Power of the rows by which a fit to all of them is thought to take longer than a fold: between n² of kernels and n³ of Cholesky."""
+SHARE_CHOSEN = 0.5
+"""Of the recursions that are through all folds, the share that an average is thought to have models of."""
+
+GROWTH = 2.0
+"""Power of the rows by which a fit to all of them is thought to take longer than a fold, where more ridges are tried."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """An iteration of a recursion with a ridge on top; `place` is that of the ridge in its stage."""
+    """An iteration of a recursion with a ridge on top."""
 
     trial: Trial
     iteration: int
     ridge: float
-    place: int
 
     @property
     def params(self) -> dict[str, Any]:
@@ -55,11 +57,13 @@ class Candidate:
     def has(self, fold: int) -> bool:
         """Whether it was judged on a fold, with finite values."""
         stages = self.trial.folds.get(fold, [])
-        return self.iteration < len(stages) and bool(torch.isfinite(self.in_fold(fold)).all())
+        return self.iteration < len(stages) and stages[self.iteration].of(self.ridge) is not None
 
     def in_fold(self, fold: int) -> Float[Tensor, "m c"]:
-        """Its values in a fold."""
-        return self.trial.folds[fold][self.iteration].values[self.place]
+        """Its values in a fold that it has."""
+        values = self.trial.folds[fold][self.iteration].of(self.ridge)
+        assert values is not None
+        return values
 
 
 @dataclass(eq=False)
@@ -207,6 +211,7 @@ class Search:
             deadline=self.deadline,
             limit=float("inf") if limit is None else limit,
             afterwards=partial(self._afterwards, 0.0 if limit is None else limit),
+            price=self._price,
             n_jobs=self.n_jobs,
             tell=tell,
         )
@@ -221,16 +226,32 @@ class Search:
 
     def _afterwards(self, limit: float, trials: list[Trial]) -> float:
         """Seconds that fits of the best recursions to all rows are thought to take; the most there may be while no fold tells."""
-        seconds = [trial.seconds_of_fold for trial in trials if trial.seconds_of_fold is not None]
-        if not seconds:
+        price = self._price(trials)
+        if price is None:
             return MOST_KEPT * limit
         through = sum(len(trial.folds) == self.rows.folds for trial in trials)
-        fits = min(self.members, max(1, through))
-        expected = fits * sum(seconds) / len(seconds) * self._growth
+        expected = min(self.members, max(1, SHARE_CHOSEN * through)) * price
         return min(max(expected, LEAST_KEPT * limit), MOST_KEPT * limit)
 
+    def _price(self, trials: list[Trial]) -> float | None:
+        """Seconds that a fit to all rows is thought to take; None while no fold tells."""
+        seconds = [trial.seconds_of_fold for trial in trials if trial.seconds_of_fold is not None]
+        return sum(seconds) / len(seconds) * self._growth if seconds else None
+
+    def _affordable(self, ranked: list[Candidate]) -> set[int]:
+        """Numbers of the recursions, best first, that there is time to fit to all rows; the best one whatever it takes."""
+        left = self.deadline - time.monotonic()
+        numbers: set[int] = set()
+        for candidate in ranked:
+            price = (candidate.trial.seconds_of_fold or 0.0) * self._growth
+            if candidate.trial.number in numbers or (numbers and price > left):
+                continue
+            numbers.add(candidate.trial.number)
+            left -= price
+        return numbers
+
     def choose(self, trials: list[Trial]) -> Choice:
-        """The average of the candidates that came furthest."""
+        """The average of the candidates that came furthest, of those recursions that there is time to fit to all rows."""
         folds = list(range(self.rows.folds))
         through = [c for c in candidates(trials) if all(c.has(k) for k in folds)]
         if not through:
@@ -241,6 +262,8 @@ class Search:
         stacked = [self.units(torch.cat([c.in_fold(k) for k in folds])) for c in through]
         scores = [criterion.score(values) for values in stacked]
         order = sorted(range(len(through)), key=lambda place: -scores[place])
+        affordable = self._affordable([through[place] for place in order])
+        order = [place for place in order if through[place].trial.number in affordable]
         custom = criterion.scorer is not None
         order = order[: POOL_OF_SCORERS if custom else POOL]
         rounds = ROUNDS_OF_SCORERS if custom else ROUNDS
@@ -321,5 +344,5 @@ def candidates(trials: list[Trial]) -> list[Candidate]:
     for trial in trials:
         longest = max(trial.folds.values(), key=len, default=[])
         for iteration, stage in enumerate(longest):
-            found += [Candidate(trial, iteration, ridge, place) for place, ridge in enumerate(stage.ridges)]
+            found += [Candidate(trial, iteration, ridge) for ridge in stage.ridges]
     return found
