@@ -27,6 +27,9 @@ OPENING = 0.3
 LONGEST, LAST = 0.06, 0.15
 """The shares of the time, and of what is left of it, after which an open heat begins no further iteration."""
 
+CLOSED = 0.75
+"""What a fold with a given plan is thought to take of the time of one that is open."""
+
 PIONEER = 1.5
 """Seconds for each heat of the first recursion of a timed race, which goes ahead of the others until a whole fold has judged it."""
 
@@ -153,7 +156,7 @@ class Race:
         usual = sum(known) / len(known) if known else 0.0
         whole = {heat.fold for heats in self.rounds for heat in heats if heat.fold is not None}
         for trial in waiting:
-            seconds = len(whole - set(trial.folds)) * (trial.seconds_of_fold or usual)
+            seconds = CLOSED * len(whole - set(trial.folds)) * (trial.seconds_of_fold or usual)
             if seconds + (self.price(self.trials) or 0.0) > self._left():
                 continue
             for place in range(len(trial.scores), len(self.rounds)):
