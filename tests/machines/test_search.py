@@ -19,8 +19,10 @@ from sklearn.utils.estimator_checks import check_param_validation, parametrize_w
 
 import agop
 from agop.machines import race as race_module
+from agop.machines import search as search_module
 from agop.machines.averaging import cross_fitted, greedy_average
 from agop.machines.criterion import Criterion, standard_error
+from agop.machines.fold_chain import Stage, around, promising
 from agop.machines.folds import dealt, held_out, strata, subset, units_of
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
 from agop.machines.search_space import FIRST, SEARCHED, completed, default_space, drawn
@@ -435,6 +437,37 @@ def test_control_c_keeps_the_best_so_far(calls, monkeypatch):
     honest = np.isfinite(model.oof_predictions_)
     assert honest.all() if calls == 10 else honest.sum() == 30
     assert model.notes_
+
+
+def test_other_folds_try_what_was_best_on_the_first():
+    """Two ridges of each iteration up to one beyond the best; their values are those of a fold where all are tried."""
+    values = torch.zeros(3, 2, 1)
+    stages = [
+        Stage((0.1, 1.0, 10.0), values, [-3.0, -2.0, -1.0]),
+        Stage((1.0, 10.0), values[:2], [-0.5, -0.9]),
+        Stage((0.1, 1.0), values[:2], [-0.6, -0.6]),
+        Stage((0.1, 1.0), values[:2], [-0.7, -0.6]),
+    ]
+    assert promising(stages) == [(1.0, 10.0), (1.0, 10.0), (0.1, 1.0)]
+    assert promising(stages[:1]) == [(1.0, 10.0)]
+    assert around(0.1, (0.1, 1.0, 10.0)) == (0.1, 1.0)
+    assert around(1.0, (0.1, 1.0, 10.0)) == (0.1, 1.0, 10.0)
+    results = regressor(n_iter=0, ridges=(1e-3, 1e-2, 0.1, 1.0)).fit(X, Y).cv_results_
+    for number in np.unique(results["recursion"][results["n_folds"] == 3]):
+        own = results["recursion"] == number
+        assert (results["n_folds"][own] == 3).sum() == 2
+        first = results["split0_test_score"][own]
+        assert set(first[results["n_folds"][own] == 3]) == set(np.sort(first)[-2:])
+
+
+def test_recursions_that_there_is_no_time_for_are_not_chosen(monkeypatch):
+    """The average is chosen among those that are fitted, so that its weights and its score are of what predicts."""
+    monkeypatch.setattr(search_module, "GROWTH", 1e9)  # a fit to all rows is thought to take for ever
+    model = regressor(n_candidates=4, max_time=600, n_iter=1).fit(X, Y)
+    results = model.cv_results_
+    assert len(np.unique(results["recursion"][results["weight"] > 0])) == 1
+    assert not model.notes_
+    assert model.weights_.sum() == pytest.approx(1)
 
 
 def test_a_search_by_the_clock_soon_has_a_model(monkeypatch):
