@@ -462,7 +462,7 @@ def test_other_folds_try_what_was_best_on_the_first():
 
 def test_recursions_that_there_is_no_time_for_are_not_chosen(monkeypatch):
     """The average is chosen among those that are fitted, so that its weights and its score are of what predicts."""
-    monkeypatch.setattr(search_module, "GROWTH", 1e9)  # a fit to all rows is thought to take for ever
+    monkeypatch.setattr(search_module, "FEWER", 1e9)  # a fit to all rows is thought to take for ever
     model = regressor(n_candidates=4, max_time=600, n_iter=1).fit(X, Y)
     results = model.cv_results_
     assert len(np.unique(results["recursion"][results["weight"] > 0])) == 1
