@@ -505,8 +505,8 @@ _PARAMETERS = r"""
     param_distributions : dict, list of dicts or None
         Parameters of a recursion to lists or distributions of scipy, drawn by scikit-learn's ParameterSampler: kernel, bandwidth,
         bandwidth_factor, bandwidth_at, power, scale, diagonal, center_gradients, learning_ridge. None: eight fixed ones first, six of which
-        were chosen on 42 tables to serve best together, then draws over Laplace, Gaussian and L1 kernels (seldom "lpq"), 1/10 to 64 times
-        the median distance, diagonal and full metrics.
+        were chosen on 42 tables to serve best together, then draws over Laplace, Gaussian and L1 kernels (of at most ten
+        columns seldom "lpq"), 1/10 to 64 times the median distance, diagonal and full metrics.
     n_candidates : int or None
         How many recursions are drawn. None: 16, or with `max_time` as many as there is time for.
     max_time : float or None

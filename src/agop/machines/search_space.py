@@ -14,7 +14,7 @@ from agop.kernels import Kernel
 RIDGES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 """Ridges on top of a learned metric."""
 
-_FEW_COLUMNS = 50
+_FEW_COLUMNS = 10
 
 SEARCHED = (
     "kernel",
@@ -37,7 +37,7 @@ def _of(kernel: str, factor: float, ridge: float, **others: Any) -> dict[str, An
 def default_space(columns: int) -> list[dict[str, Any]]:
     """Distributions over recursions: diagonal metrics and full ones, kernels of distances and of single columns.
 
-    With few columns "lpq" is among them, whose distances cost many times those of other kernels.
+    With at most ten columns "lpq" is among them, whose distances cost many times those of other kernels.
     """
     common = {
         "bandwidth_factor": loguniform(0.1, 64),
