@@ -14,7 +14,7 @@ import agop
 from agop import TableModel, fit_table, load
 from agop._store import DIGEST, digest
 
-SEARCH = {"n_candidates": 1, "n_iter": 1, "random_state": 0}
+SEARCH = {"n_candidates": 4, "n_iter": 1, "random_state": 0}
 
 
 def table(n=90, classes=False):
