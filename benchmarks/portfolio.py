@@ -18,6 +18,7 @@ import torch
 from sklearn.model_selection import ParameterSampler
 
 import agop
+from agop import _checks
 from agop.machines import rfm_cv, search
 from agop.machines.search_space import default_space
 from benchmarks._harness import RESULTS, record
@@ -53,7 +54,7 @@ def recursions() -> list[dict[str, Any]]:
     ]
     space = default_space(1000)  # without "lpq", which costs many times the others
     drawn = [
-        {name: getattr(value, "item", lambda value=value: value)() for name, value in one.items()}
+        {name: _checks.plain(value) for name, value in one.items()}
         for one in ParameterSampler(space, DRAWS, random_state=1)
     ]
     return [*full, *columns, *others, *drawn]

@@ -137,10 +137,10 @@ def _near(grid: tuple[float, ...], stages: list[Stage]) -> tuple[float, ...]:
     """The best ridge of the last stage, and the neighbour in the grid that may be better: one that was not tried, else the better one."""
     last = stages[-1]
     known = dict(zip(last.ridges, last.scores, strict=True))
-    centre = grid.index(max(known, key=known.__getitem__))
-    beside = [grid[place] for place in (centre - 1, centre + 1) if 0 <= place < len(grid)]
+    centre = max(known, key=known.__getitem__)
+    beside = [ridge for ridge in around(centre, grid) if ridge != centre]
     beside.sort(key=lambda ridge: -known.get(ridge, math.inf))
-    return tuple(sorted((grid[centre], *beside[:1])))
+    return tuple(sorted((centre, *beside[:1])))
 
 
 def _step(

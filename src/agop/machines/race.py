@@ -38,9 +38,8 @@ PIONEER = 1.5
 class Trial:
     """A recursion in the race: its parameters, and what was measured of it.
 
-    `heats` are its stages on subsamples or single folds that were only used to decide whether it goes on; `folds` those on whole folds, by
-    number. `scores` are the best of each round it was in; `plan` is what other folds try of it, `best_ridge` that of its iteration 0;
-    `seconds_of_fold` what the last whole fold took.
+    `folds` are its stages on whole folds, by number. `scores` are the best of each round it was in; `plan` is what other folds try of it,
+    `best_ridge` that of its iteration 0; `seconds_of_fold` what the last whole fold took.
     """
 
     number: int
@@ -56,6 +55,12 @@ class Trial:
     def finished(self, folds: int) -> int:
         """Iterations that all folds have."""
         return min(len(self.folds.get(k, ())) for k in range(folds))
+
+
+def usual_seconds(trials: list[Trial]) -> float | None:
+    """What a whole fold takes in the mean; None while none tells."""
+    seconds = [trial.seconds_of_fold for trial in trials if trial.seconds_of_fold is not None]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +94,8 @@ class Race:
         Seconds from the beginning to the deadline.
     afterwards
         Of the trials so far, the seconds that what comes after the race is thought to take.
-    price
-        Of the trials so far, the seconds that one more fit to all rows is thought to take; None if nothing tells.
+    growth
+        How many times longer than a fold's a fit to all rows is thought to take.
     n_jobs
         As joblib's.
     tell
@@ -106,7 +111,7 @@ class Race:
     deadline: float = float("inf")
     limit: float = float("inf")
     afterwards: Callable[[list[Trial]], float] = lambda trials: 0.0
-    price: Callable[[list[Trial]], float | None] = lambda trials: None
+    growth: float = 1.0
     n_jobs: int | None = None
     tell: Callable[[int, str], None] = lambda count, text: None
     trials: list[Trial] = field(default_factory=list)
@@ -139,9 +144,8 @@ class Race:
                 if batch[0].number == 0 and math.isfinite(self.deadline):
                     self._ahead(batch[0])
                 for place in range(len(self.rounds)):
-                    if place:
-                        batch = self._promoted(place)
-                    self._round(place, [trial for trial in batch if len(trial.scores) == place])
+                    entering = self._promoted(place) if place else [t for t in batch if not t.scores]
+                    self._round(place, entering)
                 if self._left() < time.monotonic() - begun:
                     self._finish()
                     break
@@ -152,12 +156,11 @@ class Race:
         """What came furthest, best first, through the rounds that it misses, while there is time but not for another batch."""
         waiting = [trial for trial in self.trials if 0 < len(trial.scores) < len(self.rounds)]
         waiting.sort(key=lambda trial: (-len(trial.scores), -trial.scores[-1]))
-        known = [trial.seconds_of_fold for trial in self.trials if trial.seconds_of_fold is not None]
-        usual = sum(known) / len(known) if known else 0.0
+        usual = usual_seconds(self.trials) or 0.0
         whole = {heat.fold for heats in self.rounds for heat in heats if heat.fold is not None}
         for trial in waiting:
             seconds = CLOSED * len(whole - set(trial.folds)) * (trial.seconds_of_fold or usual)
-            if seconds + (self.price(self.trials) or 0.0) > self._left():
+            if seconds + (usual_seconds(self.trials) or 0.0) * self.growth > self._left():
                 continue
             for place in range(len(trial.scores), len(self.rounds)):
                 if len(trial.scores) == place and np.isfinite(trial.scores[-1]):
@@ -217,7 +220,7 @@ class Race:
             self._parts[key] = self.samples.take(heat.fit), self.samples.take(heat.held)
         fit, held = self._parts[key]
         judge = self.judge(heat)
-        plan = trial.plan if trial.plan and not opens else self.plan
+        plan = self.plan if opens else trial.plan
         if opens and trial.best_ridge is not None:
             plan = [around(trial.best_ridge, self.plan[0]), *self.plan[1:]]
         try:

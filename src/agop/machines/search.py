@@ -18,7 +18,7 @@ from agop.machines.averaging import cross_fitted, greedy_average
 from agop.machines.chain import Chain
 from agop.machines.criterion import Criterion
 from agop.machines.folds import held_out, strata, subset, units_of
-from agop.machines.race import Heat, Race, Trial, parallel
+from agop.machines.race import Heat, Race, Trial, parallel, usual_seconds
 from agop.machines.samples import Samples
 from agop.machines.targets import Targets
 
@@ -212,7 +212,7 @@ class Search:
             deadline=self.deadline,
             limit=float("inf") if limit is None else limit,
             afterwards=partial(self._afterwards, 0.0 if limit is None else limit),
-            price=self._price,
+            growth=self._growth,
             n_jobs=self.n_jobs,
             tell=tell,
         )
@@ -227,17 +227,12 @@ class Search:
 
     def _afterwards(self, limit: float, trials: list[Trial]) -> float:
         """Seconds that fits of the best recursions to all rows are thought to take; the most there may be while no fold tells."""
-        price = self._price(trials)
-        if price is None:
+        usual = usual_seconds(trials)
+        if usual is None:
             return MOST_KEPT * limit
         through = sum(len(trial.folds) == self.rows.folds for trial in trials)
-        expected = min(self.members, max(1, SHARE_CHOSEN * through)) * price
+        expected = min(self.members, max(1, SHARE_CHOSEN * through)) * usual * self._growth
         return min(max(expected, LEAST_KEPT * limit), MOST_KEPT * limit)
-
-    def _price(self, trials: list[Trial]) -> float | None:
-        """Seconds that a fit to all rows is thought to take; None while no fold tells."""
-        seconds = [trial.seconds_of_fold for trial in trials if trial.seconds_of_fold is not None]
-        return sum(seconds) / len(seconds) * self._growth if seconds else None
 
     def _affordable(self, ranked: list[Candidate]) -> set[int]:
         """Numbers of the recursions, best first, that there is time to fit to all rows; the best one whatever it takes."""
