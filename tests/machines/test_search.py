@@ -22,7 +22,7 @@ from agop.machines import race as race_module
 from agop.machines import search as search_module
 from agop.machines.averaging import cross_fitted, greedy_average
 from agop.machines.criterion import Criterion, standard_error
-from agop.machines.fold_chain import Stage, around, promising
+from agop.machines.fold_chain import Stage, around, progressed, promising
 from agop.machines.folds import dealt, held_out, strata, subset, units_of
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
 from agop.machines.search_space import FIRST, SEARCHED, completed, default_space, drawn
@@ -452,6 +452,24 @@ def test_other_folds_try_what_was_best_on_the_first():
     assert promising(stages[:1]) == [(1.0, 10.0)]
     assert around(0.1, (0.1, 1.0, 10.0)) == (0.1, 1.0)
     assert around(1.0, (0.1, 1.0, 10.0)) == (0.1, 1.0, 10.0)
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (1e-30, 0.0), (1e30, -5e30), (4.0, 1024.0)])
+def test_progress_is_a_share_of_what_was_gained_in_any_unit(unit: float, offset: float) -> None:
+    first, best, creeping, climbing = (offset + unit * share for share in (0.0, 1.0, 1.005, 1.02))
+    assert progressed(climbing, best, first)
+    assert not progressed(creeping, best, first)
+    assert not progressed(best, best, best)
+    assert progressed(creeping, best, best)  # nothing was gained so far
+
+
+def test_the_first_finite_score_is_progress() -> None:
+    none = -float("inf")
+    assert progressed(0.0, none, 0.0)
+    assert progressed(0.0, none, none)
+    assert progressed(1.0, 0.0, none)
+    assert not progressed(none, 0.0, 0.0)
+    assert not progressed(none, none, none)
     results = regressor(n_iter=0, ridges=(1e-3, 1e-2, 0.1, 1.0)).fit(X, Y).cv_results_
     for number in np.unique(results["recursion"][results["n_folds"] == 3]):
         own = results["recursion"] == number

@@ -111,6 +111,18 @@ def plain(weight: Any) -> Tensor:
     return _checks.floating("weight", weight, finite=False).detach()
 
 
+def _rows_of_groups(axes: int, groups: int) -> Callable[[Tensor], Float[Tensor, "g m k"]]:
+    """Channels last, group by group; all other axes are positions."""
+
+    def rows(gradient: Tensor) -> Tensor:
+        if gradient.ndim == axes + 1:
+            gradient = gradient[None]
+        split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
+        return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
+
+    return rows
+
+
 def convolution(weight: Tensor, bias: Tensor | None, geometry: Geometry) -> LinearMap:
     """Patches times the flattened kernel, group by group."""
     axes, groups = len(geometry.kernel_size), geometry.groups
@@ -119,15 +131,9 @@ def convolution(weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Line
         flat = kernels.flatten(1)
         return flat.reshape(groups, -1, flat.shape[1])
 
-    def rows(gradient: Tensor) -> Tensor:
-        if gradient.ndim == axes + 1:
-            gradient = gradient[None]
-        split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
-        return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
-
     return LinearMap(
         lambda: arrange(plain(weight)),
-        rows,
+        _rows_of_groups(axes, groups),
         bias=bias,
         geometry=geometry,
         channels=1,
@@ -145,15 +151,9 @@ def transposed_convolution(weight: Tensor, axes: int, groups: int) -> LinearMap:
     def arrange(kernels: Tensor) -> Tensor:
         return kernels.flatten(1).reshape(groups, -1, math.prod(weight.shape[1:])).mT
 
-    def rows(gradient: Tensor) -> Tensor:
-        if gradient.ndim == axes + 1:
-            gradient = gradient[None]
-        split = gradient.reshape(gradient.shape[0], groups, gradient.shape[1] // groups, -1)
-        return split.permute(1, 0, 3, 2).reshape(groups, -1, split.shape[2])
-
     return LinearMap(
         lambda: arrange(plain(weight)),
-        rows,
+        _rows_of_groups(axes, groups),
         at_input=True,
         projects=False,
         channels=1,

@@ -30,7 +30,10 @@ Halt = Callable[[], bool]
 """Whether to stop at the next opportunity."""
 
 PATIENCE = 2
-"""Iterations without a better score after which a recursion ends."""
+"""Iterations without progress after which a recursion ends."""
+
+PROGRESS = 0.01
+"""Progress is a score that is better by this share of what the recursion has gained over its iteration 0, whatever the score's unit."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ def follow(
         The ridges to try at each iteration.
     judge
         Score of values at `held`. With it the plan is open: its first entry is tried, then at each iteration the best ridge and one beside
-        it in `grid`, and the recursion ends after two iterations without a better score.
+        it in `grid`, and the recursion ends after two iterations without progress.
     halt
         Whether time is up.
     grid
@@ -109,12 +112,18 @@ def follow(
                 judge(one) if bool(torch.isfinite(one).all()) else -float("inf") for one in values
             ]
             top = max(stage.scores)
-            since = 0 if top > best else since + 1
+            since = 0 if progressed(top, best, max(stages[0].scores)) else since + 1
             best = max(best, top)
         if matrix is None or since >= PATIENCE:
             break
         chain = Chain(chain.kernel, matrix, iteration + 1, moves=moves)
     return stages
+
+
+def progressed(score: float, best: float, first: float) -> bool:
+    """Whether a score is better than the best one by `PROGRESS` of what that has gained over the first."""
+    gained = best - first if math.isfinite(first) else 0.0
+    return score > best + PROGRESS * gained
 
 
 def around(ridge: float, grid: tuple[float, ...]) -> tuple[float, ...]:

@@ -514,7 +514,8 @@ _PARAMETERS = r"""
         as many models of it as there is time for.
         `cv_results_` says how far each recursion came.
     n_iter : int
-        At most so many iterations; a recursion ends when two in a row did not better its score.
+        At most so many iterations; a recursion ends when two in a row did not better its score by a hundredth of what it has gained since
+        iteration 0.
     ridges : list of float
         Ridges of the fit that predicts. Iteration 0 tries all of them, the later ones the best and one beside it; other folds the two
         best of each iteration, up to one beyond the best.
