@@ -41,12 +41,13 @@ from agop.machines.importances import machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.metric import MetricRule
 from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS, SCALES
-from agop.machines.nystrom import RidgeChoice, predictor_agop, row_hashes
+from agop.machines.nystrom import predictor_agop
 from agop.machines.planning import FEATURE_POINTS, How, checked, planned, predicted
 from agop.machines.progress import Progress
 from agop.machines.regional import LEAST, check_regions, fit_regions
 from agop.machines.regions import RegionalMachine
 from agop.machines.resuming import LEARNED, keep_learned, learned
+from agop.machines.ridge_choice import RidgeChoice, row_hashes
 from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import scored
