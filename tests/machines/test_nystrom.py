@@ -16,8 +16,9 @@ from agop.machines.centers import choose_centers, n_candidates
 from agop.machines.kernel_ridge import KernelMachine, fit_kernel_machine
 from agop.machines.memory import default_centers, estimate_memory
 from agop.machines.names import CENTERS
-from agop.machines.nystrom import Nystrom, RidgeChoice, machine_moments, row_hashes
+from agop.machines.nystrom import Nystrom, machine_moments
 from agop.machines.nystrom_sums import NystromSums
+from agop.machines.ridge_choice import RidgeChoice, row_hashes
 from agop.machines.rows import HeldRows
 from agop.machines.samples import Samples
 from tests.oracles.kernels import kernel_values

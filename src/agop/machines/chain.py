@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from agop.kernels import Kernel
+from agop.kernels import Kernel, named
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,19 @@ class Chain:
     history: tuple[dict[str, Any], ...] = ()
     coefficients: Float[Tensor, "n c"] | None = None
     moves: bool = False
+
+    def kernel_at(
+        self,
+        name: str | Kernel,
+        X: Float[Tensor, "n r"],
+        weight: Float[Tensor, " n"] | None,
+        *,
+        factor: float,
+    ) -> Kernel:
+        """The kernel of the next fit; one that moves has `factor` times the median distance of the points as the metric now has them."""
+        if not (self.moves and self.iteration):
+            return self.kernel
+        return named.make_kernel(name, "median", X, weight, factor=factor)
 
 
 def rescaled(M: Float[Tensor, "d _"], scale: str) -> Float[Tensor, "d _"]:

@@ -18,6 +18,7 @@ from agop.kernels.gram import fill_kernel_matrix
 from agop.linalg.cholesky import cholesky_solve
 from agop.machines.chain import Chain
 from agop.machines.kernel_ridge import KernelMachine, MachineFit, worthwhile
+from agop.machines.metric import MetricRule
 from agop.machines.samples import Samples
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def follow(
     kernel = named.make_kernel(
         model.kernel, model.bandwidth, samples.X, samples.weight, factor=model.bandwidth_factor
     )
-    model._check_metric(kernel, len(plan) - 1)
+    MetricRule.of(model).check(kernel, len(plan) - 1)
     moves = (
         model.bandwidth_at == "each" and isinstance(model.kernel, str) and isinstance(model.bandwidth, str)
     )
@@ -156,11 +157,12 @@ def _step(
     model: _RFM, chain: Chain, samples: Samples, held: Samples, ridges: tuple[float, ...], *, learns: bool
 ) -> tuple[Float[Tensor, "r m c"], Float[Tensor, "d d"] | None]:
     """Values of all ridges with the metric of `chain`, and the next matrix (None: there is none)."""
-    coordinates, _ = model._coordinates(chain, samples)
+    rule = MetricRule.of(model)
+    coordinates, _ = rule.coordinates(chain, samples)
     X, Z = samples.X, held.X
     if chain.iteration:
         X, Z = X @ coordinates, Z @ coordinates
-    kernel = model._kernel_of(chain, X, samples.weight)
+    kernel = chain.kernel_at(model.kernel, X, samples.weight, factor=model.bandwidth_factor)
     n, precision = len(X), model.precision
     points = kernel.points(X, dtype=working_dtype(X.dtype, precision), computed=chain.iteration > 0)
     K = X.new_empty(n, n, dtype=matrix_dtype(X.dtype, precision, n))
@@ -193,5 +195,5 @@ def _step(
         weights=W,
     ).matrix
     machine = MachineFit(KernelMachine(kernel, X, A, precision), A, summed * unit**2, {"notes": []})
-    matrix = model._next_matrix(machine, coordinates, chain.matrix)
+    matrix = rule.following(machine, samples, coordinates, chain)
     return values, matrix if bool(torch.isfinite(matrix).all()) else None

@@ -33,3 +33,6 @@ CENTERS = ("kmeans++", "leverage", "random")
 """Rules for the centres of "nystrom", the default first (what was measured: benchmarks/nystrom_centers.py)."""
 
 PRECISIONS = ("mixed", "native")
+
+SCALES = ("max", "trace", "none")
+"""Units that RFM may give the matrix M: see `agop.machines.chain.rescaled`."""

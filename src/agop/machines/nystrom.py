@@ -2,7 +2,6 @@ r"""A kernel machine on m centres, fitted to any number of rows in one pass: :ma
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from agop.machines.kernel_ridge import KernelMachine, MachineFit
 from agop.machines.names import CENTERS
 from agop.machines.nystrom_sums import NystromSums
 from agop.machines.progress import StepHook
+from agop.machines.ridge_choice import RidgeChoice
 from agop.machines.rows import Rows
 from agop.machines.samples import Samples
 from agop.ranks import current
@@ -349,84 +349,6 @@ def machine_moments(
     squares, mean = gradient_moments(machine.kernel, left, points, A, weight)
     total = float(len(X)) if weight is None else float(weight.double().sum())
     return [squares.double(), mean.double(), torch.tensor(total, dtype=torch.float64, device=X.device)]
-
-
-@dataclass(frozen=True, eq=False)
-class RidgeChoice:
-    """Ridges to choose among, by rows that neither the fit nor M has seen.
-
-    Attributes
-    ----------
-    ridges
-        The candidates.
-    folds
-        Parts of the rows that are held out in turn.
-    seen
-        Hashes of the rows that M was learned on, sorted: these are always fitted on, and never judged on.
-    seed
-        Of the folds, which depend on the values of a row only: equal rows are held out together, whatever their order.
-    """
-
-    ridges: tuple[float, ...]
-    folds: int = 3
-    seen: Tensor | None = None
-    seed: int = 0
-
-    @property
-    def parts(self) -> int:
-        """Folds, and one part for the rows that were seen."""
-        return self.folds + 1
-
-    def part_of(self, block: Samples) -> Tensor:
-        """The part of each row: its fold, or the last one if it was seen."""
-        hashes = row_hashes(block.X)
-        fold = (hashes ^ self.seed).bitwise_right_shift(20).remainder(self.folds)
-        if self.seen is not None and len(self.seen):
-            place = torch.searchsorted(self.seen, hashes).clamp_max(len(self.seen) - 1)
-            fold = torch.where(self.seen[place] == hashes, self.folds, fold)
-        return fold
-
-    def best(
-        self, parts: list[NystromSums], total: NystromSums, heaviest: float
-    ) -> tuple[float, dict[str, Any]]:
-        """The ridge with the least squared error over the folds, and what was found of each."""
-        ridges = [ridge / heaviest for ridge in self.ridges]
-        errors = torch.zeros(len(ridges), dtype=torch.float64)
-        weight, rank, outputs = 0.0, len(total.gram), total.moment.shape[1]
-        for place in range(self.folds):
-            held = parts[place]
-            if not held.count:
-                continue
-            others = NystromSums.zeros(rank, outputs, total.gram.device)
-            for number, part in enumerate(parts):  # added anew: taking one away would cancel
-                if number != place:
-                    others.merge(part)
-            found = others.solve(ridges)
-            errors += torch.stack([held.squared_errors(b).sum() for b in found]).cpu()
-            weight += held.weight
-        if not weight:
-            best, losses = len(ridges) // 2, [math.nan] * len(ridges)
-        else:
-            losses = (errors / weight / outputs).tolist()
-            best = min(range(len(ridges)), key=losses.__getitem__)
-        ranked = torch.tensor(best, device=total.gram.device)
-        best = int(current().from_main(ranked, same_shape=True))
-        return self.ridges[best], {
-            "ridge": self.ridges[best],
-            "ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)),
-            "held_out_weight": weight * heaviest,
-        }
-
-
-def row_hashes(X: Float[Tensor, "n p"]) -> Tensor:
-    """A number of 63 bits for each row, made from its values: equal rows have one, and their order does not matter."""
-    whole = X.detach().double() + 0.0  # −0 is 0
-    bits = whole.contiguous().view(torch.int64)
-    generator = torch.Generator().manual_seed(0)
-    odd = torch.randint(-(2**62), 2**62, (X.shape[1],), generator=generator).to(X.device) * 2 + 1
-    mixed = ((bits ^ bits.bitwise_right_shift(29)) * odd).sum(1)
-    mixed = (mixed ^ mixed.bitwise_right_shift(32)) * -7046029254386353131
-    return (mixed ^ mixed.bitwise_right_shift(29)).bitwise_and(2**63 - 1)
 
 
 def predictor_agop(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -28,54 +27,32 @@ from agop._memory import parse_memory
 from agop._progress import ProgressHook
 from agop.blocks.block import Blocks
 from agop.kernels import Kernel, named
-from agop.linalg.psd import psd_power
-from agop.linalg.rowspace import numerical_row_space
 from agop.machines._base import Callback
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
 from agop.machines._words import CENTRES, SOLVING
-from agop.machines.chain import Chain, rescaled
+from agop.machines.chain import Chain
 from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
-from agop.machines.fact import UPDATES, feature_matrix, machine_fact
+from agop.machines.control import importance_control
+from agop.machines.fact import UPDATES
 from agop.machines.generalised import interpolates_noise
-from agop.machines.importances import column_importances, machine_agop
+from agop.machines.importances import machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
-from agop.machines.memory import MemoryEstimate, estimate_memory, nystrom_block_bytes
-from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS
-from agop.machines.nystrom import Nystrom, RidgeChoice, predictor_agop, row_hashes
-from agop.machines.progress import Progress, predicted_operations
+from agop.machines.metric import MetricRule
+from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS, SCALES
+from agop.machines.nystrom import predictor_agop
+from agop.machines.planning import FEATURE_POINTS, How, checked, planned, predicted
+from agop.machines.progress import Progress
 from agop.machines.regional import LEAST, check_regions, fit_regions
 from agop.machines.regions import RegionalMachine
 from agop.machines.resuming import LEARNED, keep_learned, learned
+from agop.machines.ridge_choice import RidgeChoice, row_hashes
 from agop.machines.rows import HeldRows, Rows
 from agop.machines.samples import Samples
-from agop.machines.scoring import check_scoring, scored
-from agop.machines.solver import Solver
+from agop.machines.scoring import scored
 from agop.machines.streaming import Stream, opened
 from agop.ranks import current
-
-SCALES = ("max", "trace", "none")
-
-FEATURE_POINTS = 10_000
-"""Rows that M is learned on where there are more than a direct fit takes, unless another number is asked for."""
-
-
-@dataclass(frozen=True)
-class _How:
-    """How the fits of a recursion are solved: `solver` on the rows that M is learned on; `large`, if there is one, on all rows.
-
-    `throughout`: every fit is large. `last`: the last one of a recursion is.
-    """
-
-    solver: Solver
-    large: Nystrom | None = None
-    throughout: bool = False
-    last: bool = False
-
-    def is_large(self, final: bool) -> bool:
-        return self.large is not None and (self.throughout or (self.last and final))
-
 
 R = TypeVar("R", bound="_RFM")
 
@@ -256,13 +233,13 @@ class _RFM(TableEstimator):
             self.__dict__.update(fit_regions(self, samples, most, progress))
             self._control(samples)
             return
-        n_iter, solver = current().together(lambda: self._check_parameters(rows))
-        how, samples = self._planned(rows, solver.agreed(current()), validation is not None)
+        n_iter, solver = current().together(lambda: checked(self, rows))
+        how, samples = planned(self, rows, solver.agreed(current()), validation is not None)
         self._weight_ = samples.weight if how.large is None else None
         kernels = named.make_kernels(
             self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
         )
-        self._check_metric(next(iter(kernels)), n_iter)
+        MetricRule.of(self).check(next(iter(kernels)), n_iter)
         if len(kernels) > 1 and validation is None:
             raise _checks.bad_value(
                 "bandwidth",
@@ -284,7 +261,7 @@ class _RFM(TableEstimator):
             raise _checks.bad_value(
                 "n_iter", f">= {done}, the iterations already done", f"{n_iter}", "set warm_start=False"
             )
-        fits = self._predicted(how, rows, len(samples), n_iter, len(kernels))
+        fits = predicted(how, rows, len(samples), n_iter, len(kernels))
         meter = Progress("iteration" if len(kernels) == 1 else "fit", fits, progress)
         for place in range(len(self._chains_)):
             while len(self._chains_[place].history) <= n_iter:
@@ -302,35 +279,7 @@ class _RFM(TableEstimator):
         """Keep what permuted copies of the columns get of the importances, if that was asked for."""
         copies = _checks.integer("importance_control", self.importance_control, at_least=0)
         if copies:
-            self._control_ = self._controlled(samples, copies)
-
-    def _controlled(self, samples: Samples, copies: int) -> list[list[float]]:
-        """What permuted copies of the columns get of the importances, in a fit like this one to the columns and one copy of all."""
-        order, d = np.random.RandomState(self.seed_ % 2**32), self.n_features_in_
-        groups = [
-            *self._indicator_groups,
-            *([k + len(self.agop_) for k in own] for own in self._indicator_groups),
-        ]
-        sources = self._encoding.sources
-        found = []
-        for _ in range(copies):
-            rows = torch.from_numpy(order.permutation(len(samples))).to(samples.X.device)
-            twin = clone(self).set_params(
-                solver="auto" if self.solver == "nystrom" else self.solver,
-                n_centers="auto",
-                importance_control=0,
-                n_iter=getattr(self, "best_iteration_", self.n_iter),
-                validation=None,
-                warm_start=False,
-            )
-            if isinstance(self.bandwidth, list | tuple | np.ndarray):
-                twin.bandwidth = self.bandwidth_
-            twin.seed_ = self.seed_
-            beside = replace(samples, X=torch.cat([samples.X, samples.X[rows]], 1))
-            twin._fit_samples(beside, None, None, None)
-            both = np.concatenate([sources, sources + d])
-            found.append(column_importances(twin.predictor_agop_, both, groups, 2 * d)[d:].tolist())
-        return found
+            self._control_ = importance_control(self, samples, copies)
 
     @property
     def importance_control_(self) -> Float[np.ndarray, "k d"]:
@@ -367,116 +316,13 @@ class _RFM(TableEstimator):
         if current().is_main:
             warnings.warn(message, UserWarning, stacklevel=3)
 
-    def _check_parameters(self, rows: Rows) -> tuple[int, Solver]:
-        n_iter = _checks.integer("n_iter", self.n_iter, at_least=0)
-        ridge = _checks.real("ridge", self.ridge, at_least=0)
-        if self.learning_ridge is not None and n_iter:
-            ridge = min(ridge, _checks.real("learning_ridge", self.learning_ridge, at_least=0))
-        _checks.real("power", self.power, above=0)
-        _checks.one_of("precision", self.precision, PRECISIONS)
-        _checks.one_of("scale", self.scale, SCALES)
-        _checks.one_of("update", self.update, UPDATES)
-        _checks.one_of("bandwidth_at", self.bandwidth_at, ("start", "each"))
-        check_scoring(self.scoring)
-        n, d, c = len(rows), rows.columns, rows.outputs
-        throughout = self.feature_points == "all"
-        points = (
-            None
-            if throughout or not n_iter
-            else _checks.integer("feature_points", self.feature_points, at_least=1)
-        )
-        _checks.one_of("centers", self.centers, CENTERS)
-        choice = self._ridges_to_choose
-        centers = {
-            "feature_points": points,
-            "streamed": not rows.in_memory,
-            "sums": 1 if choice is None else choice.parts,
-            "block_bytes": nystrom_block_bytes(parse_memory("max_memory", self.max_memory), rows.device),
-        }
-
-        def needs(solver: str, **options: Any) -> MemoryEstimate:
-            options |= centers if solver == "nystrom" else {}
-            return estimate_memory(n, d, c, dtype=rows.dtype, solver=solver, **options)
-
-        memory = parse_memory("max_memory", self.max_memory)
-        solver = Solver.of(self).chosen(needs, n, ridge, memory, rows.device, takes_centers=True)
-        if solver.name == "nystrom" and throughout and n_iter and self.update != "agop":
-            expected = (
-                "'agop' with feature_points=\"all\": coefficients of centres are no residuals of points"
-            )
-            remedy = "give feature_points= a number: M is then learned by exact fits to so many points"
-            raise _checks.bad_value("update", expected, repr(self.update), remedy)
-        return n_iter, solver
-
     _ridges_to_choose: RidgeChoice | None = None
     """Ridges that the large fit chooses among, by rows that M has not seen."""
-
-    def _planned(self, rows: Rows, solver: Solver, validated: bool) -> tuple[_How, Samples]:
-        """How the fits are solved, and the rows that M is learned on."""
-        if solver.name != "nystrom":
-            return _How(solver), rows.sample(len(rows), self.seed_)
-        throughout = self.feature_points == "all"
-        samples = rows.sample(FEATURE_POINTS if throughout else int(self.feature_points), self.seed_)
-        assert solver.n_centers is not None
-        large = Nystrom(
-            rows=rows,
-            n_centers=solver.n_centers,
-            rule=self.centers,
-            seed=self.seed_,
-            precision=self.precision,
-            center_gradients=bool(self.center_gradients),
-            block_bytes=nystrom_block_bytes(parse_memory("max_memory", self.max_memory), rows.device),
-            reason=solver.reason,
-            checkpoint=self._checkpoint,
-            context=repr((self.settings_, self.seed_)),
-        )
-        if not throughout and int(self.n_iter):
-            needs = partial(estimate_memory, len(samples), rows.columns, rows.outputs, dtype=rows.dtype)
-            asked = replace(
-                solver, name="auto", max_rank=self.max_rank, reason="for the rows that M is learned on"
-            )
-            memory = parse_memory("max_memory", self.max_memory)
-            ridge = min(float(self.ridge), self._ridge_of_learning)
-            solver = asked.chosen(needs, len(samples), ridge, memory, rows.device).agreed(current())
-        return _How(solver, large, throughout, last=not validated), samples
-
-    def _predicted(
-        self, how: _How, rows: Rows, n_learning: int, n_iter: int, chains: int
-    ) -> list[dict[str, float]]:
-        """The operations of each fit."""
-        shape = (rows.columns, rows.outputs)
-        n, large = len(rows), how.large
-        centers = None if large is None else large.n_centers
-        fits = []
-        for _ in range(chains):
-            for i in range(n_iter + 1):
-                learns = i < n_iter
-                if how.is_large(not learns):
-                    fits.append(
-                        predicted_operations(n, *shape, learns=learns, solver="nystrom", n_centers=centers)
-                    )
-                else:
-                    fits.append(
-                        predicted_operations(n_learning, *shape, learns=learns, solver=how.solver.name)
-                    )
-        if large is not None and not how.throughout and not how.last:
-            fits.append(predicted_operations(n, *shape, learns=False, solver="nystrom", n_centers=centers))
-        return fits
 
     @property
     def _ridge_of_learning(self) -> float:
         """The ridge of the fits that M is learned from."""
         return float(self.ridge if self.learning_ridge is None else self.learning_ridge)
-
-    def _check_metric(self, kernel: Kernel, n_iter: int) -> None:
-        """Whether this kernel can have a metric learned, and of this kind."""
-        if n_iter and not kernel.learns:
-            name = named.kernel_name(kernel)
-            expected = f"0 for kernel={name!r}, for which no metric is learned ({kernel.no_metric_because})"
-            raise _checks.bad_value("n_iter", expected, f"{n_iter}", "set n_iter=0, or another kernel")
-        if n_iter and not kernel.mixes_columns and not self.diagonal:
-            expected = f"True for kernel={named.kernel_name(kernel)!r}, which sums over single columns"
-            raise _checks.bad_value("diagonal", expected, "False", "set diagonal=True, or kernel='lpq'")
 
     def _solving(
         self,
@@ -485,7 +331,7 @@ class _RFM(TableEstimator):
         coordinates: Float[Tensor, "d r"],
         X: Float[Tensor, "n r"],
         samples: Samples,
-        how: _How,
+        how: How,
     ) -> Callable[..., MachineFit]:
         """What fits a machine with a given ridge: to all rows, or to those that M is learned on."""
         final = chain.iteration >= int(self.n_iter)
@@ -518,14 +364,15 @@ class _RFM(TableEstimator):
         return replace(choice, seen=seen, seed=self.seed_)
 
     def _iterate(
-        self, place: int, samples: Samples, validation: Samples | None, how: _How, tell: StepHook
+        self, place: int, samples: Samples, validation: Samples | None, how: How, tell: StepHook
     ) -> dict[str, Any]:
         """One fit of one chain, with the M it leads to: nothing of it is kept unless all of it is done."""
         start = time.perf_counter()
         chain, X = self._chains_[place], samples.X
-        coordinates, facts = self._coordinates(chain, samples)
+        rule = MetricRule.of(self)
+        coordinates, facts = rule.coordinates(chain, samples)
         X = X @ coordinates if chain.iteration else X
-        kernel = self._kernel_of(chain, X, samples.weight)
+        kernel = chain.kernel_at(self.kernel, X, samples.weight, factor=self.bandwidth_factor)
         learns = chain.iteration < int(self.n_iter)
         solve = self._solving(chain, kernel, coordinates, X, samples, how)
         ridge, learning = float(self.ridge), self._ridge_of_learning
@@ -553,11 +400,7 @@ class _RFM(TableEstimator):
             score = scored(self, validation, fit.machine.predict(points), self.scoring)
             entry["validation_score"] = learned["validation_score_"] = score
             learned = learned if self._is_best(place, chain.iteration, score) else {}
-        matrix = chain.matrix
-        if teacher is not None and self.update == "agop":
-            matrix = self._next_matrix(teacher, coordinates, chain.matrix)
-        elif teacher is not None:
-            matrix = self._from_fact(teacher, samples, coordinates, chain)
+        matrix = chain.matrix if teacher is None else rule.following(teacher, samples, coordinates, chain)
         if teacher is not None and apart:
             entry |= {name: teacher.report[name] for name in ("agop_route", "cancellation")}
             entry["notes"] = [*fit.report["notes"], *teacher.report["notes"]]
@@ -572,7 +415,7 @@ class _RFM(TableEstimator):
         self.__dict__.update(learned)  # in one go: Ctrl-C must not part what belongs together
         return entry
 
-    def _refit(self, samples: Samples, validation: Samples, how: _How, tell: StepHook) -> None:
+    def _refit(self, samples: Samples, validation: Samples, how: How, tell: StepHook) -> None:
         """One large fit with the metric that validation chose among fits to the rows that M is learned on."""
         start, coordinates, iteration = time.perf_counter(), self.coordinates_, self.best_iteration_
         chain, large = self._chains_[self.best_candidate_], how.large
@@ -656,84 +499,12 @@ class _RFM(TableEstimator):
 
         return after
 
-    def _coordinates(self, chain: Chain, samples: Samples) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
-        """The map to coordinates in which the metric of the next fit is Euclidean, and what was left out of them."""
-        if not chain.iteration:
-            return chain.matrix.clone(), {"dimensions": len(chain.matrix), "left_out": 0.0}
-        if not bool((chain.matrix - chain.matrix.diagonal().diag()).any()):
-            return self._weighted_columns(chain, samples)
-        raised = psd_power(chain.matrix, float(self.power))
-        if chain.kernel.rotation_invariant:
-            coordinates, left_out = numerical_row_space(
-                samples.X, raised, samples.labels, centered=chain.kernel.shift_invariant
-            )
-        else:
-            coordinates, left_out = raised.matrix, 0.0
-        facts: dict[str, Any] = {"rank": raised.rank, "clipped": raised.clipped}
-        facts |= {"dimensions": coordinates.shape[1], "left_out": left_out}
-        # an eigenbasis is a matter of rounding, which differs between unlike machines
-        return current().from_main(coordinates.to(samples.X.dtype)), facts
-
-    def _weighted_columns(
-        self, chain: Chain, samples: Samples
-    ) -> tuple[Float[Tensor, "d r"], dict[str, Any]]:
-        """The map of a diagonal M, which mixes nothing and leaves out columns of weight zero only."""
-        weights = chain.matrix.diagonal()
-        kept = (weights > 0).nonzero()[:, 0]
-        coordinates = torch.diag(weights.pow(float(self.power)))[:, kept]
-        facts: dict[str, Any] = {"rank": len(kept), "clipped": len(weights) - len(kept)}
-        facts |= {"dimensions": len(kept), "left_out": 0.0}
-        return current().from_main(coordinates.to(samples.X.dtype)), facts
-
-    def _kernel_of(self, chain: Chain, X: Float[Tensor, "n r"], weight: Float[Tensor, " n"] | None) -> Kernel:
-        """The kernel of the next fit; with a bandwidth that is taken anew from the points as the metric now has them."""
-        if not (chain.moves and chain.iteration):
-            return chain.kernel
-        return named.make_kernel(self.kernel, "median", X, weight, factor=self.bandwidth_factor)
-
     def _is_best(self, place: int, iteration: int, score: float) -> bool:
         """Whether no fit so far has this validation score; of equal ones the first bandwidth, then the first iteration."""
         if not hasattr(self, "machine_"):
             return True
         best = (self.validation_score_, -self.best_candidate_, -self.best_iteration_)
         return (score, -place, -iteration) > best
-
-    def _next_matrix(
-        self, fit: MachineFit, coordinates: Float[Tensor, "d r"], current: Float[Tensor, "d d"]
-    ) -> Float[Tensor, "d d"]:
-        """The AGOP with respect to the estimator's inputs: the machine's own, pulled back through z = Bᵀx, rescaled."""
-        assert fit.agop is not None
-        if not bool(fit.agop.diagonal().max() > 0):
-            return self._unchanged(fit, current)
-        coordinates = coordinates.to(fit.agop.dtype)
-        M = coordinates @ fit.agop @ coordinates.mT
-        if self.diagonal:
-            M = torch.diag(M.diagonal())
-        return rescaled(M, self.scale)
-
-    def _unchanged(self, fit: MachineFit, matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-        fit.report["notes"].append("the predictor is constant at every training point: M stays as it was")
-        return matrix
-
-    def _from_fact(
-        self, fit: MachineFit, samples: Samples, coordinates: Float[Tensor, "d r"], chain: Chain
-    ) -> Float[Tensor, "d d"]:
-        """What FACT says of the metric, with respect to the estimator's inputs, rescaled."""
-        F = machine_fact(
-            fit.machine,
-            samples.X,
-            coordinates,
-            weight=samples.weight,
-            center=bool(self.center_gradients),
-            computed=chain.iteration > 0,
-        )
-        largest = float(F.abs().max())
-        if largest == 0:
-            return self._unchanged(fit, chain.matrix)
-        # squares of tiny entries would vanish, and every scale but "none" divides by the size anyway
-        unit, B = 1.0 if self.scale == "none" else largest, coordinates.double()
-        M = feature_matrix(F / unit, B @ B.mT, self.update, diagonal=bool(self.diagonal))
-        return rescaled(current().from_main(M), self.scale)
 
     def _tell_of_regions(self) -> None:
         """Warn if fits of regions pass through noise."""

@@ -32,18 +32,18 @@ from agop.machines.criterion import Criterion, standard_error
 from agop.machines.encoding import Encoding
 from agop.machines.importances import averaged_agop
 from agop.machines.names import PRECISIONS
-from agop.machines.nystrom import RidgeChoice
 from agop.machines.probabilities import fitted_slope, shares_of, tempered
 from agop.machines.race import Trial
 from agop.machines.rfm import RFMClassifier, RFMRegressor
+from agop.machines.ridge_choice import RidgeChoice
 from agop.machines.rows import drawn as drawn_rows
 from agop.machines.samples import Samples
 from agop.machines.scoring import check_scoring, scored
 from agop.machines.search import Candidate, Choice, Search, candidates, choose_rows
 from agop.machines.search_checkpoint import SearchCheckpoint
+from agop.machines.search_results import search_results
 from agop.machines.search_space import RIDGES, completed, drawn
 from agop.machines.solver import LARGE
-from agop.machines.storing_search import with_columns
 from agop.machines.streaming import opened, with_names
 from agop.machines.targets import Targets
 from agop.ranks import current
@@ -435,7 +435,7 @@ class _SearchedRFM(TableEstimator):
         )
 
     def _keep_results(self, trials: list[Trial], choice: Choice, search: Search) -> None:
-        self.cv_results_ = _results(trials, choice, search)
+        self.cv_results_ = search_results(trials, choice, search)
         self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
 
     def _calibrated(
@@ -752,40 +752,3 @@ def _nothing(trials: list[Trial], interrupted: bool) -> BaseException:
     if errors:
         return ValueError(errors[0])
     return _checks.bad_value("max_time", "time for one recursion", "less", "raise it, or set n_candidates")
-
-
-def _results(trials: list[Trial], choice: Choice, search: Search) -> dict[str, Any]:
-    """What was tried, in the form of scikit-learn's searches."""
-    tried = candidates(trials)
-    folds = search.rows.folds
-    split = np.full((folds, len(tried)), np.nan)
-    for k in range(folds):
-        criterion = search.criterion.take(search.rows.held(k))
-        for column, candidate in enumerate(tried):
-            if candidate.has(k):
-                split[k, column] = criterion.score(search.units(candidate.in_fold(k)))
-    known = {(c.trial.number, c.iteration, c.ridge): k for k, c in enumerate(choice.pool)}
-    place = np.array([known.get((c.trial.number, c.iteration, c.ridge), -1) for c in tried])
-    mean = split.mean(0)
-    counted = np.isfinite(split).sum(0)
-    order = np.lexsort(
-        (
-            -np.where(np.isfinite(split[0]), split[0], -np.inf),
-            -np.nan_to_num(mean, nan=-np.inf),
-            np.where(place < 0, len(tried), place),
-        )
-    )
-    rank = np.empty(len(tried), dtype=np.int32)
-    rank[order] = np.arange(1, len(tried) + 1)
-    columns: dict[str, Any] = {
-        **with_columns([candidate.params for candidate in tried]),
-        **{f"split{k}_test_score": split[k] for k in range(folds)},
-        "mean_test_score": mean,
-        "std_test_score": split.std(0),
-        "rank_test_score": rank,
-        "n_folds": counted,
-        "recursion": np.array([candidate.trial.number for candidate in tried]),
-        "recursion_time": np.array([candidate.trial.seconds for candidate in tried]),
-        "weight": np.where(place < 0, 0.0, choice.weights.numpy()[place]),
-    }
-    return columns

@@ -26,7 +26,7 @@ from agop.experiments.subject import CHECKPOINTS, Findings, Task
 from agop.experiments.subjects.rfm_config import RFMConfig
 from agop.experiments.table_scores import classification_scores, regression_scores, score_table
 from agop.machines.memory import default_centers, estimate_memory
-from agop.machines.rfm import FEATURE_POINTS
+from agop.machines.planning import FEATURE_POINTS
 from agop.tables.large import LargeTable, is_large
 from agop.tables.loading import load
 from agop.tables.model import Prepared, TableModel, fitted, prepare
