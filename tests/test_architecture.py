@@ -24,6 +24,7 @@ ORDER = [
     "_threads",
     "_files",
     "_store",
+    "_csv",
     "_plotting",
     "_tables",
     "_progress",

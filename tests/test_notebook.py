@@ -186,4 +186,4 @@ def test_a_fitted_estimator_says_so_and_what_it_was_given(model):
     )._repr_html_()
     assert "<span>Not fitted</span>" in before
     assert "<span>Fitted</span>" in html
-    assert "ridge" in html
+    assert ("n_iter" if "Conv" in type(model).__name__ else "n_layers") in html

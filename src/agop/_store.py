@@ -34,7 +34,10 @@ def digest(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         content.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
-        content.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        flat = value.reshape(-1)
+        if flat.stride() != (1,):  # a single number is contiguous with any stride, but is not viewed as bytes
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        content.update(flat.view(torch.uint8).numpy().data)
     return content.hexdigest()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from agop._csv import read_csv
 from agop.datasets import Standardiser
 from agop.experiments.input_statistics import read_statistics
 from agop.experiments.run import run
@@ -128,7 +129,7 @@ def test_tokens_stay_integers(tmp_path):
 def test_accuracy_and_loss_stand_beside_the_measures(file, tmp_path):
     assert run("profile", config(file, nfa=False), tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    scores = pd.read_csv(tmp_path / "run" / "scores.csv").set_index("of")
+    scores = read_csv(tmp_path / "run" / "scores.csv").set_index("of")
     assert scores.loc["model", "samples"] == 60
     assert f"{scores.loc['model', 'accuracy']:.3f}" in result["headline"]
     assert result["facts"]["Accuracy"].startswith(f"{scores.loc['model', 'accuracy']:.3f} on the points")

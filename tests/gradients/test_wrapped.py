@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import agop
-from agop.gradients.wrapped import refuse_unseen
+from agop.gradients.wrapped import FSDP_FROM, refuse_unseen
 from tests.gradients.test_layers import seeded
 from tests.gradients.test_uses import TOKENS, WAYS, Run
 from tests.tolerances import IDENTITY, relative_error
@@ -85,6 +85,12 @@ def named(result):
 @pytest.mark.parametrize("wrap", SAME)
 @pytest.mark.usefixtures("alone")
 def test_the_numbers_are_those_of_the_model(wrap):
+    if wrap == "fully sharded" and torch.__version__ < FSDP_FROM:
+        with pytest.raises(
+            ValueError, match=rf"^model: expected .*; take torch {FSDP_FROM} or newer, or load"
+        ):
+            agop.layer_agops(SAME[wrap](network()), TOKENS)
+        return
     expected = agop.layer_agops(network(), TOKENS)
     wrapped = SAME[wrap](network())
     result = agop.layer_agops(wrapped, TOKENS)

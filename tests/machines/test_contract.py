@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import __version__ as sklearn_version
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 import agop
 
@@ -99,7 +101,10 @@ def test_weights_are_routed(estimator, blobs):
     with config_context(enable_metadata_routing=True):
         step = clone(estimator).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
-        search = GridSearchCV(make_pipeline(scaler, step), {}, cv=3).fit(X, y, sample_weight=w)
+        pipeline = make_pipeline(scaler, step)
+        if parse_version(sklearn_version) < parse_version("1.7"):  # a pipeline was asked itself
+            pipeline.set_score_request(sample_weight=True)
+        search = GridSearchCV(pipeline, {}, cv=3).fit(X, y, sample_weight=w)
         splits = StratifiedKFold(3) if hasattr(step, "class_weight") else KFold(3)
         scores = []
         for fit, held in splits.split(X, y):

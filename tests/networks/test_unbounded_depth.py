@@ -81,12 +81,20 @@ def test_a_state_of_another_prior_or_seed_is_refused_and_nothing_is_lost():
         assert len(other.hidden) == layers
 
 
+def deepen(net, epoch):
+    """After ten epochs, ask for layers: whether batches do depends on their order, which releases of torch draw differently."""
+    if epoch == 10:
+        with torch.no_grad():
+            net.raw_nu.add_(1.5)
+
+
 def test_the_training_loop_itself_adds_a_group_for_each_layer_and_keeps_the_state():
     x, y = points()
     net = UnboundedDepthNet(2, 2, nu=0.3, seed=1)
     optimiser = make_optimiser(net, 0.02, 0.2)
     steps, counts = [], []
-    for _ in train_unbounded_depth(net, x, y, epochs=30, batch_size=20, optimiser=optimiser):
+    for epoch in train_unbounded_depth(net, x, y, epochs=30, batch_size=20, optimiser=optimiser):
+        deepen(net, epoch)
         steps.append(float(optimiser.state[net.hidden[0].weight]["step"]))
         counts.append(len(net.hidden))
     assert counts[-1] > counts[0]
@@ -128,8 +136,9 @@ def test_what_is_grown_later_is_what_would_have_been_there():
 
 
 def trained(net, optimiser, x, y, epochs, done=0):
-    for _ in train_unbounded_depth(net, x, y, epochs=epochs, batch_size=20, optimiser=optimiser, done=done):
-        pass
+    options = {"epochs": epochs, "batch_size": 20, "optimiser": optimiser, "done": done}
+    for epoch in train_unbounded_depth(net, x, y, **options):
+        deepen(net, epoch)
 
 
 def test_training_raises_the_bound_and_goes_on_where_it_was_cut_off():

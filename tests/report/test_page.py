@@ -9,10 +9,10 @@ from itertools import pairwise
 from urllib.parse import unquote
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
+from agop._csv import read_csv
 from agop.report import RunRecord, style, write_comparison, write_report
 from agop.report.images import mean_cosines
 from agop.report.page import render
@@ -134,7 +134,7 @@ def test_every_figure_says_how_to_read_it_and_hands_out_its_numbers(make_run):
     assert list(links) == ["nc1.csv", "nc2.csv", "accuracy.csv"]
     head, _, text = links["nc1.csv"].partition(",")
     assert head == "data:text/csv;charset=utf-8"
-    table = pd.read_csv(io.StringIO(text))
+    table = read_csv(io.StringIO(text))
     assert list(table) == ["series", "layer", "NC1 (log scale)"]
     projected = table[table["series"] == "projected"]
     assert projected.iloc[:, 2].tolist() == [0.123456789012345**layer for layer in (1, 2, 3)]

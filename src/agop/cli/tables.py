@@ -45,11 +45,11 @@ def by_drop(record: RunRecord) -> RenderableType:
 
 def _answers(record: RunRecord) -> Iterator[Text]:
     """Above the measures, how well the model answers on the very points that were measured."""
-    import pandas as pd
+    from agop._csv import read_csv
 
     file = record.path / "scores.csv"
     if file.exists():
-        for row in pd.read_csv(file).to_dict("records"):
+        for row in read_csv(file).to_dict("records"):
             who = "" if row["of"] == "model" else f"{row['of']}: "
             numbers = (
                 f"accuracy {row['accuracy']:.3f}, cross-entropy {row['loss']:.3g}, chance {row['chance']:.3f}"
@@ -151,7 +151,7 @@ def _drops(record: RunRecord) -> Table:
 
 
 def _untrained(record: RunRecord) -> pd.Series | None:
-    import pandas as pd
+    from agop._csv import read_csv
 
     file = record.path / "untrained.csv"
-    return pd.read_csv(file).set_index(["layer", "stage"])["nc1"] if file.exists() else None
+    return read_csv(file).set_index(["layer", "stage"])["nc1"] if file.exists() else None

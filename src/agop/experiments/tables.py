@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from agop._checks import bad_value
+from agop._csv import read_csv
 from agop.experiments.files import read_json, write_text
 from agop.experiments.manifest import check_tables
 from agop.experiments.rundir import CONFIG, RESULT
@@ -40,9 +41,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table that `write_table` wrote, with every digit; one without columns is empty."""
     if path.stat().st_size < 2:  # a line end alone
         return pd.DataFrame()
-    if int(pd.__version__.split(".")[0]) < 3:  # later releases of pandas round-trip by themselves
-        return pd.read_csv(path, float_precision="round_trip")
-    return pd.read_csv(path)
+    return read_csv(path)
 
 
 def check_unit(folder: Path) -> dict[str, Any]:

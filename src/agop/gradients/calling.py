@@ -109,22 +109,30 @@ def call(f: Callable[..., Any], batch: Any) -> Any:
     return f(batch)
 
 
+_FIXED_SIZES = ("Guard failed: ", "Expected input at *args")
+"""How a module says that it was exported for other sizes, in newer and in older releases of torch."""
+
+
+def _of_fixed_sizes(samples: Tensor | None, error: Exception) -> ValueError:
+    shape = "" if samples is None else f" of shape {tuple(samples.shape)}"
+    return _checks.bad_value(
+        "X",
+        "batches of the sizes that the model was exported with",
+        f"one{shape} ({error})",
+        "export it with a dynamic first axis, dynamic_shapes=({0: torch.export.Dim('batch')},)",
+    )
+
+
 @contextmanager
 def refusals_named(samples: Tensor | None, model: Any = None) -> Iterator[None]:
     """Say in a sentence that a torch layer does not take samples of this shape or dtype; the model's own errors pass."""
     try:
         yield
-    except AssertionError as error:
-        if not str(error).startswith("Guard failed: "):
+    except (AssertionError, RuntimeError, TypeError) as error:
+        if str(error).startswith(_FIXED_SIZES):
+            raise _of_fixed_sizes(samples, error) from error
+        if isinstance(error, AssertionError):
             raise
-        shape = "" if samples is None else f" of shape {tuple(samples.shape)}"
-        raise _checks.bad_value(
-            "X",
-            "batches of the sizes that the model was exported with",
-            f"one{shape} ({error})",
-            "export it with a dynamic first axis, dynamic_shapes=({0: torch.export.Dim('batch')},)",
-        ) from error
-    except (RuntimeError, TypeError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         reason = " ".join(str(error).split())[:200]
         calls = isinstance(error, TypeError)

@@ -14,6 +14,9 @@ SCRIPTED = "inside TorchScript no operation can be seen: take the module that it
 
 _WHOLE = "load its weights into the model without FSDP"
 
+FSDP_FROM = "2.8"
+"""The first release of torch that copies parameters back into an FSDP module that is not split (pytorch/pytorch#151223)."""
+
 
 def is_scripted(module: nn.Module) -> bool:
     """Whether a module runs as TorchScript."""
@@ -54,6 +57,9 @@ def refuse_unseen(model: Any) -> None:
     if any(getattr(parameter, "_is_flat_param", False) for parameter in model.parameters()):
         remedy = "wrap it with use_orig_params=True"
         raise _checks.bad_value("model", expected, "FullyShardedDataParallel with flat parameters", remedy)
+    if torch.__version__ < FSDP_FROM and any(map(_is_fsdp, model.modules())):
+        got = f"FullyShardedDataParallel with torch {torch.__version__}"
+        raise _checks.bad_value("model", expected, got, f"take torch {FSDP_FROM} or newer, or {_WHOLE}")
     if any(map(_is_split, model.modules())):
         raise _checks.bad_value("model", expected, "one whose parameters are split among processes", _WHOLE)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from agop._csv import read_csv
 from agop.report import style
 from agop.report.pictures import Drawing
 from agop.report.record import RunRecord
@@ -24,7 +25,7 @@ _CURVES = {
 def scores_of(folder: Path) -> pd.DataFrame | None:
     """The table of iterations or stages, whose first column numbers them; None if the run has none."""
     path = folder / ITERATIONS
-    return pd.read_csv(path) if path.exists() else None
+    return read_csv(path) if path.exists() else None
 
 
 def iteration_drawings(record: RunRecord) -> list[Drawing]:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from agop._csv import read_csv
 from agop.probes.drops import share_of_fall
 from agop.profiles.shown import Shown, look_of
 from agop.report import style
@@ -39,7 +40,7 @@ def drawings(folder: Path, looks: Mapping[str, Shown] | None = None) -> list[Dra
     `looks` says how the measures are shown.
     """
     tables = {
-        name: pd.read_csv(folder / f"{name}.csv")
+        name: read_csv(folder / f"{name}.csv")
         for name in (
             "profile", "layers", "untrained", "untrained_layers", "through", "through_layers", "epochs"
         )

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from agop._checks import bad_value
+from agop._csv import read_csv
 from agop.datasets.npz import DAMAGED, read_arrays
 from agop.experiments.patch_pictures import PATCHES
 from agop.experiments.rundir import RESULT
@@ -160,7 +161,7 @@ def _readable(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
 def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     """A table with certain columns."""
     try:
-        table = pd.read_csv(path, dtype={"stage": str, "name": str, "measure": str}, keep_default_na=True)
+        table = read_csv(path, dtype={"stage": str, "name": str, "measure": str}, keep_default_na=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise bad_value("run", f"a readable {path.name}", f"{str(path)!r} ({reason})", REMEDY) from None

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from agop import _checks
+from agop._csv import read_csv
 from agop.datasets.npz import DAMAGED, read_arrays
 
 FORMATS = (".csv", ".parquet", ".feather", ".npz")
@@ -150,9 +151,9 @@ def _csv(path: Path, encoding: str, notes: list[str]) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(io.StringIO(text), **options)
+            frame = read_csv(io.StringIO(text), **options)
             if separator != "," and _has_decimal_commas(frame):
-                frame = pd.read_csv(io.StringIO(text), decimal=",", **options)
+                frame = read_csv(io.StringIO(text), decimal=",", **options)
                 notes.append("Numbers are written with a decimal comma.")
     except pd.errors.EmptyDataError:
         raise _checks.bad_value(
