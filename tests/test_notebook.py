@@ -172,8 +172,8 @@ def test_estimators_are_shown_as_those_of_scikit_learn(name):
 @pytest.mark.parametrize(
     "model",
     [
-        agop.ConvRFMClassifier(n_iter=1),
-        agop.ConvRFMRegressor(n_iter=1),
+        agop.ConvRFMClassifier(n_iter=2),
+        agop.ConvRFMRegressor(n_iter=2),
         agop.DeepRFMRegressor(n_layers=1, width=8),
     ],
     ids=lambda model: type(model).__name__,

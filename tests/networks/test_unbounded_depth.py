@@ -85,7 +85,7 @@ def deepen(net, epoch):
     """After ten epochs, ask for layers: whether batches do depends on their order, which releases of torch draw differently."""
     if epoch == 10:
         with torch.no_grad():
-            net.raw_nu.add_(1.5)
+            net.raw_nu.fill_(1.0)
 
 
 def test_the_training_loop_itself_adds_a_group_for_each_layer_and_keeps_the_state():

@@ -57,11 +57,11 @@ def refuse_unseen(model: Any) -> None:
     if any(getattr(parameter, "_is_flat_param", False) for parameter in model.parameters()):
         remedy = "wrap it with use_orig_params=True"
         raise _checks.bad_value("model", expected, "FullyShardedDataParallel with flat parameters", remedy)
+    if any(map(_is_split, model.modules())):
+        raise _checks.bad_value("model", expected, "one whose parameters are split among processes", _WHOLE)
     if torch.__version__ < FSDP_FROM and any(map(_is_fsdp, model.modules())):
         got = f"FullyShardedDataParallel with torch {torch.__version__}"
         raise _checks.bad_value("model", expected, got, f"take torch {FSDP_FROM} or newer, or {_WHOLE}")
-    if any(map(_is_split, model.modules())):
-        raise _checks.bad_value("model", expected, "one whose parameters are split among processes", _WHOLE)
 
 
 def refuse_sharded(model: nn.Module) -> None:

@@ -253,6 +253,15 @@ def make_optimiser(
     return torch.optim.Adam(groups, lr=rate)
 
 
+def _join(model: UnboundedDepthNet, optimiser: torch.optim.Optimizer) -> None:
+    """Make the layers that ν asks for; each joins the optimiser as a group."""
+    made, per_layer = model.grow(), 4
+    for start in range(0, len(made), per_layer):
+        optimiser.add_param_group(
+            {"params": made[start : start + per_layer], "lr": optimiser.param_groups[1]["lr"]}
+        )
+
+
 def train_unbounded_depth(
     model: UnboundedDepthNet,
     x: Float[Tensor, "n d"],
@@ -287,6 +296,7 @@ def train_unbounded_depth(
     size = _checks.integer("batch_size", batch_size, at_least=1)
     optimiser = make_optimiser(model) if optimiser is None else optimiser
     for epoch in range(done + 1, epochs + 1):
+        _join(model, optimiser)  # ν may have been set since the last epoch
         for rows in order_of(seed, epoch, len(x)).split(size):
             loss = model.loss(x[rows], y[rows], len(x))
             if not bool(torch.isfinite(loss)):
@@ -295,10 +305,5 @@ def train_unbounded_depth(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            made = model.grow()
-            per_layer = 4
-            for start in range(0, len(made), per_layer):
-                optimiser.add_param_group(
-                    {"params": made[start : start + per_layer], "lr": optimiser.param_groups[1]["lr"]}
-                )
+            _join(model, optimiser)
         yield epoch
