@@ -130,6 +130,20 @@ def test_the_unit_of_weights_is_that_of_the_ridge(factor, n):
         np.testing.assert_allclose(found, np.average(y, weights=w), rtol=1e-5)
 
 
+@pytest.mark.parametrize("solver", ["cholesky", "cg", "nystrom"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [1e-42, 1e-15, 1e15, 1e42])
+def test_only_the_ratio_of_ridge_and_weights_counts(factor, dtype, solver):
+    w = np.random.default_rng(1).uniform(0.5, 2, 90)
+    options = {"solver": solver, "dtype": dtype, "random_state": 0}
+    if solver == "nystrom":
+        options["n_centers"] = 30
+    expected = predicted(X, Y, NEW, w, ridge=0.1, **options)
+    found = predicted(X, Y, NEW, factor * w, ridge=0.1 * factor, **options)
+    tolerance = 1e-4 if "cg" in solver or dtype == "float32" else 1e-9
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * Y.std())
+
+
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_weights_of_any_size_are_solved_for(solver):
     w = np.logspace(-40, 40, 90)

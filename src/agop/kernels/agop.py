@@ -82,6 +82,12 @@ class Cells:
         return cls(index, means, exact.to(dtype), exact)
 
 
+def of_usual_size(sample_weight: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Weights in float64 of which the largest is between ½ and 1, so that squares and sums are held in any dtype; only ratios count."""
+    shares = sample_weight.double()
+    return shares / 2.0 ** math.frexp(float(shares.max()))[1]
+
+
 def operations(n: int, d: int, c: int) -> dict[str, int]:
     """Floating-point operations of each route, leading terms."""
     return {"direct": 2 * n * d * c * (n + d), "gram": n**3 + n * n * d + 2 * n * d * d}
@@ -148,10 +154,7 @@ def kernel_agop(
     root = None
     if sample_weight is not None:
         # with W̃ = diag(√w) W diag(√w) and A / √w the formulas stay as they are, and W̃ stays symmetric
-        shares = (
-            sample_weight.double()
-        )  # of a size that squares and sums hold in any dtype; only ratios count
-        shares = shares / 2.0 ** math.frexp(float(shares.max()))[1]
+        shares = of_usual_size(sample_weight)
         total, root = float(shares.sum()), shares.sqrt()[:, None]
         A, root = (A / root).to(A.dtype), root.to(A.dtype)
         outward = None if outward is None else (outward[0] * root, outward[1])

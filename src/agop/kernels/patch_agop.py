@@ -21,6 +21,7 @@ from torch import Tensor
 
 from agop._blocks import row_blocks, rows_per_block
 from agop._threads import TileMap, tile_threads
+from agop.kernels.agop import of_usual_size
 from agop.kernels.patch_gram import BLOCK_BYTES
 from agop.kernels.patch_kernel import Metric, PatchKernel, Strips, Tile, tiles
 from agop.kernels.patches import PatchGrid
@@ -69,6 +70,7 @@ def patch_agop(
     """
     n, c = A.shape
     count = n if at is None else at
+    sample_weight = None if sample_weight is None else of_usual_size(sample_weight[:count])
     rank, A = metric.rank(grid), A.to(images.dtype)
     own = slice(0, count) if ranks.alone else ranks.share(count)
     strips = Strips.of(kernel, grid, n, rank, budget=budget, device=images.device)
@@ -90,7 +92,7 @@ def patch_agop(
             for target in targets:
                 summed += strip.group_sum(target, sample_weight, progress)
     summed = ranks.sum_(summed) * kernel.unit(grid) ** 2
-    total = float(count) if sample_weight is None else float(sample_weight[:count].double().sum())
+    total = float(count) if sample_weight is None else float(sample_weight.sum())
     if positions == "mean":
         height, width = grid.sides()[0]
         total *= height * width

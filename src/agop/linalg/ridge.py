@@ -35,10 +35,11 @@ class RidgeFactor:
         K: Float[Tensor, "n n"],
         ridge: float | int,
         *,
+        weight: Float[Tensor, " n"] | None = None,
         overwrite: bool = False,
         on_block: Callable[[int, int], None] | None = None,
     ) -> RidgeFactor:
-        r"""Factor :math:`K + \mu I` (not :math:`K + n\mu I`).
+        r"""Factor :math:`K + \mu I` (not :math:`K + n\mu I`), or :math:`K + \mu\,\mathrm{diag}(1/w)`.
 
         Parameters
         ----------
@@ -46,6 +47,8 @@ class RidgeFactor:
             Symmetric positive semi-definite (only the lower triangle is read).
         ridge
             :math:`\mu \ge 0`. Nothing is ever added to it unannounced.
+        weight
+            w > 0; only μ/w matters, so that both may be of any size.
         overwrite
             Factor in the memory of `K`, which is lost; needs no second (n, n) matrix.
         on_block
@@ -58,7 +61,7 @@ class RidgeFactor:
         """
         ridge = _checks.real("ridge", ridge, at_least=0)
         work = K if overwrite else K.clone()
-        work.diagonal().add_(ridge)
+        work.diagonal().add_(ridge if weight is None else ridge / weight.double())
         largest = float(work.diagonal().max())
         try:
             lower = cholesky_(work, on_block=on_block)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +71,8 @@ def check_X(
         if gaps:
             values = _coded_tensor(estimator, X, reset, counts)
     elif not gaps:
-        array = validate_data(estimator, X, reset=reset, dtype=[np.float64, np.float32], accept_sparse=False)
+        plain = {"dtype": [np.float64, np.float32], "accept_sparse": False, "reset": reset}
+        array = _numbers_of(estimator, X, plain, text=_ENCODE)
         values, given = torch.from_numpy(np.ascontiguousarray(array).copy()), False
     else:
         array = _table(estimator, X, reset, counts)
@@ -123,14 +126,38 @@ def _learn_levels(estimator: BaseEstimator, levels: list[list[Any] | None] | Non
         estimator.categories_ = levels
 
 
-def _numbers_of(estimator: BaseEstimator, X: Any, options: dict[str, Any]) -> np.ndarray:
-    """An array of numbers by scikit-learn's rules; what it can't convert is told with a remedy."""
-    try:
+def _numbers_of(
+    estimator: BaseEstimator, X: Any, options: dict[str, Any], *, text: str = tables.REMEDY
+) -> np.ndarray:
+    """An array of numbers by scikit-learn's rules; `text` is the remedy where it holds text."""
+    with _with_remedies("X", text=text, missing=_IMPUTE):
         return np.asarray(validate_data(estimator, X, **options))
+
+
+_ENCODE = "encode it first, as skrub.TableVectorizer() or scikit-learn's OneHotEncoder() does in a pipeline"
+_IMPUTE = (
+    "fill them first, as scikit-learn's SimpleImputer() does in a pipeline, or take RFMRegressor or RFMClassifier, which take them as "
+    "they are"
+)
+
+
+@contextmanager
+def _with_remedies(name: str, *, text: str, missing: str) -> Iterator[None]:
+    """Say what scikit-learn's check of `name` refuses in a sentence with our remedy instead of the library's advice."""
+    try:
+        yield
     except ValueError as error:
-        if "could not convert" not in str(error):
-            raise
-        raise _checks.bad_value("X", "columns of numbers or categories", "text", tables.REMEDY) from None
+        says = str(error)
+        if "could not convert" in says:
+            expected = "columns of numbers or categories" if text is tables.REMEDY else "numbers"
+            raise _checks.bad_value(name, expected, "text", text) from None
+        if "contains NaN" in says:
+            got = f"missing values (Input {name} contains NaN)"
+            raise _checks.bad_value(name, "finite values", got, missing) from None
+        if "contains infinity" in says:
+            got = f"infinity ({says.rstrip('.')})"
+            raise _checks.bad_value(name, "finite values", got, "clean or rescale them first") from None
+        raise
 
 
 def _coded_tensor(estimator: BaseEstimator, X: Tensor, reset: bool, counts: np.ndarray | None) -> Tensor:
@@ -217,7 +244,8 @@ def check_targets(name: str, y: Any, n: int, place: Place) -> tuple[Float[Tensor
         y = y.detach().cpu().numpy()
     if y is None:
         raise no_targets()
-    array = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=False)
+    with _with_remedies(name, text="take the classifier for labels", missing="drop those rows"):
+        array = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=False)
     if array.ndim not in (1, 2):
         raise _checks.bad_value(name, "one or two axes", f"shape {array.shape}")
     _checks.same_length("X" + name[1:], n, name, len(array))

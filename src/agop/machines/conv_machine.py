@@ -189,9 +189,8 @@ def solve(
     ridge = plan.ridge * (largest if plan.ridge_scale == "largest" else 1.0)
     damping = K.new_full((len(K),), ridge)
     if samples.weight is not None:
-        damping = ridge / samples.weight.to(K.dtype)
-        K.diagonal().add_(damping - ridge)
-    factor = RidgeFactor.of(K, ridge, overwrite=True)
+        damping = (ridge / samples.weight.double()).to(K.dtype)
+    factor = RidgeFactor.of(K, ridge, weight=samples.weight, overwrite=True)
     Y = samples.Y.to(K.dtype)
     A = factor.solve(Y)
     fitted = Y - damping[:, None] * A

@@ -231,7 +231,7 @@ def _refuse_duplicates(X: Float[Tensor, "n d"]) -> None:
 def _factor(
     system: System, weights: Float[Tensor, "n n"] | None, dtype: torch.dtype, tell: StepHook
 ) -> RidgeFactor:
-    points, ridge = system.points, system.ridge
+    points = system.points
     K = points.values.new_empty(len(points), len(points), dtype=dtype)
     fill_kernel_matrix(
         system.kernel, points, values=K, weights=weights, on_share=lambda share: tell("kernel", share)
@@ -241,9 +241,11 @@ def _factor(
         short = root.to(dtype)
         K.mul_(short).mul_(short.mT).diagonal().add_((root.square() * system.damping[:, None])[:, 0])
         return RidgeFactor.of(K, 0, overwrite=True)
-    if system.sample_weight is not None:
-        K.diagonal().add_(ridge * (1 / system.sample_weight.double() - 1))
     # the share of the n³/3 operations that lie behind a row
     return RidgeFactor.of(
-        K, ridge, overwrite=True, on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3)
+        K,
+        system.ridge,
+        weight=system.sample_weight,
+        overwrite=True,
+        on_block=lambda done, n: tell("factor", 1 - (1 - done / n) ** 3),
     )
