@@ -159,11 +159,7 @@ def options(*bad: Any) -> dict[str, Callable[[Any], Any]]:
 def name_of(value: Any) -> str:
     """A value as the name of its case."""
     if callable(value) or type(value).__name__ in ("RandomState", "Generator"):
-        return getattr(value, "__qualname__", type(value).__name__) + (
-            ""
-            if not hasattr(value, "__code__")
-            else f" {value.__code__.co_firstlineno}.{value.__code__.co_code.hex()[-8:]}"
-        )
+        return getattr(value, "__qualname__", type(value).__name__)
     return alike(" ".join(repr(value).split())[:60])
 
 

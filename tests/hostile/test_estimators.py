@@ -130,6 +130,20 @@ def frozen(array):
 
 
 NUMBER = (0, -1, 1.5, "x", None, True, float("nan"), float("inf"), 10**400, 1e-300, 1e300, [1], np.float32(2))
+
+
+def too_few(z):
+    return z[:1]
+
+
+def nothing(z):
+    return None
+
+
+def undefined(z):
+    return z * float("nan")
+
+
 PARAMETERS = {
     "kernel": ("cubic", None, 3, [], object),
     "bandwidth": (*NUMBER, "median", "mean", [], [0.0], [1.0, "x"], [1.0, 2.0]),
@@ -162,9 +176,9 @@ PARAMETERS = {
         None,
         3,
         torch.tanh,
-        lambda z: z[:1],
-        lambda z: None,
-        lambda z: z * float("nan"),
+        too_few,
+        nothing,
+        undefined,
     ),
     "feature_bandwidth": (0, -1, "x", None, float("nan")),
     "solver": ("magic", None, 3),
