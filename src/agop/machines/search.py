@@ -22,8 +22,6 @@ from agop.machines.race import Heat, Race, Trial, parallel, usual_seconds
 from agop.machines.samples import Samples
 from agop.machines.targets import Targets
 
-Tell = Callable[[float, float, str], None]
-
 HEAT_ROWS = 1000
 """Rows of the first round of a race, where there are more than half as many again."""
 
