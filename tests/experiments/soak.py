@@ -98,10 +98,20 @@ def seconds_until(arguments: list[str], log: Path, file: Path) -> float:
 
 
 def kill_at_random(
-    arguments: list[str], log: Path, longest: float, rng: random.Random, before_restart: Callable[[], None]
+    arguments: list[str],
+    log: Path,
+    longest: float,
+    rng: random.Random,
+    before_restart: Callable[[], None],
+    begun: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Start a command and kill it at a random moment of its first `longest` seconds; 1 if the kill met it alive."""
-    process = Started(arguments, log)
+    """Start a command and kill it at a random moment of `longest` seconds; 1 if the kill met it alive.
+
+    The seconds count from when it has `begun`: however busy the machine is, such a kill comes after something was finished.
+    """
+    process, until = Started(arguments, log), time.monotonic() + PATIENCE
+    while not begun() and process.wait(0.01) is None:
+        assert time.monotonic() < until, log.read_text()[-2000:]
     process.wait(rng.uniform(0.03, longest))
     code = process.kill()
     before_restart()
