@@ -44,7 +44,7 @@ dist: $(VENV)/.dev             ## wheel and sdist in dist, the wheel tried in a 
 	$(BIN)/python -m build
 
 floors: $(VENV)-floors/.dev    ## the tests with the lowest versions that pyproject.toml allows (several GB)
-	OMP_NUM_THREADS=1 $(VENV)-floors/bin/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(VENV)-floors/bin/python -m pytest -m "not slow" -n auto
 
 clean:
 	rm -rf $(VENV) $(VENV)-floors build dist docs/_build docs/gallery docs/reference runs
