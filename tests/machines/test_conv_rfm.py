@@ -128,17 +128,18 @@ def test_it_learns_and_follows_in_single_precision(images):
 
 @pytest.mark.parametrize("cls", [agop.ConvRFMRegressor, agop.ConvRFMClassifier, agop.DeepConvRFMClassifier])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("factor", [1e-42, 1e-15, 1e15, 1e42])
-def test_only_the_ratio_of_ridge_and_weights_counts(images, cls, dtype, factor):
-    X, y = images[0][:40], images[1][:40]
-    w = np.random.default_rng(0).uniform(0.5, 2, 40)
+def test_only_the_ratio_of_ridge_and_weights_counts(images, cls, dtype):
+    X, y = images[0][:30], images[1][:30]
+    w = np.random.default_rng(0).uniform(0.5, 2, 30)
     options = {"dtype": dtype, "n_iter": 1, "random_state": 0}
 
     def values(s):
         model = cls(ridge=0.01 * s, **options).fit(X, y, sample_weight=s * w)
         return np.asarray(model.predict_proba(X) if hasattr(model, "classes_") else model.predict(X))
 
-    np.testing.assert_allclose(values(factor), values(1.0), rtol=0, atol=1e-4 if dtype == "float32" else 1e-9)
+    expected, tolerance = values(1.0), 1e-4 if dtype == "float32" else 1e-9
+    for factor in (1e-42, 1e42):
+        np.testing.assert_allclose(values(factor), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("kernel", ["cntk", "patch-laplace"])
