@@ -103,7 +103,7 @@ def kill_at_random(
     longest: float,
     rng: random.Random,
     before_restart: Callable[[], None],
-    begun: Callable[[], bool] = lambda: True,
+    begun: Callable[[], bool],
 ) -> int:
     """Start a command and kill it at a random moment of `longest` seconds; 1 if the kill met it alive.
 

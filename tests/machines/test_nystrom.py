@@ -18,8 +18,8 @@ from agop.machines.memory import default_centers, estimate_memory
 from agop.machines.names import CENTERS
 from agop.machines.nystrom import Nystrom, machine_moments
 from agop.machines.nystrom_sums import NystromSums
-from agop.machines.ridge_choice import RidgeChoice, row_hashes
-from agop.machines.rows import HeldRows
+from agop.machines.ridge_choice import RidgeChoice
+from agop.machines.rows import HeldRows, row_hashes
 from agop.machines.samples import Samples
 from tests.oracles.kernels import kernel_values
 from tests.tolerances import IDENTITY, ITERATIVE, MERGE, relative_error

@@ -452,6 +452,12 @@ def test_other_folds_try_what_was_best_on_the_first():
     assert promising(stages[:1]) == [(1.0, 10.0)]
     assert around(0.1, (0.1, 1.0, 10.0)) == (0.1, 1.0)
     assert around(1.0, (0.1, 1.0, 10.0)) == (0.1, 1.0, 10.0)
+    results = regressor(n_iter=0, ridges=(1e-3, 1e-2, 0.1, 1.0)).fit(X, Y).cv_results_
+    for number in np.unique(results["recursion"][results["n_folds"] == 3]):
+        own = results["recursion"] == number
+        assert (results["n_folds"][own] == 3).sum() == 2
+        first = results["split0_test_score"][own]
+        assert set(first[results["n_folds"][own] == 3]) == set(np.sort(first)[-2:])
 
 
 @pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (1e-30, 0.0), (1e30, -5e30), (4.0, 1024.0)])
@@ -470,12 +476,6 @@ def test_the_first_finite_score_is_progress() -> None:
     assert progressed(1.0, 0.0, none)
     assert not progressed(none, 0.0, 0.0)
     assert not progressed(none, none, none)
-    results = regressor(n_iter=0, ridges=(1e-3, 1e-2, 0.1, 1.0)).fit(X, Y).cv_results_
-    for number in np.unique(results["recursion"][results["n_folds"] == 3]):
-        own = results["recursion"] == number
-        assert (results["n_folds"][own] == 3).sum() == 2
-        first = results["split0_test_score"][own]
-        assert set(first[results["n_folds"][own] == 3]) == set(np.sort(first)[-2:])
 
 
 def test_recursions_that_there_is_no_time_for_are_not_chosen(monkeypatch):

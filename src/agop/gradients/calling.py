@@ -30,6 +30,8 @@ from agop.gradients.samples import (
 
 _OURS_OR_TORCH = (os.path.dirname(torch.__file__), os.path.dirname(_checks.__file__))
 _OF_INTEGERS = "convert it with .float() or .double(); of token ids there is no gradient: take agop.layer_agops, or pass their embeddings"
+_FIXED_SIZES = ("Guard failed: ", "Expected input at *args")
+"""How a module says that it was exported for other sizes, in newer and in older releases of torch."""
 
 
 def batches(X: Any, batch_size: int | None, inputs: Callable[[Any], Any] | None = None) -> Iterator[Any]:
@@ -107,10 +109,6 @@ def call(f: Callable[..., Any], batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return f(**batch)
     return f(batch)
-
-
-_FIXED_SIZES = ("Guard failed: ", "Expected input at *args")
-"""How a module says that it was exported for other sizes, in newer and in older releases of torch."""
 
 
 def _of_fixed_sizes(samples: Tensor | None, error: Exception) -> ValueError:

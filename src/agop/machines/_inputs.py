@@ -24,6 +24,12 @@ from agop.machines import tables
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
+_ENCODE = "encode it first, as skrub.TableVectorizer() or scikit-learn's OneHotEncoder() does in a pipeline"
+_IMPUTE = (
+    "fill them first, as scikit-learn's SimpleImputer() does in a pipeline, or take RFMRegressor or RFMClassifier, which take them as "
+    "they are"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -72,7 +78,7 @@ def check_X(
             values = _coded_tensor(estimator, X, reset, counts)
     elif not gaps:
         plain = {"dtype": [np.float64, np.float32], "accept_sparse": False, "reset": reset}
-        array = _numbers_of(estimator, X, plain, text=_ENCODE)
+        array = _numbers_of(estimator, X, plain, takes="numbers", text=_ENCODE)
         values, given = torch.from_numpy(np.ascontiguousarray(array).copy()), False
     else:
         array = _table(estimator, X, reset, counts)
@@ -127,30 +133,27 @@ def _learn_levels(estimator: BaseEstimator, levels: list[list[Any] | None] | Non
 
 
 def _numbers_of(
-    estimator: BaseEstimator, X: Any, options: dict[str, Any], *, text: str = tables.REMEDY
+    estimator: BaseEstimator,
+    X: Any,
+    options: dict[str, Any],
+    *,
+    takes: str = "columns of numbers or categories",
+    text: str = tables.REMEDY,
 ) -> np.ndarray:
-    """An array of numbers by scikit-learn's rules; `text` is the remedy where it holds text."""
-    with _with_remedies("X", text=text, missing=_IMPUTE):
+    """An array of numbers by scikit-learn's rules; `text` is the remedy where it holds text instead of what the estimator `takes`."""
+    with _with_remedies("X", takes=takes, text=text, missing=_IMPUTE):
         return np.asarray(validate_data(estimator, X, **options))
 
 
-_ENCODE = "encode it first, as skrub.TableVectorizer() or scikit-learn's OneHotEncoder() does in a pipeline"
-_IMPUTE = (
-    "fill them first, as scikit-learn's SimpleImputer() does in a pipeline, or take RFMRegressor or RFMClassifier, which take them as "
-    "they are"
-)
-
-
 @contextmanager
-def _with_remedies(name: str, *, text: str, missing: str) -> Iterator[None]:
+def _with_remedies(name: str, *, takes: str = "numbers", text: str, missing: str) -> Iterator[None]:
     """Say what scikit-learn's check of `name` refuses in a sentence with our remedy instead of the library's advice."""
     try:
         yield
     except ValueError as error:
         says = str(error)
         if "could not convert" in says:
-            expected = "columns of numbers or categories" if text is tables.REMEDY else "numbers"
-            raise _checks.bad_value(name, expected, "text", text) from None
+            raise _checks.bad_value(name, takes, "text", text) from None
         if "contains NaN" in says:
             got = f"missing values (Input {name} contains NaN)"
             raise _checks.bad_value(name, "finite values", got, missing) from None

@@ -63,19 +63,18 @@ def checked(model: _RFM, rows: Rows) -> tuple[int, Solver]:
         else _checks.integer("feature_points", model.feature_points, at_least=1)
     )
     _checks.one_of("centers", model.centers, CENTERS)
-    choice = model._ridges_to_choose
+    choice, memory = model._ridges_to_choose, parse_memory("max_memory", model.max_memory)
     centers = {
         "feature_points": points,
         "streamed": not rows.in_memory,
         "sums": 1 if choice is None else choice.parts,
-        "block_bytes": nystrom_block_bytes(parse_memory("max_memory", model.max_memory), rows.device),
+        "block_bytes": nystrom_block_bytes(memory, rows.device),
     }
 
     def needs(solver: str, **options: Any) -> MemoryEstimate:
         options |= centers if solver == "nystrom" else {}
         return estimate_memory(n, d, c, dtype=rows.dtype, solver=solver, **options)
 
-    memory = parse_memory("max_memory", model.max_memory)
     solver = Solver.of(model).chosen(needs, n, ridge, memory, rows.device, takes_centers=True)
     if solver.name == "nystrom" and throughout and n_iter and model.update != "agop":
         expected = "'agop' with feature_points=\"all\": coefficients of centres are no residuals of points"
@@ -88,7 +87,7 @@ def planned(model: _RFM, rows: Rows, solver: Solver, validated: bool) -> tuple[H
     """How the fits are solved, and the rows that M is learned on."""
     if solver.name != "nystrom":
         return How(solver), rows.sample(len(rows), model.seed_)
-    throughout = model.feature_points == "all"
+    throughout, memory = model.feature_points == "all", parse_memory("max_memory", model.max_memory)
     samples = rows.sample(FEATURE_POINTS if throughout else int(model.feature_points), model.seed_)
     assert solver.n_centers is not None
     large = Nystrom(
@@ -98,7 +97,7 @@ def planned(model: _RFM, rows: Rows, solver: Solver, validated: bool) -> tuple[H
         seed=model.seed_,
         precision=model.precision,
         center_gradients=bool(model.center_gradients),
-        block_bytes=nystrom_block_bytes(parse_memory("max_memory", model.max_memory), rows.device),
+        block_bytes=nystrom_block_bytes(memory, rows.device),
         reason=solver.reason,
         checkpoint=model._checkpoint,
         context=repr((model.settings_, model.seed_)),
@@ -108,27 +107,22 @@ def planned(model: _RFM, rows: Rows, solver: Solver, validated: bool) -> tuple[H
         asked = replace(
             solver, name="auto", max_rank=model.max_rank, reason="for the rows that M is learned on"
         )
-        memory = parse_memory("max_memory", model.max_memory)
         ridge = min(float(model.ridge), model._ridge_of_learning)
         solver = asked.chosen(needs, len(samples), ridge, memory, rows.device).agreed(current())
     return How(solver, large, throughout, last=not validated), samples
 
 
-def predicted(how: How, rows: Rows, n_learning: int, n_iter: int, chains: int) -> list[dict[str, float]]:
+def operations(how: How, rows: Rows, n_learning: int, n_iter: int, chains: int) -> list[dict[str, float]]:
     """The operations of each fit."""
-    shape = (rows.columns, rows.outputs)
-    n, large = len(rows), how.large
-    centers = None if large is None else large.n_centers
-    fits = []
-    for _ in range(chains):
-        for i in range(n_iter + 1):
-            learns = i < n_iter
-            if how.is_large(not learns):
-                fits.append(
-                    predicted_operations(n, *shape, learns=learns, solver="nystrom", n_centers=centers)
-                )
-            else:
-                fits.append(predicted_operations(n_learning, *shape, learns=learns, solver=how.solver.name))
-    if large is not None and not how.throughout and not how.last:
-        fits.append(predicted_operations(n, *shape, learns=False, solver="nystrom", n_centers=centers))
-    return fits
+    large = how.large
+
+    def one(*, learns: bool, on_all: bool) -> dict[str, float]:
+        n, solver = (len(rows), "nystrom") if on_all else (n_learning, how.solver.name)
+        centers = None if large is None or not on_all else large.n_centers
+        return predicted_operations(
+            n, rows.columns, rows.outputs, learns=learns, solver=solver, n_centers=centers
+        )
+
+    recursion = [one(learns=i < n_iter, on_all=how.is_large(i == n_iter)) for i in range(n_iter + 1)]
+    refit = large is not None and not how.throughout and not how.last
+    return recursion * chains + ([one(learns=False, on_all=True)] if refit else [])

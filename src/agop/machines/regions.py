@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from agop.machines.ridge_choice import row_hashes
+from agop.machines.rows import row_hashes
 
 LOOKED_AT = 2000
 """Different rows on which the direction of a split is found."""

@@ -27,6 +27,7 @@ from agop._memory import parse_memory
 from agop._progress import ProgressHook
 from agop.blocks.block import Blocks
 from agop.kernels import Kernel, named
+from agop.machines import planning
 from agop.machines._base import Callback
 from agop.machines._sides import KernelClassifier, KernelRegressor
 from agop.machines._table_estimator import TableEstimator
@@ -34,21 +35,21 @@ from agop.machines._words import CENTRES, SOLVING
 from agop.machines.chain import Chain
 from agop.machines.checkpoint import check_folder
 from agop.machines.columns import SCALINGS
-from agop.machines.control import importance_control
 from agop.machines.fact import UPDATES
 from agop.machines.generalised import interpolates_noise
+from agop.machines.importance_control import importance_control
 from agop.machines.importances import machine_agop
 from agop.machines.kernel_ridge import MachineFit, StepHook, fit_kernel_machine
 from agop.machines.metric import MetricRule
 from agop.machines.names import CENTERS, PRECISIONS, RFM_SOLVERS, SCALES
 from agop.machines.nystrom import predictor_agop
-from agop.machines.planning import FEATURE_POINTS, How, checked, planned, predicted
+from agop.machines.planning import FEATURE_POINTS, How
 from agop.machines.progress import Progress
 from agop.machines.regional import LEAST, check_regions, fit_regions
 from agop.machines.regions import RegionalMachine
 from agop.machines.resuming import LEARNED, keep_learned, learned
-from agop.machines.ridge_choice import RidgeChoice, row_hashes
-from agop.machines.rows import HeldRows, Rows
+from agop.machines.ridge_choice import RidgeChoice
+from agop.machines.rows import HeldRows, Rows, row_hashes
 from agop.machines.samples import Samples
 from agop.machines.scoring import scored
 from agop.machines.streaming import Stream, opened
@@ -233,8 +234,8 @@ class _RFM(TableEstimator):
             self.__dict__.update(fit_regions(self, samples, most, progress))
             self._control(samples)
             return
-        n_iter, solver = current().together(lambda: checked(self, rows))
-        how, samples = planned(self, rows, solver.agreed(current()), validation is not None)
+        n_iter, solver = current().together(lambda: planning.checked(self, rows))
+        how, samples = planning.planned(self, rows, solver.agreed(current()), validation is not None)
         self._weight_ = samples.weight if how.large is None else None
         kernels = named.make_kernels(
             self.kernel, self.bandwidth, samples.X, samples.weight, factor=self.bandwidth_factor
@@ -261,7 +262,7 @@ class _RFM(TableEstimator):
             raise _checks.bad_value(
                 "n_iter", f">= {done}, the iterations already done", f"{n_iter}", "set warm_start=False"
             )
-        fits = predicted(how, rows, len(samples), n_iter, len(kernels))
+        fits = planning.operations(how, rows, len(samples), n_iter, len(kernels))
         meter = Progress("iteration" if len(kernels) == 1 else "fit", fits, progress)
         for place in range(len(self._chains_)):
             while len(self._chains_[place].history) <= n_iter:

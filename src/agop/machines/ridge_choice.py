@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from agop.machines.nystrom_sums import NystromSums
+from agop.machines.rows import row_hashes
 from agop.machines.samples import Samples
 from agop.ranks import current
 
@@ -80,14 +80,3 @@ class RidgeChoice:
             "ridge_errors": dict(zip(map(str, self.ridges), losses, strict=True)),
             "held_out_weight": weight * heaviest,
         }
-
-
-def row_hashes(X: Float[Tensor, "n p"]) -> Tensor:
-    """A number of 63 bits for each row, made from its values: equal rows have one, and their order does not matter."""
-    whole = X.detach().double() + 0.0  # −0 is 0
-    bits = whole.contiguous().view(torch.int64)
-    generator = torch.Generator().manual_seed(0)
-    odd = torch.randint(-(2**62), 2**62, (X.shape[1],), generator=generator).to(X.device) * 2 + 1
-    mixed = ((bits ^ bits.bitwise_right_shift(29)) * odd).sum(1)
-    mixed = (mixed ^ mixed.bitwise_right_shift(32)) * -7046029254386353131
-    return (mixed ^ mixed.bitwise_right_shift(29)).bitwise_and(2**63 - 1)

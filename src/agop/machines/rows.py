@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from agop._blocks import row_blocks
@@ -241,3 +242,14 @@ def kept_rows(block: Block, without: np.ndarray | None = None, *, mask: np.ndarr
         return None if values is None else values[chosen]
 
     return Block(block.start, part(block.X), part(block.y), part(block.weight))
+
+
+def row_hashes(X: Float[Tensor, "n p"]) -> Tensor:
+    """A number of 63 bits for each row, made from its values: equal rows have one, and their order does not matter."""
+    whole = X.detach().double() + 0.0  # −0 is 0
+    bits = whole.contiguous().view(torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    odd = torch.randint(-(2**62), 2**62, (X.shape[1],), generator=generator).to(X.device) * 2 + 1
+    mixed = ((bits ^ bits.bitwise_right_shift(29)) * odd).sum(1)
+    mixed = (mixed ^ mixed.bitwise_right_shift(32)) * -7046029254386353131
+    return (mixed ^ mixed.bitwise_right_shift(29)).bitwise_and(2**63 - 1)
