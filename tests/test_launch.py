@@ -188,6 +188,24 @@ print(dist.is_initialized())
         assert process.out == "2 ['0', '1']\n" * 3 + "False\n"
 
 
+def test_no_thread_holds_a_tensor_that_was_shared():
+    """One that did could not free it while the group was ended: torch before 2.8 holds Python's lock there, and both waited for ever."""
+    program = """
+import torch.distributed as dist
+from agop.launch import launched
+shared, all_reduce = [], dist.all_reduce
+dist.all_reduce = lambda tensor, **options: (all_reduce(tensor, **options), shared.append(tensor))
+with launched() as ranks:
+    held = 0
+    for _ in range(2000):
+        ranks.barrier()
+        held += shared.pop()._use_count() > 1
+print(held)
+"""
+    for process in well(start(program)):
+        assert process.out == "0\n"
+
+
 def test_a_rank_that_is_early_for_the_next_launch_waits_for_it():
     """It came to the store of the last launch, which rank 0 still served, and was never seen in the next."""
     program = """

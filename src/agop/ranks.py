@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -205,9 +206,23 @@ class Ranks:
                 f"rank {self.rank} lost another one, which ended or took longer than {self.timeout:g} s ({reason}); "
                 f"the same command continues from the last finished layer, and torchrun --max-restarts gives it by itself"
             ) from error
+        finally:
+            if dense.is_cpu or dist.get_backend(self.group) == "gloo":
+                _let_go(dense)
         if dense.data_ptr() != tensor.data_ptr():
             tensor.copy_(dense)
         return tensor
+
+
+def _let_go(tensor: Tensor) -> None:
+    """Wait until the thread of gloo that worked on `tensor` holds it no longer, for a second at most.
+
+    Were it ours to the last but one, that thread would need Python's lock to free it, and the end of the process group, which
+    holds the lock before torch 2.8 (pytorch#154976), waits for that thread; the end of the interpreter is as bad with any torch.
+    """
+    patience = time.monotonic() + 1
+    while tensor._use_count() > 1 and time.monotonic() < patience:  # type: ignore[attr-defined]
+        time.sleep(0)
 
 
 ALONE = Ranks()
