@@ -16,7 +16,7 @@ test: $(VENV)/.dev             ## the test suite without the long checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
 
 test-all: $(VENV)/.dev         ## every test, the long ones included
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.dev             ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Shapes and types of every agop function are checked at run time in the tests, and free in production."""
+"""What all tests share: shapes checked at run time, figures in fewer formats, generators left as they were."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import signal
 
 import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
-
-import tests.typechecking  # noqa: F401 - the hook finds it as an attribute of the package
-
-with install_import_hook("agop", "tests.typechecking.check"):
-    import agop
-
-    for name in agop.__all__:  # imported on first use: here, while the hook is on
-        getattr(agop, name)
-
 import torch
+
+from tests import typechecking
 
 # a shell starts background jobs with SIGINT ignored, and what they start inherits that: tests of Ctrl-C must hear it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    distributes = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+    if not distributes:  # the process that hands tests out runs none
+        typechecking.install()
 
 
 @pytest.fixture(scope="session", autouse=True)
