@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from agop import __version__
 from agop.cli import exits, main
@@ -68,6 +69,18 @@ def test_errors_become_one_sentence(capsys, monkeypatch, error, code):
     err = capsys.readouterr().err
     assert err.startswith("agop: ")
     assert err.count("\n") == 1
+
+
+def test_a_file_that_ends_too_early_is_no_interruption(capsys):
+    """Click says "abort" for both."""
+    program = typer.Typer()
+
+    @program.command()
+    def ends_early() -> None:
+        raise EOFError("marshal data too short")
+
+    assert exits.guarded(lambda: program(args=[], standalone_mode=False)) == 1
+    assert "unexpected EOFError: marshal data too short" in capsys.readouterr().err
 
 
 def test_a_traceback_on_request(monkeypatch):

@@ -59,6 +59,7 @@ def test_a_network_is_trained_on_a_terminal_of_ascii(tmp_path):
 
 def test_a_disk_that_fills_while_a_figure_is_written_is_an_error_of_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "FORMATS", ("pdf", "png", "svg"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would keep half of a module's, too
     figure = Figure()
     figure.subplots().plot([0, 1])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

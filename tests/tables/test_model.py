@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -95,6 +96,21 @@ def test_load_reads_estimators_too(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "m.safetensors").predict(frame), fitted.predict(frame))
 
 
+def test_load_reads_profiles_and_trajectories_too(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    X, y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 0, 1])
+    profile, trajectory = (
+        agop.profile(network, X, y, measures=["nc1"]),
+        agop.Trajectory(X, y, measures=["nc1"]),
+    )
+    trajectory.record(network, 0)
+    for thing in (profile, trajectory):
+        thing.save(tmp_path / "saved")
+        again = agop.load(tmp_path / "saved")
+        assert type(again) is type(thing)
+        assert again.to_frame().equals(thing.to_frame())
+
+
 def test_rows_of_any_number_and_empty_columns(models):
     model = models["numbers"]
     one = table()[:1].drop(columns=["price", "id"])
@@ -143,7 +159,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path):
             load(tmp_path / name)
     with pytest.raises(
         ValueError,
-        match="path: expected a saved model, or the directory of a run with one, got .*where none is; check the path",
+        match="path: expected a file that agop saved, or the directory of a run with a model, got .*where none is; check the path",
     ):
         load(tmp_path / "none")
 

@@ -22,12 +22,15 @@ def guarded(command: Callable[[], object]) -> int:
     """
     try:
         result = command()
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
     except Exception as error:
+        # click calls it an abort when a user interrupts, and when a file ends too early as well
+        if isinstance(error, typer.Abort) and not isinstance(error.__cause__, EOFError):
+            return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
         if os.environ.get("AGOP_TRACEBACK"):
             raise
-        return _explain(error)
+        return _explain(error.__cause__ if isinstance(error.__cause__, EOFError) else error)
     if result == INTERRUPTED:
         return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
     return result if isinstance(result, int) else DONE

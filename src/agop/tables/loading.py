@@ -1,4 +1,4 @@
-"""Any saved file of agop that predicts: an estimator, a model of a table, directions of a concept; whatever the header says is checked."""
+"""Any saved file of agop: an estimator, a model of a table, directions of a concept, a profile, a trajectory; all the header says is checked."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from agop.tables.reading import is_file
 from agop.tables.storing import FORMAT_VERSION, KIND, MODEL
 
 _REMEDY = "fit it again"
-CONCEPTS = "concepts"
-"""The kind of a file with directions of a concept, whose reader is imported where one comes."""
+CONCEPTS, TRAJECTORY, PROFILE = "concepts", "trajectory", "profile"
+"""Kinds of files whose readers are imported where one comes."""
 
 
 def load(path: str | Path, *, device: Any = None) -> Any:
-    """Read what `save` wrote, of an estimator, a model of a table, or directions of a concept; nothing that is in the file is run.
+    """Read what `save` wrote, of whatever has a `save`; nothing that is in the file is run.
 
     Parameters
     ----------
     path
         The file, or the directory of a run that holds one.
     device
-        Where it will compute; None: the CPU.
+        Where a model will compute; None: the CPU.
 
     Returns
     -------
     object
-        An estimator; a `TableModel`, which predicts on raw frames; or `ConceptDirections`.
+        An estimator; a `TableModel`, which predicts on raw frames; `ConceptDirections`; a `Profile`; or a `Trajectory`.
 
     Raises
     ------
@@ -51,13 +51,24 @@ def load(path: str | Path, *, device: Any = None) -> Any:
         if not is_file(path):
             got = f"{_checks.shown(str(path.parent))}, where none is"
             raise _checks.bad_value(
-                "path", "a saved model, or the directory of a run with one", got, "check the path"
+                "path",
+                "a file that agop saved, or the directory of a run with a model",
+                got,
+                "check the path",
             )
     kind = _store.kind_of(path)
     if kind == CONCEPTS:
         from agop.concepts import ConceptDirections
 
         return ConceptDirections.load(path)
+    if kind == TRAJECTORY:
+        from agop.profiles import Trajectory
+
+        return Trajectory.load(path)
+    if kind == PROFILE:
+        from agop.profiles import Profile
+
+        return Profile.load(path)
     if kind != KIND:
         return persistence.load(path, device=device)
     place = _checks.device("device", device)
