@@ -1,4 +1,4 @@
-"""Any saved file of agop: an estimator, a model of a table, directions of a concept, a profile, a trajectory; all the header says is checked."""
+"""Any saved file of agop: estimator, model of a table, directions of a concept, profile, trajectory; what its header says is checked."""
 
 from __future__ import annotations
 
