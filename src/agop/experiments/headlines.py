@@ -48,6 +48,8 @@ def drops(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
     'NC1 falls 30× from the input of the first layer (6) to the output of the last (0.2)'
     >>> drops(p, rows).partition("; ")[2]
     'inside the layers 20×, 85 % of that (in log) at the projections.'
+    >>> drops(p.assign(nc1=[1.01, 1.0, 1.0, 1.0]), rows).partition("; ")[0]
+    'NC1 hardly falls (1×) from the input of the first layer (1.01) to the output of the last (1)'
     """
     nfa = ""
     if "nfa" in layers and layers["nfa"].notna().any():
@@ -60,6 +62,8 @@ def drops(profile: pd.DataFrame, layers: pd.DataFrame) -> str:
 
 def _whole_fall(profile: pd.DataFrame) -> str:
     """From the first number of the table to its last, as far as both are defined."""
+    from agop.probes.drops import share_of_fall
+
     if "nc1" not in profile:
         return ""
     first = profile[(profile["layer"] == profile["layer"].min()) & (profile["stage"] == "input")]["nc1"]
@@ -70,6 +74,8 @@ def _whole_fall(profile: pd.DataFrame) -> str:
     where = f"from the input of the first layer ({begin:.3g}) to the output of the last ({end:.3g}); "
     if end >= begin:
         return f"NC1 does not fall {where}"
+    if end > 0 and not share_of_fall(float(np.log10(begin / end)), 0.0).defined:
+        return f"NC1 hardly falls ({_factor(begin / end)}×) {where}"
     return f"NC1 falls {_factor(begin / end) + '×' if end > 0 else 'to zero'} {where}"
 
 
