@@ -139,6 +139,7 @@ def test_accuracy_and_loss_stand_beside_the_measures(file, tmp_path):
     warned = [note for note in result["notes"] if "has not learned" in note]
     assert len(warned) == 1
     assert "--statistics FILE" in warned[0]
+    assert result["headline"].endswith(", near chance.")
 
 
 def test_an_old_command_says_that_it_standardises():
@@ -156,6 +157,7 @@ def test_a_network_that_has_not_learned_is_told(tmp_path):
         data=str(tmp_path / "d.npz"), width=4, depth=1, epochs=1, lr=1e-9, untrained=False, measures=("nc1",)
     )
     assert run("network", short, tmp_path / "run")
-    notes = json.loads((tmp_path / "run" / "result.json").read_text())["notes"]
-    assert [note for note in notes if "has not learned" in note]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [note for note in result["notes"] if "has not learned" in note]
+    assert result["headline"].endswith(", near chance.")
     assert isinstance(own_models.images(), nn.Module)

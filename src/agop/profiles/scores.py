@@ -22,6 +22,9 @@ from agop.profiles.labels import ClassIndex
 MOST_ENTRIES = 2**22
 """Classes times outputs beyond which no table of them is kept, and nothing is said."""
 
+NEAR_CHANCE = "near chance"
+"""The words for a model that has not learned, in every sentence about one."""
+
 _LEARNED = 0.05
 """The share of the way from chance to perfect answers below which a model has hardly learned, where classes are few."""
 
@@ -89,7 +92,7 @@ class Scores:
 def not_learned(accuracy: float, chance: float) -> str:
     """The sentence about a model near chance."""
     return (
-        f"accuracy {accuracy:.3f} is near chance ({chance:.3f}): the model has not learned these labels on these inputs, "
+        f"accuracy {accuracy:.3f} is {NEAR_CHANCE} ({chance:.3f}): the model has not learned these labels on these inputs, "
         "so measures of collapse say little of it"
     )
 

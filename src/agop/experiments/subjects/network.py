@@ -34,7 +34,7 @@ from agop.networks.state import load_state, save_state, save_weights
 from agop.networks.training import Epoch, Training, evaluate, train
 from agop.profiles.network import Network
 from agop.profiles.profile import profile
-from agop.profiles.scores import Scores
+from agop.profiles.scores import NEAR_CHANCE, Scores
 from agop.profiles.table import Profile
 
 MEASURED = ("nc1", "nc2", "trace_within_share", "trace_between_share", "nc3", "nfa")
@@ -182,13 +182,15 @@ class NetworkTask(Task[NetworkConfig, _Run]):
         points.write_standardisation(found.scaler, folder)
         found.tables.trajectory().save(folder / TRAJECTORY)
         frames = found.frames()
+        scores = _scores(frames["epochs"], self.data)
         return Findings(
             title=f"{_name(self.config, self.data).split(',')[0]} on {self.data.name}",
-            headline=f"{headlines.drops(frames['profile'], frames['layers'])} {_accuracy(frames['epochs'])}.",
+            headline=f"{headlines.drops(frames['profile'], frames['layers'])} {_accuracy(frames['epochs'])}"
+            + (f", {NEAR_CHANCE}." if scores.near_chance else "."),
             facts=_facts(self.config, self.data),
             tables=frames,
             notes=[
-                *_not_learned(frames["epochs"], self.data),
+                *([f"{scores.warning}; train it longer, or with another learning rate"] * scores.near_chance),
                 *found.tables.notes,
                 *points.constant_note(found.scaler),
             ],
@@ -224,17 +226,16 @@ def _accuracy(epochs: pd.DataFrame) -> str:
     return words
 
 
-def _not_learned(epochs: pd.DataFrame, data: Dataset) -> list[str]:
-    """A note where the network answers as well as a constant would."""
+def _scores(epochs: pd.DataFrame, data: Dataset) -> Scores:
+    """The answers of the network after its last epoch."""
     counts = np.bincount(data.y_train)
     last = epochs.iloc[-1]
-    scores = Scores(
+    return Scores(
         accuracy=float(last["accuracy"]),
         loss=float(last["loss"]),
         chance=float(counts.max() / counts.sum()),
         samples=int(counts.sum()),
     )
-    return [f"{scores.warning}; train it longer, or with another learning rate"] if scores.near_chance else []
 
 
 def _facts(config: NetworkConfig, data: Dataset) -> dict[str, str]:

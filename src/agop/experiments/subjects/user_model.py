@@ -24,7 +24,7 @@ from agop.experiments.model_names import is_folder
 from agop.experiments.subject import Findings, Task
 from agop.experiments.subjects.user_model_config import ProfileConfig
 from agop.profiles.profile import profile
-from agop.profiles.scores import Scores
+from agop.profiles.scores import NEAR_CHANCE, Scores
 from agop.profiles.shown import Shown
 from agop.profiles.table import Profile
 
@@ -126,7 +126,9 @@ def _tables(stages: str, layers: str, found: Profile) -> dict[str, pd.DataFrame]
 
 def _answers(scores: Scores | None) -> str:
     """What a headline says of the model's answers."""
-    return "" if scores is None else f" {str(scores).capitalize()}."
+    if scores is None:
+        return ""
+    return f" {str(scores).capitalize()}{f', {NEAR_CHANCE}' if scores.near_chance else ''}."
 
 
 def _scores(scores: Scores | None) -> dict[str, str]:
