@@ -6,6 +6,7 @@ The boxes carry their own background and the lines are grey, so that the picture
 from __future__ import annotations
 
 import ast
+import textwrap
 from functools import cache
 from pathlib import Path
 
@@ -31,7 +32,9 @@ ROOMS = {
     "blocks": "rows nobody holds",
     "kernels": "κ(r), closed-form AGOP",
 }
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 54, 22, 44, 12
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 184, 54, 22, 44, 12
+LINE, LETTER, SIDE = 17, 7, 8
+"""Height of a line of small text, the width of its letters in a wide font, and the space beside it."""
 
 
 @cache
@@ -83,6 +86,11 @@ def foundation() -> list[str]:
     return sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))
 
 
+def wrapped(text: str, width: float) -> list[str]:
+    """The lines of a text in a box."""
+    return textwrap.wrap(text, int(width - 2 * SIDE) // LETTER)
+
+
 def draw() -> str:
     """The picture as SVG."""
     graph = imports()
@@ -91,22 +99,17 @@ def draw() -> str:
     rows = [[room for room in ROOMS if level[room] == floor] for floor in range(top + 1)]
     widest = max(len(row) for row in rows)
     width = widest * (WIDTH + GAP_X) - GAP_X + 2 * MARGIN
-    height = (top + 2) * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
+    ground_y = MARGIN + (top + 1) * (HEIGHT + GAP_Y)
+    stands = wrapped(", ".join(foundation()), width - 2 * MARGIN)
+    height = ground_y + HEIGHT + LINE * (len(stands) - 1) + MARGIN
     place = {}
     for floor, row in enumerate(rows):
         start = (width - len(row) * (WIDTH + GAP_X) + GAP_X) / 2
         for index, room in enumerate(row):
             place[room] = (start + index * (WIDTH + GAP_X), MARGIN + (top - floor) * (HEIGHT + GAP_Y))
     lines = [_line(place[above], place[below]) for above, below in edges]
-    boxes = [_box(*place[room], WIDTH, room, ROOMS[room], "#dbe7f3") for room in ROOMS]
-    ground = _box(
-        MARGIN,
-        height - MARGIN - HEIGHT,
-        width - 2 * MARGIN,
-        "everything stands on",
-        ", ".join(foundation()),
-        "#e9e4d8",
-    )
+    boxes = [_box(*place[room], WIDTH, room, [ROOMS[room]], "#dbe7f3") for room in ROOMS]
+    ground = _box(MARGIN, ground_y, width - 2 * MARGIN, "everything stands on", stands, "#e9e4d8")
     told = "; ".join(f"{room} imports {', '.join(sorted(graph[room]))}" for room in ROOMS if graph[room])
     return "\n".join(
         [
@@ -129,13 +132,16 @@ def _line(above: tuple[float, float], below: tuple[float, float]) -> str:
     return f'<path d="{path}" fill="none" stroke="#7d8590" stroke-width="1.6"/>'
 
 
-def _box(x: float, y: float, width: float, name: str, text: str, colour: str) -> str:
-    middle = x + width / 2
+def _box(x: float, y: float, width: float, name: str, lines: list[str], colour: str) -> str:
+    middle, height = x + width / 2, HEIGHT + LINE * (len(lines) - 1)
+    small = "".join(
+        f'<text x="{middle:g}" y="{y + 42 + LINE * number:g}" text-anchor="middle" font-size="12.5" fill="#3c3c3c">{line}</text>'
+        for number, line in enumerate(lines)
+    )
     return (
-        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{HEIGHT}" rx="8" fill="{colour}" stroke="#7d8590"/>'
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="8" fill="{colour}" stroke="#7d8590"/>'
         f'<text x="{middle:g}" y="{y + 23:g}" text-anchor="middle" font-size="15" font-weight="600" fill="#1a1a1a">'
-        f"{name}</text>"
-        f'<text x="{middle:g}" y="{y + 42:g}" text-anchor="middle" font-size="12.5" fill="#3c3c3c">{text}</text>'
+        f"{name}</text>{small}"
     )
 
 

@@ -31,6 +31,14 @@ def house():
     return module
 
 
+def test_the_words_of_the_picture_lie_in_their_boxes():
+    drawn = house()
+    assert max(map(len, drawn.ROOMS.values())) * drawn.LETTER <= drawn.WIDTH
+    for width in (200, 500):
+        lines = drawn.wrapped(", ".join(drawn.foundation()), width)
+        assert max(map(len, lines)) * drawn.LETTER <= width - 2 * drawn.SIDE
+
+
 def test_the_picture_of_the_house_is_drawn_from_the_imports_as_they_are():
     assert (DOCS / "house.svg").read_text(encoding="utf-8") == house().draw(), "run `python docs/house.py`"
 
