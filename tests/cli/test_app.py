@@ -83,6 +83,14 @@ def test_a_file_that_ends_too_early_is_no_interruption(capsys):
     assert "unexpected EOFError: marshal data too short" in capsys.readouterr().err
 
 
+def test_a_sentence_about_such_a_file_stays(capsys):
+    def fails():
+        raise ValueError("data: expected a whole file, got half of one.") from EOFError("short")
+
+    assert exits.guarded(fails) == 2
+    assert capsys.readouterr().err == "agop: data: expected a whole file, got half of one.\n"
+
+
 def test_a_traceback_on_request(monkeypatch):
     monkeypatch.setenv("AGOP_TRACEBACK", "1")
 

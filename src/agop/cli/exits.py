@@ -25,12 +25,13 @@ def guarded(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
     except Exception as error:
-        # click calls it an abort when a user interrupts, and when a file ends too early as well
-        if isinstance(error, typer.Abort) and not isinstance(error.__cause__, EOFError):
+        # click's Abort is an interrupt of the user, or stands for a file that ended too early
+        failure = error.__cause__ if isinstance(error, typer.Abort) else error
+        if not isinstance(failure, Exception):
             return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
         if os.environ.get("AGOP_TRACEBACK"):
             raise
-        return _explain(error.__cause__ if isinstance(error.__cause__, EOFError) else error)
+        return _explain(failure)
     if result == INTERRUPTED:
         return _say(_INTERRUPTED_SENTENCE, INTERRUPTED)
     return result if isinstance(result, int) else DONE

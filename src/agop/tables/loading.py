@@ -61,14 +61,10 @@ def load(path: str | Path, *, device: Any = None) -> Any:
         from agop.concepts import ConceptDirections
 
         return ConceptDirections.load(path)
-    if kind == TRAJECTORY:
-        from agop.profiles import Trajectory
+    if kind in (PROFILE, TRAJECTORY):
+        from agop.profiles import Profile, Trajectory
 
-        return Trajectory.load(path)
-    if kind == PROFILE:
-        from agop.profiles import Profile
-
-        return Profile.load(path)
+        return (Profile if kind == PROFILE else Trajectory).load(path)
     if kind != KIND:
         return persistence.load(path, device=device)
     place = _checks.device("device", device)
